@@ -1,0 +1,181 @@
+//! What the control interface shows and takes: plain data, serialised as snake_case JSON.
+//!
+//! No secrets: keys never appear in a view.
+
+use serde::{Deserialize, Serialize};
+
+/// What a new sandbox starts with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seed {
+    /// Alice, Bob, Carol, Echo, their contacts and some history.
+    Fresh,
+    /// No accounts at all.
+    Empty,
+}
+
+/// A simulated phone and its account.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PhoneView {
+    /// The phone number, digits only.
+    pub number: String,
+    /// The account's push name.
+    pub name: String,
+    /// The account's hidden id (`…@lid`).
+    pub lid: String,
+    /// The account's "about" text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
+    /// Linked companions; the phone itself is not listed.
+    pub devices: Vec<DeviceView>,
+    /// The address book.
+    pub contacts: Vec<ContactView>,
+    /// Chats, the one with the newest entry first.
+    pub chats: Vec<ChatView>,
+}
+
+/// A companion device of an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeviceView {
+    /// The device number within the account.
+    pub device: u16,
+    /// The device's phone-number address.
+    pub jid: String,
+    /// The device's hidden address.
+    pub lid: String,
+    /// What the client calls its platform when it registers.
+    pub platform: String,
+    /// The push name the client registered with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub push_name: Option<String>,
+    /// Whether it is logged in now.
+    pub connected: bool,
+    /// Stanzas that wait for delivery or for the device's acknowledgement.
+    pub queued: usize,
+    /// When it was linked, seconds since the Unix epoch.
+    pub linked_at: u64,
+}
+
+/// An entry of a phone's address book.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ContactView {
+    /// The phone number, digits only.
+    pub number: String,
+    /// The name in the address book.
+    pub name: String,
+}
+
+/// A chat as the phone's chat list shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChatView {
+    /// The other party's digits, or a group id.
+    pub chat: String,
+    /// The name the phone shows.
+    pub name: String,
+    /// What the other party does at the moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub typing: Option<TypingState>,
+    /// Messages that this account has not read.
+    pub unread: u32,
+}
+
+/// What a person does in a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TypingState {
+    /// Typing a text.
+    Composing,
+    /// Recording a voice message.
+    Recording,
+    /// Neither any more.
+    Paused,
+}
+
+/// How far a message got at its recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReceiptKind {
+    /// A device has it.
+    Delivered,
+    /// A person has seen it.
+    Read,
+    /// A person has listened to it or watched it.
+    Played,
+}
+
+/// How to end a device's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "snake_case")]
+pub enum KillMode {
+    /// Close the socket without a word.
+    Close,
+    /// Send `<stream:error code>` first.
+    StreamError {
+        /// The stream error's code, for example 503.
+        code: u16,
+    },
+}
+
+/// A page of a phone's inbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InboxPage {
+    /// Entries after the asked cursor, oldest first.
+    pub entries: Vec<InboxEntry>,
+    /// Ask with this cursor for what follows.
+    pub next: u64,
+}
+
+/// What an inbox entry is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InboxKind {
+    /// A message, of others or of this account.
+    Message,
+    /// The server accepted a message of this phone.
+    Ack,
+    /// A message of this account got further.
+    Receipt,
+    /// The other party types, records, or stopped.
+    Typing,
+    /// The other party came online or went.
+    Presence,
+    /// The account's list of devices changed.
+    Devices,
+    /// A message arrived that could not be decrypted; the phone asked for it again.
+    Undecryptable,
+}
+
+/// One thing the phone shows, decrypted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InboxEntry {
+    /// Rising position of this entry.
+    pub cursor: u64,
+    /// What it is about.
+    pub kind: InboxKind,
+    /// The other party's digits, or a group id.
+    pub chat: String,
+    /// Who caused it: digits.
+    pub from: String,
+    /// Whether this account caused it.
+    pub from_me: bool,
+    /// The message it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The text of a message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The id of the quoted message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<String>,
+    /// Who is mentioned: addresses as the message has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mentions: Vec<String>,
+    /// The state of a typing or presence entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// How far a message of this account got.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptKind>,
+    /// When it happened, seconds since the Unix epoch.
+    pub timestamp: u64,
+}
