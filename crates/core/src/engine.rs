@@ -1,0 +1,55 @@
+//! The engine port: what a WhatsApp connection can do, in Wharf's own words.
+//!
+//! One [`Engine`] is one connection of one session. It is made by a [`Connector`], reports through an [`Inbox`], and is
+//! used up once it has closed: every start makes a new one from the session's store. Abilities are grouped by the API's
+//! tags: [`Chatting`] and, as they come, the others.
+
+mod chatting;
+mod lifecycle;
+
+pub use chatting::{AckUpdate, Chatting, Quote, SeenRequest, SendText, SentMessage, Typing};
+pub use lifecycle::{Closed, Connector, EngineOptions, Inbox, Lifecycle, Signal};
+
+use crate::BoxError;
+use crate::ids::ChatId;
+use crate::store::StoreError;
+
+/// Everything that one WhatsApp connection can do.
+pub trait Engine: Lifecycle + Chatting {}
+
+impl<T: Lifecycle + Chatting> Engine for T {}
+
+/// Why the engine could not do what was asked. Variants are what a caller can act on.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// There is no connection now; the same call may work later.
+    #[error("session is not connected")]
+    Offline,
+    /// The session is linked to no account.
+    #[error("session is not linked to a phone")]
+    NotLinked,
+    /// Nobody has this number or id.
+    #[error("whatsapp does not know {0}")]
+    UnknownRecipient(ChatId),
+    /// The caller asked for something that cannot be.
+    #[error("{0}")]
+    Invalid(String),
+    /// WhatsApp said no.
+    #[error("whatsapp refused: {reason}")]
+    Refused {
+        /// In WhatsApp's words, or its error code.
+        reason: String,
+    },
+    /// WhatsApp did not answer in time; whether it happened is unknown.
+    #[error("whatsapp did not answer within {seconds} seconds")]
+    TimedOut {
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The session's store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Anything else.
+    #[error("engine failed")]
+    Internal(#[source] BoxError),
+}

@@ -1,0 +1,233 @@
+//! Events about messages, and the message itself as WAHA writes it.
+
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::message::{Ack, Message, Source};
+
+/// A message.
+///
+/// `message` fires for what others write, `message.any` for everything, our own sends included. Both come after the
+/// message is stored and before WhatsApp is told that we have it, so neither is lost.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = WAMessage)]
+pub struct MessagePayload {
+    /// `{fromMe}_{chat}_{id}[_{participant}]`.
+    pub id: String,
+    /// When it was sent, in seconds since 1970.
+    pub timestamp: i64,
+    /// Who wrote it: the chat, the group, or ourselves.
+    pub from: String,
+    /// Whether this account wrote it.
+    pub from_me: bool,
+    /// Where it was written; `api` for messages sent through this API.
+    pub source: Source,
+    /// Whom it is for.
+    pub to: String,
+    /// Who wrote it, in a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub participant: Option<String>,
+    /// The text, or the caption.
+    pub body: String,
+    /// Whether it has a picture, sound, video or file.
+    pub has_media: bool,
+    /// The media; `null` where there is none.
+    pub media: Option<MediaPayload>,
+    /// Deprecated: `media.url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub media_url: Option<String>,
+    /// How far it has come: -1 ERROR, 0 PENDING, 1 SERVER, 2 DEVICE, 3 READ, 4 PLAYED.
+    pub ack: i8,
+    /// The name of `ack`.
+    pub ack_name: String,
+    /// Deprecated: `participant`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// A place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<LocationPayload>,
+    /// Contact cards.
+    #[serde(rename = "vCards")]
+    pub v_cards: Vec<String>,
+    /// The engine's own data; its shape depends on the dialect.
+    #[serde(rename = "_data")]
+    #[schema(value_type = Object)]
+    pub data: Value,
+    /// The message that this one answers.
+    pub reply_to: Option<ReplyToPayload>,
+}
+
+/// The media of a message.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = WAMedia)]
+pub struct MediaPayload {
+    /// Where to get it; `null` where it was not downloaded.
+    pub url: Option<String>,
+    /// Its type.
+    pub mimetype: Option<String>,
+    /// Its name, for documents.
+    pub filename: Option<String>,
+    /// Where it lies in S3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3Payload>,
+    /// Why it could not be downloaded.
+    #[schema(value_type = Option<Object>)]
+    pub error: Option<Value>,
+}
+
+/// An object in S3.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schema(as = S3MediaData)]
+pub struct S3Payload {
+    /// The bucket.
+    pub bucket: String,
+    /// The object's key.
+    pub key: String,
+}
+
+/// A place.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = WALocation)]
+pub struct LocationPayload {
+    /// Degrees north.
+    pub latitude: String,
+    /// Degrees east.
+    pub longitude: String,
+    /// Whether it moves.
+    pub live: bool,
+    /// The name of the place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// A link to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// What the sender said about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// A picture of the map, base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thumbnail: Option<String>,
+}
+
+/// A quoted message.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ReplyToMessage)]
+pub struct ReplyToPayload {
+    /// WhatsApp's own id of the quoted message.
+    pub id: String,
+    /// Who wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub participant: Option<String>,
+    /// Its text or caption.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// Whether it has media.
+    pub has_media: bool,
+    /// Its media.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub media: Option<MediaPayload>,
+    /// The engine's own data.
+    #[serde(rename = "_data", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub data: Option<Value>,
+}
+
+/// A message of ours has come further.
+///
+/// Fires after the message's own event, once per state, never backwards.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = WAMessageAckBody)]
+pub struct MessageAckPayload {
+    /// The message.
+    pub id: String,
+    /// Who wrote it.
+    pub from: String,
+    /// Whom it is for.
+    pub to: String,
+    /// Who acknowledged it, in a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub participant: Option<String>,
+    /// Whether this account wrote it.
+    pub from_me: bool,
+    /// -1 ERROR, 0 PENDING, 1 SERVER, 2 DEVICE, 3 READ, 4 PLAYED.
+    pub ack: i8,
+    /// The name of `ack`.
+    pub ack_name: String,
+    /// The engine's own data.
+    #[serde(rename = "_data", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub data: Option<Value>,
+}
+
+impl MessagePayload {
+    /// A message, with `data` as the dialect renders it.
+    pub fn new(message: &Message, data: Value) -> Self {
+        let participant = message.participant.as_ref().map(ToString::to_string);
+        Self {
+            id: message.id.to_string(),
+            timestamp: message.timestamp.as_second(),
+            from: message.from.to_string(),
+            from_me: message.id.from_me,
+            source: message.source,
+            to: message.to.to_string(),
+            author: participant.clone(),
+            participant,
+            body: message.body.clone(),
+            has_media: message.media.is_some(),
+            media: message.media.as_ref().map(|media| MediaPayload {
+                url: None,
+                mimetype: media.mimetype.clone(),
+                filename: media.filename.clone(),
+                s3: None,
+                error: None,
+            }),
+            media_url: None,
+            ack: message.ack.number(),
+            ack_name: message.ack.name().to_owned(),
+            location: message.location.as_ref().map(|location| LocationPayload {
+                latitude: location.latitude.to_string(),
+                longitude: location.longitude.to_string(),
+                live: location.live,
+                name: location.name.clone(),
+                address: location.address.clone(),
+                url: location.url.clone(),
+                description: location.description.clone(),
+                thumbnail: None,
+            }),
+            v_cards: message.vcards.clone(),
+            data,
+            reply_to: message.reply_to.as_ref().map(|reply| ReplyToPayload {
+                id: reply.id.clone(),
+                participant: reply.participant.as_ref().map(ToString::to_string),
+                body: reply.body.clone(),
+                has_media: reply.has_media,
+                media: None,
+                data: None,
+            }),
+        }
+    }
+}
+
+impl MessageAckPayload {
+    /// How far a message has come.
+    pub fn new(message: &Message, participant: Option<String>, ack: Ack) -> Self {
+        Self {
+            id: message.id.to_string(),
+            from: message.from.to_string(),
+            to: message.to.to_string(),
+            participant,
+            from_me: message.id.from_me,
+            ack: ack.number(),
+            ack_name: ack.name().to_owned(),
+            data: None,
+        }
+    }
+}
