@@ -10,19 +10,19 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 /// Names that can hold requests at the same time; a request to one more name is refused.
-pub const HOOK_NAMES_MAX: usize = 64;
+pub(crate) const HOOK_NAMES_MAX: usize = 64;
 /// Length of a name, in characters.
-pub const HOOK_NAME_CHARS_MAX: usize = 64;
+pub(crate) const HOOK_NAME_CHARS_MAX: usize = 64;
 /// Requests kept per name.
-pub const HOOK_REQUESTS_MAX: usize = 500;
+pub(crate) const HOOK_REQUESTS_MAX: usize = 500;
 /// Headers and bodies kept per name, in bytes.
-pub const HOOK_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub(crate) const HOOK_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Requests that one page of a name's inbox holds.
-pub const HOOK_PAGE_MAX: usize = 100;
+pub(crate) const HOOK_PAGE_MAX: usize = 100;
 
 /// Why a webhook request was not stored.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HookError {
+pub(crate) enum HookError {
     /// The name cannot be used.
     #[error("hook names are 1 to {HOOK_NAME_CHARS_MAX} letters, digits, '-', '_' or '.'")]
     BadName,
@@ -33,62 +33,62 @@ pub enum HookError {
 
 /// One request as it came in, before it has a place in the inbox.
 #[derive(Debug, Clone)]
-pub struct HookRequest {
+pub(crate) struct HookRequest {
     /// The HTTP method.
-    pub method: String,
+    pub(crate) method: String,
     /// The query string without its `?`, empty if there was none.
-    pub query: String,
+    pub(crate) query: String,
     /// The headers with lower-case names; values of a repeated header are joined by `, `.
-    pub headers: BTreeMap<String, String>,
+    pub(crate) headers: BTreeMap<String, String>,
     /// The body as text; bytes that are not UTF-8 become U+FFFD.
-    pub body: String,
+    pub(crate) body: String,
     /// When it came, in milliseconds since 1970.
-    pub received_at: i64,
+    pub(crate) received_at: u64,
 }
 
 /// One stored request as the control API shows it.
 #[derive(Debug, Serialize)]
-pub struct HookEntry {
+pub(crate) struct HookEntry {
     /// Rises with every request to any name.
-    pub cursor: u64,
+    pub(crate) cursor: u64,
     /// The HTTP method.
-    pub method: String,
+    pub(crate) method: String,
     /// The query string without its `?`.
-    pub query: String,
+    pub(crate) query: String,
     /// The headers with lower-case names.
-    pub headers: BTreeMap<String, String>,
+    pub(crate) headers: BTreeMap<String, String>,
     /// The body as text.
-    pub body: String,
+    pub(crate) body: String,
     /// The body as JSON, `null` if it is not JSON.
-    pub json: Option<serde_json::Value>,
+    pub(crate) json: Option<serde_json::Value>,
     /// When it came, in milliseconds since 1970.
-    pub received_at: i64,
+    pub(crate) received_at: u64,
 }
 
 /// A page of one name's requests, oldest first.
 #[derive(Debug, Serialize)]
-pub struct HookPage {
+pub(crate) struct HookPage {
     /// The requests after the cursor that was asked for.
-    pub entries: Vec<HookEntry>,
+    pub(crate) entries: Vec<HookEntry>,
     /// What to pass as `after` to get the following ones.
-    pub next: u64,
+    pub(crate) next: u64,
     /// How many requests of this name were dropped to make room.
-    pub dropped: u64,
+    pub(crate) dropped: u64,
 }
 
 /// One name and what it holds.
 #[derive(Debug, Serialize)]
-pub struct HookSummary {
+pub(crate) struct HookSummary {
     /// The name in `/hook/{name}`.
-    pub name: String,
+    pub(crate) name: String,
     /// Requests held now.
-    pub held: usize,
+    pub(crate) held: usize,
     /// Requests dropped to make room.
-    pub dropped: u64,
+    pub(crate) dropped: u64,
     /// The cursor of the oldest request held.
-    pub oldest: u64,
+    pub(crate) oldest: u64,
     /// The cursor of the newest request held.
-    pub newest: u64,
+    pub(crate) newest: u64,
 }
 
 #[derive(Default)]
@@ -105,24 +105,27 @@ struct State {
 }
 
 /// The requests of all names.
-pub struct HookInbox {
+pub(crate) struct HookInbox {
     state: Mutex<State>,
     changed: watch::Sender<u64>,
 }
 
 impl HookInbox {
     /// An empty inbox.
-    pub fn new() -> Self {
-        Self { state: Mutex::default(), changed: watch::Sender::new(0) }
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Mutex::default(),
+            changed: watch::Sender::new(0),
+        }
     }
 
     /// Ticks with every request stored and when the inbox is cleared.
-    pub fn changed(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
     /// Stores a request and returns its cursor.
-    pub fn store(&self, name: &str, request: HookRequest) -> Result<u64, HookError> {
+    pub(crate) fn store(&self, name: &str, request: HookRequest) -> Result<u64, HookError> {
         check_name(name)?;
         let cursor = {
             let mut state = self.lock();
@@ -139,24 +142,31 @@ impl HookInbox {
     }
 
     /// The requests of `name` after a cursor, at most [`HOOK_PAGE_MAX`]; a name nobody posted to is empty.
-    pub fn read(&self, name: &str, after: u64) -> Result<HookPage, HookError> {
+    pub(crate) fn read(&self, name: &str, after: u64) -> Result<HookPage, HookError> {
         check_name(name)?;
         let (found, dropped) = {
             let state = self.lock();
             let Some(hook) = state.hooks.get(name) else {
-                return Ok(HookPage { entries: Vec::new(), next: after, dropped: 0 });
+                return Ok(HookPage {
+                    entries: Vec::new(),
+                    next: after,
+                    dropped: 0,
+                });
             };
             let start = hook.requests.partition_point(|(cursor, _)| *cursor <= after);
             let found: Vec<_> = hook.requests.iter().skip(start).take(HOOK_PAGE_MAX).cloned().collect();
             (found, hook.dropped)
         };
-        let entries: Vec<HookEntry> = found.into_iter().map(|(cursor, request)| request.into_entry(cursor)).collect();
+        let entries: Vec<HookEntry> = found
+            .into_iter()
+            .map(|(cursor, request)| request.into_entry(cursor))
+            .collect();
         let next = entries.last().map_or(after, |entry| entry.cursor);
         Ok(HookPage { entries, next, dropped })
     }
 
     /// All names that hold something, in alphabetical order.
-    pub fn list(&self) -> Vec<HookSummary> {
+    pub(crate) fn list(&self) -> Vec<HookSummary> {
         let state = self.lock();
         let summary = |(name, hook): (&String, &Hook)| HookSummary {
             name: name.clone(),
@@ -169,7 +179,7 @@ impl HookInbox {
     }
 
     /// Forgets all requests and names; cursors go on rising, so that a waiting reader misses nothing.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.lock().hooks.clear();
         self.tick();
     }
@@ -189,7 +199,9 @@ impl Hook {
         self.bytes += request.bytes();
         self.requests.push_back((cursor, request));
         while self.requests.len() > HOOK_REQUESTS_MAX || (self.bytes > HOOK_BYTES_MAX && self.requests.len() > 1) {
-            let Some((_, oldest)) = self.requests.pop_front() else { break };
+            let Some((_, oldest)) = self.requests.pop_front() else {
+                break;
+            };
             self.bytes -= oldest.bytes();
             self.dropped += 1;
         }
@@ -205,8 +217,22 @@ impl HookRequest {
     fn into_entry(self, cursor: u64) -> HookEntry {
         // Parsed when read, not when stored: parsed JSON can take many times the space of its text.
         let json = serde_json::from_str(&self.body).ok();
-        let Self { method, query, headers, body, received_at } = self;
-        HookEntry { cursor, method, query, headers, body, json, received_at }
+        let Self {
+            method,
+            query,
+            headers,
+            body,
+            received_at,
+        } = self;
+        HookEntry {
+            cursor,
+            method,
+            query,
+            headers,
+            body,
+            json,
+            received_at,
+        }
     }
 }
 

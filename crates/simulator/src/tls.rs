@@ -18,8 +18,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use crate::server::files;
 
 /// The names of the listener's certificate.
-pub const TLS_NAMES: [&str; 6] =
-    ["localhost", "127.0.0.1", "::1", "web.whatsapp.com", "*.whatsapp.net", "*.whatsapp.com"];
+pub const TLS_NAMES: [&str; 6] = [
+    "localhost",
+    "127.0.0.1",
+    "::1",
+    "web.whatsapp.com",
+    "*.whatsapp.net",
+    "*.whatsapp.com",
+];
 
 /// Size of the authority's file; a larger one is not ours.
 const AUTHORITY_BYTES_MAX: u64 = 64 * 1024;
@@ -53,39 +59,48 @@ pub enum TlsError {
 }
 
 /// The certificate authority: signs the listener's certificate.
-pub struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
 }
 
 impl Authority {
     /// A new authority.
-    pub fn generate() -> Result<Self, TlsError> {
+    pub(crate) fn generate() -> Result<Self, TlsError> {
         let key = KeyPair::generate()?;
         let params = authority_params();
         let pem = params.self_signed(&key)?.pem();
-        Ok(Self { issuer: Issuer::new(params, key), pem })
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            pem,
+        })
     }
 
     /// The authority kept in `path`, or a new one that is written there.
-    pub fn load_or_generate(path: &Path) -> Result<Self, TlsError> {
-        let file_error = |source| TlsError::File { path: path.to_owned(), source };
+    pub(crate) fn load_or_generate(path: &Path) -> Result<Self, TlsError> {
+        let file_error = |source| TlsError::File {
+            path: path.to_owned(),
+            source,
+        };
         let Some(content) = files::read(path, AUTHORITY_BYTES_MAX).map_err(file_error)? else {
             let authority = Self::generate()?;
             let content = format!("{}{}", authority.issuer.key().serialize_pem(), authority.pem);
             files::write_private(path, content.as_bytes()).map_err(file_error)?;
             return Ok(authority);
         };
-        Self::parse(&content).map_err(|reason| TlsError::Corrupt { path: path.to_owned(), reason })
+        Self::parse(&content).map_err(|reason| TlsError::Corrupt {
+            path: path.to_owned(),
+            reason,
+        })
     }
 
     /// The authority's certificate as PEM, for those who want to trust it.
-    pub fn pem(&self) -> &str {
+    pub(crate) fn pem(&self) -> &str {
         &self.pem
     }
 
     /// A server configuration with a fresh certificate for [`TLS_NAMES`].
-    pub fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
+    pub(crate) fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(TLS_NAMES.map(str::to_owned))?;
         (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2120, 1, 1));
@@ -116,7 +131,10 @@ impl Authority {
         }
         let pem = text.find(CERTIFICATE_BEGIN).and_then(|start| text.get(start..));
         let pem = pem.ok_or_else(|| "there is no certificate".to_owned())?.to_owned();
-        Ok(Self { issuer: Issuer::new(authority_params(), key), pem })
+        Ok(Self {
+            issuer: Issuer::new(authority_params(), key),
+            pem,
+        })
     }
 }
 
@@ -126,7 +144,9 @@ const CERTIFICATE_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 fn authority_params() -> CertificateParams {
     let mut params = CertificateParams::default();
     (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2120, 1, 1));
-    params.distinguished_name.push(DnType::CommonName, "Wharf sandbox certificate authority");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "Wharf sandbox certificate authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
@@ -155,7 +175,9 @@ mod tests {
         let foreign = Authority::generate().unwrap();
         for content in ["", "nonsense", &key, foreign.pem(), &format!("{key}{}", foreign.pem())] {
             std::fs::write(&path, content).unwrap();
-            let Err(error) = Authority::load_or_generate(&path) else { panic!("accepted {content:?}") };
+            let Err(error) = Authority::load_or_generate(&path) else {
+                panic!("accepted {content:?}")
+            };
             assert!(matches!(error, TlsError::Corrupt { .. }), "{error:?}");
             assert!(error.to_string().contains("sandbox.ca.pem"), "{error}");
         }

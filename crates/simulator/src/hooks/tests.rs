@@ -20,7 +20,10 @@ fn requests_come_back_in_the_order_they_came() {
     inbox.store("me", request("not json")).unwrap();
 
     let page = inbox.read("me", 0).unwrap();
-    assert_eq!(page.entries.iter().map(|entry| entry.cursor).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(
+        page.entries.iter().map(|entry| entry.cursor).collect::<Vec<_>>(),
+        [1, 3]
+    );
     assert_eq!(page.entries[0].json, Some(serde_json::json!(1)));
     assert_eq!(page.entries[1].json, None);
     assert_eq!(page.entries[1].body, "not json");

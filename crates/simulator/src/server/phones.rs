@@ -1,0 +1,212 @@
+//! `/admin/phones`: what a person can do with a simulated phone.
+//!
+//! Each route parses and forwards; what happens is the network's business.
+
+use axum::extract::State;
+use axum::extract::rejection::StringRejection;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json as Answer, Router};
+use serde::{Deserialize, Serialize};
+
+use super::error::ApiError;
+use super::extract::{Chat, Json, Number, Path, Poll, Query};
+use super::routes::AppState;
+use super::sessions;
+use crate::views::{DeviceView, InboxPage, PhoneView, ReceiptKind, TypingState};
+
+/// Characters of a push name; WhatsApp's own limit.
+const NAME_CHARS_MAX: usize = 25;
+/// Characters of a text message; WhatsApp's own limit.
+const TEXT_CHARS_MAX: usize = 65_536;
+/// Characters of a QR's text; real ones have about 240.
+const QR_CHARS_MAX: usize = 1024;
+/// Characters of a message id; real ones have up to 32.
+const MESSAGE_ID_CHARS_MAX: usize = 128;
+
+pub(crate) fn router() -> Router<AppState> {
+    Router::new()
+        .route("/admin/phones", get(list_phones).post(create_phone))
+        .route("/admin/phones/{number}", get(get_phone))
+        .route("/admin/phones/{number}/scan", post(scan))
+        .route("/admin/phones/{number}/unlink", post(unlink))
+        .route("/admin/phones/{number}/send", post(send))
+        .route("/admin/phones/{number}/receipt", post(send_receipt))
+        .route("/admin/phones/{number}/typing", post(send_typing))
+        .route("/admin/phones/{number}/inbox", get(read_inbox))
+        .route("/admin/mock-phone/scan-qr", post(scan_with_any_phone))
+}
+
+async fn list_phones(State(state): State<AppState>) -> Answer<Vec<PhoneView>> {
+    Answer(state.sandbox.phones())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreatePhone {
+    number: Option<Number>,
+    name: Option<String>,
+}
+
+async fn create_phone(
+    State(state): State<AppState>,
+    Json(request): Json<CreatePhone>,
+) -> Result<(StatusCode, Answer<PhoneView>), ApiError> {
+    let name = request
+        .name
+        .map(|name| filled("name", name.trim(), NAME_CHARS_MAX).map(str::to_owned))
+        .transpose()?;
+    let phone = state
+        .sandbox
+        .create_phone(request.number.map(|number| number.0), name)
+        .await?;
+    Ok((StatusCode::CREATED, Answer(phone)))
+}
+
+async fn get_phone(
+    State(state): State<AppState>,
+    Path(Number(number)): Path<Number>,
+) -> Result<Answer<PhoneView>, ApiError> {
+    Ok(Answer(state.sandbox.phone(&number)?))
+}
+
+/// Either the QR itself or the name of a waiting session of the embedding server.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scan {
+    qr: Option<String>,
+    session: Option<String>,
+}
+
+async fn scan(
+    State(state): State<AppState>,
+    Path(Number(number)): Path<Number>,
+    Json(request): Json<Scan>,
+) -> Result<Answer<DeviceView>, ApiError> {
+    // Asked first: a wrong number must not look like a wrong session.
+    state.sandbox.phone(&number)?;
+    let qr = match (request.qr, request.session) {
+        (Some(qr), None) => qr,
+        (None, Some(session)) => sessions::qr_of(&state, &session).await?,
+        _ => return Err(ApiError::unprocessable("scan needs either qr or session")),
+    };
+    let qr = filled("qr", qr.trim(), QR_CHARS_MAX)?;
+    Ok(Answer(state.sandbox.scan(&number, qr).await?))
+}
+
+async fn scan_with_any_phone(
+    State(state): State<AppState>,
+    body: Result<String, StringRejection>,
+) -> Result<Answer<DeviceView>, ApiError> {
+    let body = body?;
+    let qr = filled("qr", body.trim(), QR_CHARS_MAX)?;
+    Ok(Answer(state.sandbox.scan_with_any_phone(qr).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unlink {
+    device: u16,
+}
+
+async fn unlink(
+    State(state): State<AppState>,
+    Path(Number(number)): Path<Number>,
+    Json(request): Json<Unlink>,
+) -> Result<StatusCode, ApiError> {
+    state.sandbox.unlink(&number, request.device).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Send {
+    to: Chat,
+    text: String,
+    reply_to: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Sent {
+    id: String,
+}
+
+async fn send(
+    State(state): State<AppState>,
+    Path(Number(number)): Path<Number>,
+    Json(request): Json<Send>,
+) -> Result<(StatusCode, Answer<Sent>), ApiError> {
+    filled("text", request.text.trim(), TEXT_CHARS_MAX)?;
+    let reply_to = request.reply_to.as_deref();
+    let reply_to = reply_to
+        .map(|id| filled("reply_to", id, MESSAGE_ID_CHARS_MAX))
+        .transpose()?;
+    let id = state
+        .sandbox
+        .send(&number, &request.to.0, &request.text, reply_to)
+        .await?;
+    Ok((StatusCode::CREATED, Answer(Sent { id })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Receipt {
+    chat: Chat,
+    id: String,
+    #[serde(rename = "type")]
+    kind: ReceiptKind,
+}
+
+async fn send_receipt(
+    State(state): State<AppState>,
+    Path(Number(number)): Path<Number>,
+    Json(request): Json<Receipt>,
+) -> Result<StatusCode, ApiError> {
+    let id = filled("id", &request.id, MESSAGE_ID_CHARS_MAX)?;
+    state
+        .sandbox
+        .receipt(&number, &request.chat.0, id, request.kind)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Typing {
+    chat: Chat,
+    state: TypingState,
+}
+
+async fn send_typing(
+    State(state): State<AppState>,
+    Path(Number(number)): Path<Number>,
+    Json(request): Json<Typing>,
+) -> Result<StatusCode, ApiError> {
+    state.sandbox.typing(&number, &request.chat.0, request.state).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn read_inbox(
+    State(state): State<AppState>,
+    Path(Number(number)): Path<Number>,
+    Query(poll): Query<Poll>,
+) -> Result<Answer<InboxPage>, ApiError> {
+    tokio::select! {
+        page = state.sandbox.inbox(&number, poll.after, poll.wait()) => Ok(Answer(page?)),
+        // A server that stops answers what it has instead of keeping the caller waiting.
+        () = state.stop.cancelled() => Ok(Answer(InboxPage { entries: Vec::new(), next: poll.after })),
+    }
+}
+
+/// The value, if it is neither empty nor longer than `chars_max`.
+fn filled<'a>(field: &str, value: &'a str, chars_max: usize) -> Result<&'a str, ApiError> {
+    if value.is_empty() {
+        return Err(ApiError::unprocessable(format!("{field} must not be empty")));
+    }
+    if value.chars().count() > chars_max {
+        return Err(ApiError::unprocessable(format!(
+            "{field} is longer than {chars_max} characters"
+        )));
+    }
+    Ok(value)
+}

@@ -1,0 +1,54 @@
+//! `/ws/chat`: the endpoint WhatsApp clients connect to.
+//!
+//! It turns websocket messages into the bytes that the network reads and writes, and knows nothing about them.
+
+use std::future::ready;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::response::Response;
+use futures::{Sink, SinkExt, Stream, StreamExt};
+
+use super::routes::AppState;
+
+/// The path of WhatsApp's own websocket.
+pub(crate) const CHAT_PATH: &str = "/ws/chat";
+/// The largest websocket message of a client, in bytes. A message to a full group is well below it.
+const CLIENT_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Upgrades and hands the connection to the network until it ends.
+pub(crate) async fn open_chat(State(state): State<AppState>, upgrade: WebSocketUpgrade) -> Response {
+    // Held until the connection ends: the upgrade runs in a task of the HTTP library, and the server must not be done
+    // before it.
+    let tracked = state.tasks.token();
+    upgrade
+        .max_message_size(CLIENT_MESSAGE_BYTES_MAX)
+        .max_frame_size(CLIENT_MESSAGE_BYTES_MAX)
+        .on_failed_upgrade(|error| tracing::debug!(%error, "a websocket upgrade failed"))
+        .on_upgrade(async move |socket| {
+            if !state.stop.is_cancelled() {
+                state.sandbox.accept(binary(socket)).await;
+            }
+            drop(tracked);
+        })
+}
+
+/// The socket's binary messages. Pings are answered by the socket itself; a text is not WhatsApp's protocol.
+fn binary(
+    socket: WebSocket,
+) -> impl Stream<Item = Result<Bytes, axum::Error>> + Sink<Bytes, Error = axum::Error> + Unpin + Send {
+    let bytes = socket.filter_map(|message| {
+        ready(match message {
+            Ok(Message::Binary(bytes)) => Some(Ok(bytes)),
+            Ok(Message::Text(_)) => Some(Err(axum::Error::new(TextMessage))),
+            Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_)) => None,
+            Err(error) => Some(Err(error)),
+        })
+    });
+    bytes.with(|bytes: Bytes| ready(Ok(Message::Binary(bytes))))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the client sent a text message")]
+struct TextMessage;
