@@ -24,8 +24,14 @@ pub struct EventIdError;
 impl EventId {
     /// A new id for an event that happened at `at`.
     pub fn new(at: Timestamp, random: &dyn Random) -> Self {
+        Self::derived(at, random.bytes())
+    }
+
+    /// The id of an event that may be told of more than once: the same moment and the same `digest` of what it is about
+    /// give the same id. Only the last ten bytes of the digest are used.
+    pub fn derived(at: Timestamp, digest: [u8; 16]) -> Self {
         let millis = u64::try_from(at.as_millisecond()).unwrap_or_default();
-        let ulid = Ulid::from_parts(millis, u128::from_be_bytes(random.bytes()));
+        let ulid = Ulid::from_parts(millis, u128::from_be_bytes(digest));
         Self(format!("{PREFIX}{}", ulid.to_string().to_ascii_lowercase()))
     }
 
@@ -77,5 +83,12 @@ mod tests {
         assert!(older < newer);
         assert_eq!(older.as_str().len(), 30);
         assert_eq!(older.to_string().parse::<EventId>().unwrap(), older);
+    }
+
+    #[test]
+    fn a_derived_id_depends_on_moment_and_digest_alone() {
+        let at = Timestamp::from_second(1).unwrap();
+        assert_eq!(EventId::derived(at, [7; 16]), EventId::derived(at, [7; 16]));
+        assert_ne!(EventId::derived(at, [7; 16]), EventId::derived(at, [8; 16]));
     }
 }
