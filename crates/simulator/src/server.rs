@@ -22,6 +22,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -154,6 +155,7 @@ impl SandboxServer {
             env: config.env,
             authority_pem: authority.pem().to_owned(),
             stop: stop.clone(),
+            resets: AtomicU64::new(0),
             tasks: tasks.clone(),
         });
         let access = Access::new(config.allowed_hosts);

@@ -1,5 +1,7 @@
 //! `/admin` for the network as a whole: faults, killed connections, metrics, reset, changes, the certificate authority.
 
+use std::sync::atomic::Ordering;
+
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -70,6 +72,7 @@ async fn get_metrics(State(state): State<AppState>) -> Answer<Metrics> {
 /// Back to the fresh network; the webhook inbox is emptied too.
 async fn reset(State(state): State<AppState>) -> StatusCode {
     state.sandbox.reset().await;
+    state.resets.fetch_add(1, Ordering::Relaxed);
     state.hooks.clear();
     StatusCode::NO_CONTENT
 }
@@ -83,16 +86,8 @@ struct Changes {
     network: u64,
     /// Changes of the webhook inbox.
     webhooks: u64,
-}
-
-impl Changes {
-    fn new(network: u64, webhooks: u64) -> Self {
-        Self {
-            next: network + webhooks,
-            network,
-            webhooks,
-        }
-    }
+    /// Resets since the start: after one, all cursors begin anew.
+    resets: u64,
 }
 
 /// Answers as soon as the counts differ from `after`: also at once when the server was restarted and counts anew.
@@ -101,7 +96,13 @@ async fn wait_for_changes(State(state): State<AppState>, Query(poll): Query<Poll
     let mut network = state.sandbox.changed();
     let mut webhooks = state.hooks.changed();
     loop {
-        let changes = Changes::new(*network.borrow_and_update(), *webhooks.borrow_and_update());
+        let (network_ticks, webhook_ticks) = (*network.borrow_and_update(), *webhooks.borrow_and_update());
+        let changes = Changes {
+            next: network_ticks + webhook_ticks,
+            network: network_ticks,
+            webhooks: webhook_ticks,
+            resets: state.resets.load(Ordering::Relaxed),
+        };
         if changes.next != poll.after || state.stop.is_cancelled() {
             return Answer(changes);
         }

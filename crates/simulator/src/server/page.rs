@@ -20,10 +20,11 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-const ASSETS: [Asset; 12] = [
+const ASSETS: [Asset; 14] = [
     ("/", HTML, include_str!("../page/index.html")),
     ("/page.css", CSS, include_str!("../page/page.css")),
     ("/panels.css", CSS, include_str!("../page/panels.css")),
+    ("/narrow.css", CSS, include_str!("../page/narrow.css")),
     ("/page.js", SCRIPT, include_str!("../page/page.js")),
     ("/api.js", SCRIPT, include_str!("../page/api.js")),
     ("/dom.js", SCRIPT, include_str!("../page/dom.js")),
@@ -31,6 +32,7 @@ const ASSETS: [Asset; 12] = [
     ("/chats.js", SCRIPT, include_str!("../page/chats.js")),
     ("/conversation.js", SCRIPT, include_str!("../page/conversation.js")),
     ("/devices.js", SCRIPT, include_str!("../page/devices.js")),
+    ("/health.js", SCRIPT, include_str!("../page/health.js")),
     ("/webhooks.js", SCRIPT, include_str!("../page/webhooks.js")),
     ("/icon.svg", SVG, include_str!("../page/icon.svg")),
 ];

@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -37,6 +38,8 @@ pub(crate) struct Parts {
     pub(crate) authority_pem: String,
     /// Cancelled when the server stops: whoever waits answers at once.
     pub(crate) stop: CancellationToken,
+    /// How often the sandbox was reset.
+    pub(crate) resets: AtomicU64,
     /// Owns every task of the server.
     pub(crate) tasks: TaskTracker,
 }
