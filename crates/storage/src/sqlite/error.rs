@@ -1,0 +1,120 @@
+//! What SQLite and the file system say, sorted by what the caller can do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use wharf_core::BoxError;
+use wharf_core::store::StoreError;
+
+/// Why a file or folder is not used, as the cause inside a [`StoreError`].
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LocalError {
+    #[error("another process uses the folder {}", .0.display())]
+    InUse(PathBuf),
+    #[error("the store was closed")]
+    Closed,
+    #[error("its application id is {0:#010x}, so another program made it")]
+    Foreign(u32),
+    #[error("its layout is {found}, this version knows {known}; a newer version may have written it")]
+    Layout { found: i64, known: i64 },
+    #[error("the file is empty")]
+    Empty,
+    #[error("the file is missing, but the folder holds {0}")]
+    Missing(String),
+}
+
+/// A failure of one file that may concern several callers at once, hence the shared cause.
+#[derive(Debug, Clone)]
+pub(super) enum Fault {
+    /// No room left.
+    Full,
+    /// May work later.
+    Unavailable(Arc<dyn std::error::Error + Send + Sync>),
+    /// Will not work until somebody acts.
+    Corrupt(Arc<dyn std::error::Error + Send + Sync>),
+    /// Anything else.
+    Internal(Arc<dyn std::error::Error + Send + Sync>),
+}
+
+impl Fault {
+    /// As the port's error, about this file.
+    pub(super) fn into_error(self, file: &Path) -> StoreError {
+        match self {
+            Self::Full => StoreError::Full,
+            Self::Unavailable(cause) => StoreError::Unavailable(Box::new(cause)),
+            Self::Corrupt(cause) => StoreError::Corrupt {
+                file: file.to_owned(),
+                cause: Box::new(cause),
+            },
+            Self::Internal(cause) => StoreError::Internal(Box::new(cause)),
+        }
+    }
+
+    /// The file is not what it should be.
+    pub(super) fn corrupt(cause: LocalError) -> Self {
+        Self::Corrupt(Arc::new(cause))
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::Unavailable(Arc::new(error)),
+        }
+    }
+}
+
+impl From<sqlx::Error> for Fault {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Io(error) => Self::from(error),
+            sqlx::Error::WorkerCrashed => Self::Unavailable(Arc::new(error)),
+            // The columns are ours, so only a damaged page holds another type.
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::Corrupt(Arc::new(error)),
+            sqlx::Error::Database(ref cause) => match primary_code(cause.as_ref()) {
+                Some(SQLITE_FULL) => Self::Full,
+                Some(
+                    SQLITE_BUSY | SQLITE_LOCKED | SQLITE_NOMEM | SQLITE_READONLY | SQLITE_INTERRUPT | SQLITE_IOERR
+                    | SQLITE_CANTOPEN,
+                ) => Self::Unavailable(Arc::new(error)),
+                Some(SQLITE_CORRUPT | SQLITE_NOTADB) => Self::Corrupt(Arc::new(error)),
+                _ => Self::Internal(Arc::new(error)),
+            },
+            error => Self::Internal(Arc::new(error)),
+        }
+    }
+}
+
+/// The error of a call on a store that was closed, or whose session was deleted.
+pub(super) fn closed() -> StoreError {
+    StoreError::Unavailable(Box::new(LocalError::Closed))
+}
+
+/// The error of something that the file system refused.
+pub(super) fn from_io(error: io::Error, path: &Path) -> StoreError {
+    Fault::from(error).into_error(path)
+}
+
+/// A mistake in the code that calls the store.
+pub(super) fn misuse(cause: impl Into<BoxError>) -> StoreError {
+    StoreError::Internal(cause.into())
+}
+
+// The primary result codes of SQLite (sqlite.org/rescode.html); the extended ones hold them in the lowest byte.
+const SQLITE_BUSY: u32 = 5;
+const SQLITE_LOCKED: u32 = 6;
+const SQLITE_NOMEM: u32 = 7;
+const SQLITE_READONLY: u32 = 8;
+const SQLITE_INTERRUPT: u32 = 9;
+const SQLITE_IOERR: u32 = 10;
+const SQLITE_CORRUPT: u32 = 11;
+const SQLITE_FULL: u32 = 13;
+const SQLITE_CANTOPEN: u32 = 14;
+const SQLITE_NOTADB: u32 = 26;
+
+fn primary_code(error: &dyn sqlx::error::DatabaseError) -> Option<u32> {
+    let extended: u32 = error.code()?.parse().ok()?;
+    Some(extended & 0xff)
+}
