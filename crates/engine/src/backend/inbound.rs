@@ -1,0 +1,192 @@
+//! Keeps decrypted messages until the durability hook has committed them, and knows which ones never were.
+//!
+//! The library stores a row before it calls the hook and removes it after (`whatsapp-rust` message/commit_batch.rs
+//! commit_inbound_batch). It asks for a row in one place only: a stanza that Signal refuses as a duplicate
+//! (message/durability.rs ack_or_replay_to_hook; the callers in message/receive.rs all come from `DuplicatedMessage`). A
+//! row means "replay it to the hook", no row means "acknowledge it", an error means "do not acknowledge it". A first
+//! delivery never asks. The probe of client/builder.rs (probe_durability_backend) stores its row before it asks, so it
+//! needs no rule of its own.
+//!
+//! What the library misses: on the live path the flush of Signal state (signal_flush.rs, every 25 ms) does not wait for
+//! the row of a message that is being processed. If the process dies between the two, the redelivery is a duplicate
+//! without a row, and the library would acknowledge a message that nobody ever stored. So the hook marks every message
+//! that it is given as seen ([`seen_marks`], in the same batch as the message), and "no row" is only answered for marked
+//! ones. Any other is lost: it stays unacknowledged and is reported, so that the session asks its sender again, a few
+//! times; then it is given up, because an unacknowledged stanza comes back at every connect for ever. Stanzas that carry
+//! nothing for the hook (a bare sender key) have no mark either; a redelivery of one takes the same way.
+//!
+//! Removing a row is not worth a sync to the disk: it is remembered and joins the next write. If the process dies before,
+//! the row stays, and a redelivery is replayed to the hook, which knows the message by its ids.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
+use wacore::store::error::StoreError as LibraryError;
+use wacore::store::traits::{PendingInboundKey, PendingInboundRow};
+use wharf_core::store::{Batch, Collection, Document, Field, StoreError};
+
+use super::{Backend, Result, failed, join, older_than};
+
+/// How long a message counts as seen. WhatsApp redelivers at the next connect, so this covers a session that was stopped
+/// for two weeks.
+const SEEN_RETENTION: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// How long a message waits for a hook that fails; as long as WhatsApp keeps it for a device that is away.
+const PENDING_RETENTION: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// How often a lost message is asked for again before it is given up.
+const LOST_TRIES_MAX: u8 = 3;
+
+/// How many rows that are done with wait for a write to join.
+const DONE_ROWS_MAX: usize = 256;
+
+/// Messages that the hook has not committed yet.
+static PENDING: Collection = Collection {
+    name: "wa_pending_inbound",
+    fields: &[Field::time("stored_at")],
+};
+
+/// Messages that the hook was given.
+static SEEN: Collection = Collection {
+    name: "wa_seen_inbound",
+    fields: &[Field::time("seen_at")],
+};
+
+/// Messages that were decrypted and never stored; the body is the number of tries.
+static LOST: Collection = Collection {
+    name: "wa_lost_inbound",
+    fields: &[Field::time("tried_at")],
+};
+
+/// A message that Signal has decrypted before and that was never stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LostInbound {
+    /// The chat, as the stanza names it.
+    pub(crate) chat: String,
+    /// The sender, as the stanza names them.
+    pub(crate) sender: String,
+    /// The stanza's id.
+    pub(crate) id: String,
+    /// Whether it was acknowledged now because asking again did not help. Otherwise ask again.
+    pub(crate) given_up: bool,
+}
+
+/// What is remembered between calls.
+pub(super) struct State {
+    lost: mpsc::Sender<LostInbound>,
+    /// The ids of rows to remove with the next write.
+    done: Mutex<BTreeSet<String>>,
+}
+
+impl State {
+    pub(super) fn new(lost: mpsc::Sender<LostInbound>) -> Self {
+        Self {
+            lost,
+            done: Mutex::default(),
+        }
+    }
+
+    fn done(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Marks messages as seen; the hook writes this with the messages themselves. The parts are those of the library's
+/// `MessageInfo`: `source.chat`, `source.sender` and `id`, as text.
+pub(crate) fn seen_marks(messages: &[PendingInboundKey<'_>], now: Timestamp) -> Batch {
+    messages.iter().fold(Batch::new(), |batch, message| {
+        batch.put(&SEEN, Document::new(key(message), "").with("seen_at", now))
+    })
+}
+
+/// Removes marks and rows past their time.
+pub(super) fn sweep(now: Timestamp) -> Batch {
+    Batch::new()
+        .delete_where(&SEEN, older_than("seen_at", now, SEEN_RETENTION))
+        .delete_where(&PENDING, older_than("stored_at", now, PENDING_RETENTION))
+        .delete_where(&LOST, older_than("tried_at", now, PENDING_RETENTION))
+}
+
+impl Backend {
+    pub(super) async fn keep_pending(&self, rows: &[PendingInboundRow<'_>]) -> Result<()> {
+        let now = self.clock.now();
+        let batch = rows.iter().fold(Batch::new(), |batch, row| {
+            let id = join([row.chat, row.sender, row.id]);
+            batch.put(&PENDING, Document::new(id, row.message.to_vec()).with("stored_at", now))
+        });
+        self.write_with_done(batch).await.map_err(failed)
+    }
+
+    pub(super) async fn find_pending(&self, message: PendingInboundKey<'_>) -> Result<Option<Vec<u8>>> {
+        let id = key(&message);
+        // The library removes a row when the hook has committed it, or when it cannot be read.
+        if self.inbound.done().contains(&id) {
+            return Ok(None);
+        }
+        if let Some(row) = self.get(&PENDING, &id).await? {
+            return Ok(Some(row.body.into()));
+        }
+        if self.get(&SEEN, &id).await?.is_some() {
+            return Ok(None);
+        }
+        self.report_lost(message, id).await
+    }
+
+    pub(super) async fn drop_pending(&self, messages: &[PendingInboundKey<'_>]) -> Result<()> {
+        let is_full = {
+            let mut done = self.inbound.done();
+            done.extend(messages.iter().map(key));
+            done.len() >= DONE_ROWS_MAX
+        };
+        match is_full {
+            true => self.write_with_done(Batch::new()).await.map_err(failed),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes a batch, after the removal of the rows that are done with.
+    pub(super) async fn write_with_done(&self, batch: Batch) -> std::result::Result<(), StoreError> {
+        let done = std::mem::take(&mut *self.inbound.done());
+        let removals = done
+            .iter()
+            .fold(Batch::new(), |batch, id| batch.delete(&PENDING, id.clone()));
+        let written = self.store.write(removals.and(batch)).await;
+        if written.is_err() {
+            self.inbound.done().extend(done);
+        }
+        written
+    }
+
+    async fn report_lost(&self, message: PendingInboundKey<'_>, id: String) -> Result<Option<Vec<u8>>> {
+        let _turn = self.turn.lock().await;
+        let before = self.get(&LOST, &id).await?;
+        let tries = before.and_then(|document| document.body.first().copied()).unwrap_or(0);
+        let given_up = tries >= LOST_TRIES_MAX;
+        if !given_up {
+            let document = Document::new(id, vec![tries + 1]);
+            self.put(&LOST, document.with("tried_at", self.clock.now())).await?;
+        }
+        let notice = LostInbound {
+            chat: message.chat.to_owned(),
+            sender: message.sender.to_owned(),
+            id: message.id.to_owned(),
+            given_up,
+        };
+        if self.inbound.lost.try_send(notice).is_err() {
+            tracing::warn!(message = message.id, given_up, "nobody was told that a message is lost");
+        }
+        match given_up {
+            true => Ok(None),
+            false => Err(LibraryError::Validation(format!(
+                "message {} was decrypted before but never stored",
+                message.id
+            ))),
+        }
+    }
+}
+
+fn key(message: &PendingInboundKey<'_>) -> String {
+    join([message.chat, message.sender, message.id])
+}

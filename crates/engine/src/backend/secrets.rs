@@ -1,0 +1,118 @@
+//! The secrets of messages, which open later reactions, edits and votes.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use wacore::store::error::StoreError as LibraryError;
+use wacore::store::traits::{
+    MessageSecret, MsgSecretEntry, MsgSecretStore, merge_msg_secret_expiry, merge_msg_secret_message_ts,
+};
+use wharf_core::store::{Batch, Collection, Condition, Document, Field};
+
+use super::{Backend, Result, join, moment};
+
+/// Secrets by chat, sender and message; those that never expire have no `expires_at`.
+static SECRETS: Collection = Collection {
+    name: "wa_msg_secrets",
+    fields: &[Field::time("expires_at")],
+};
+
+/// The bytes of a record: the secret, then its two times in seconds, big-endian.
+const RECORD_BYTES: usize = size_of::<MessageSecret>() + 2 * size_of::<i64>();
+
+/// What is kept of one message.
+struct Record {
+    secret: MessageSecret,
+    /// 0 is never.
+    expires_at: i64,
+    /// 0 is unknown.
+    message_ts: i64,
+}
+
+#[async_trait]
+impl MsgSecretStore for Backend {
+    async fn put_msg_secrets(&self, entries: Vec<MsgSecretEntry>) -> Result<usize> {
+        let count = entries.len();
+        let ids: Vec<String> = entries
+            .iter()
+            .map(|entry| id(&entry.chat, &entry.sender, &entry.msg_id))
+            .collect();
+
+        let _turn = self.turn.lock().await;
+        let mut records = std::collections::BTreeMap::new();
+        for document in self.get_many(&SECRETS, &ids).await? {
+            records.insert(document.id.clone(), Record::decode(&document)?);
+        }
+        for (id, entry) in ids.into_iter().zip(entries) {
+            let mut new = Record {
+                secret: entry.secret,
+                expires_at: entry.expires_at,
+                message_ts: entry.message_ts,
+            };
+            if let Some(old) = records.get(&id) {
+                new.expires_at = merge_msg_secret_expiry(old.expires_at, new.expires_at);
+                new.message_ts = merge_msg_secret_message_ts(old.message_ts, new.message_ts);
+            }
+            records.insert(id, new);
+        }
+        let batch = records.iter().fold(Batch::new(), |batch, (id, record)| {
+            batch.put(&SECRETS, record.encode(id))
+        });
+        self.write(batch).await?;
+        Ok(count)
+    }
+
+    async fn get_msg_secret(&self, chat: &str, sender: &str, msg_id: &str) -> Result<Option<Vec<u8>>> {
+        let found = self.get_msg_secret_with_ts(chat, sender, msg_id).await?;
+        Ok(found.map(|(secret, _)| secret))
+    }
+
+    async fn get_msg_secret_with_ts(&self, chat: &str, sender: &str, msg_id: &str) -> Result<Option<(Vec<u8>, i64)>> {
+        let Some(document) = self.get(&SECRETS, &id(chat, sender, msg_id)).await? else {
+            return Ok(None);
+        };
+        let record = Record::decode(&document)?;
+        Ok(Some((record.secret.to_vec(), record.message_ts)))
+    }
+
+    /// Does nothing; see [`super::Backend::sweep`].
+    async fn delete_expired_msg_secrets(&self, _cutoff_timestamp: i64) -> Result<u32> {
+        Ok(0)
+    }
+}
+
+/// Removes the secrets whose time is over.
+pub(super) fn sweep(now: Timestamp) -> Batch {
+    Batch::new().delete_where(&SECRETS, vec![Condition::AtMost("expires_at", now.into())])
+}
+
+impl Record {
+    fn encode(&self, id: &str) -> Document {
+        let times = [self.expires_at.to_be_bytes(), self.message_ts.to_be_bytes()].concat();
+        let document = Document::new(id, [&self.secret[..], &times].concat());
+        match self.expires_at {
+            0 => document,
+            seconds => document.with("expires_at", moment(seconds)),
+        }
+    }
+
+    fn decode(document: &Document) -> Result<Self> {
+        let parts = document.body.split_first_chunk().and_then(|(secret, times)| {
+            let (expires_at, message_ts) = times.split_first_chunk()?;
+            Some((*secret, *expires_at, message_ts.try_into().ok()?))
+        });
+        let Some((secret, expires_at, message_ts)) = parts else {
+            let bytes = document.body.len();
+            let message = format!("message secret has {bytes} bytes, not {RECORD_BYTES}");
+            return Err(LibraryError::Validation(message));
+        };
+        Ok(Self {
+            secret,
+            expires_at: i64::from_be_bytes(expires_at),
+            message_ts: i64::from_be_bytes(message_ts),
+        })
+    }
+}
+
+fn id(chat: &str, sender: &str, msg_id: &str) -> String {
+    join([chat, sender, msg_id])
+}
