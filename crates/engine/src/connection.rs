@@ -1,0 +1,258 @@
+//! One connection of one session: built from the session's store, run by a task of its own, gone when it says so.
+//!
+//! The protocol library dials again by itself until something final happens. Then [`Supervisor`] takes everything down
+//! and signals [`Signal::Closed`], always as the last signal. Nothing of a connection outlives [`Connection::end`], so
+//! that there are never two of one device.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::task::TaskTracker;
+use wacore::store::device::DevicePropsOverride;
+use wacore::types::events::{Event, Subscription};
+use waproto::whatsapp::device_props::PlatformType;
+use wharf_core::clock::Clock;
+use wharf_core::engine::{EngineError, EngineOptions, Inbox, Signal};
+use wharf_core::store::StoreError;
+use whatsapp_rust::client::RawNodeLease;
+use whatsapp_rust::store::commands::DeviceCommand;
+use whatsapp_rust::store::persistence_manager::PersistenceManager;
+use whatsapp_rust::{CacheConfig, Client, ClientBuilderError};
+
+use crate::backend::Backend;
+use crate::chatting::Recipients;
+use crate::ending::Ending;
+use crate::error::{failed, one_line, store_failed};
+use crate::events::{Events, Signaller};
+use crate::hook::Hook;
+use crate::runtime::Tasks;
+use crate::transport::{Answered, Uplink};
+use crate::upkeep;
+use crate::whatsapp::WhatsApp;
+
+/// How many chats may have a task of their own at a time. The library keeps one, of about 31 KiB, for every chat that
+/// received something on this connection, and by default does so for 5,000.
+const CHAT_LANES_MAX: u64 = 256;
+/// How long a sent message is kept for devices that could not read it, in seconds. The library's two hours strand group
+/// members whose phone was off.
+const SENT_MESSAGES_KEPT_S: u64 = 7 * 24 * 60 * 60;
+/// How often changes of the device's own record are written; those that matter are written at once.
+const SAVE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long the library may take to write what must be written and to close its socket. Its own limits add up to less.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long its tasks may take to stop after that.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the last events may take to be signalled.
+const EVENTS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection, and what is needed to use it.
+pub(crate) struct Connection {
+    pub(crate) client: Arc<Client>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) recipients: Recipients,
+    pub(crate) ending: Arc<Ending>,
+    supervision: TaskTracker,
+}
+
+/// Runs a connection and takes it down.
+struct Supervisor {
+    client: Arc<Client>,
+    inbox: Arc<dyn Inbox>,
+    ending: Arc<Ending>,
+    tasks: Tasks,
+    subscription: Subscription,
+    stanzas: RawNodeLease,
+    signaller: Signaller,
+    queued: UnboundedReceiver<Arc<Event>>,
+}
+
+impl Connection {
+    /// Builds the connection from the store and starts it.
+    pub(crate) async fn open(
+        whatsapp: &WhatsApp,
+        options: EngineOptions,
+        inbox: Arc<dyn Inbox>,
+    ) -> Result<Self, EngineError> {
+        let ending = Arc::new(Ending::default());
+        let answered = Arc::new(Answered::default());
+        let tasks = Tasks::default();
+        let (backend, lost) = Backend::new(options.store.clone(), whatsapp.clock.clone());
+        let backend = Arc::new(backend);
+        let device = device(&options, backend.clone()).await?;
+        let uplink = Uplink {
+            dialer: whatsapp.dialer.clone(),
+            inbox: inbox.clone(),
+            answered: answered.clone(),
+            ending: ending.begun().clone(),
+        };
+        let hook = Hook {
+            inbox: inbox.clone(),
+            clock: whatsapp.clock.clone(),
+            ending: ending.clone(),
+        };
+        let client = Client::builder()
+            .with_runtime(tasks.clone())
+            .with_persistence_manager(device)
+            .with_transport_factory(uplink)
+            .with_http_client_arc(whatsapp.http.clone())
+            .with_version_override(whatsapp.versions.current().await)
+            .with_cache_config(caches())
+            .with_background_saver_interval(SAVE_INTERVAL)
+            .with_inbound_durability_hook(hook)
+            .build()
+            .await
+            .map_err(not_built)?
+            .into_client();
+        upkeep::start(&tasks, client.clone(), backend, whatsapp.clock.clone(), lost);
+        let (events, queued) = Events::new(inbox.clone(), ending.clone(), answered);
+        let supervisor = Supervisor {
+            subscription: client.subscribe_handler(Arc::new(events)),
+            stanzas: client.acquire_raw_node_forwarding(),
+            signaller: Signaller {
+                client: client.clone(),
+                inbox: inbox.clone(),
+                clock: whatsapp.clock.clone(),
+                versions: whatsapp.versions.clone(),
+            },
+            client: client.clone(),
+            inbox,
+            ending: ending.clone(),
+            tasks,
+            queued,
+        };
+        let supervision = TaskTracker::new();
+        let signalling = supervision.clone();
+        supervision.spawn(async move { supervisor.run(&signalling).await });
+        supervision.close();
+        Ok(Self {
+            client,
+            clock: whatsapp.clock.clone(),
+            recipients: Recipients::default(),
+            ending,
+            supervision,
+        })
+    }
+
+    /// Ends the connection, and returns when nothing of it is left.
+    pub(crate) async fn end(&self) {
+        self.ending.ask();
+        self.supervision.wait().await;
+    }
+}
+
+impl Drop for Connection {
+    /// A connection that is forgotten still ends; only nobody waits for it.
+    fn drop(&mut self) {
+        self.ending.ask();
+    }
+}
+
+impl Supervisor {
+    async fn run(self, signalling: &TaskTracker) {
+        let signalling = signalling.spawn(self.signaller.run(self.queued));
+        run_client(&self.client, &self.ending).await;
+        let left = self.tasks.stop(STOP_TIMEOUT).await;
+        if left > 0 {
+            tracing::error!(left, "tasks of a connection that ended do not stop");
+        }
+        // With the subscription goes the queue's only sender, so the signaller ends once it has said everything.
+        drop(self.stanzas);
+        self.subscription.unsubscribe();
+        if tokio::time::timeout(EVENTS_TIMEOUT, signalling).await.is_err() {
+            tracing::error!("the last events of a connection are not signalled in time");
+        }
+        self.inbox.signal(Signal::Closed(self.ending.reason()));
+    }
+}
+
+/// Lets the client work until it gives up or is to end, then takes it down.
+async fn run_client(client: &Arc<Client>, ending: &Ending) {
+    let mut working = Box::pin(AssertUnwindSafe(client.run()).catch_unwind());
+    let mut works = true;
+    tokio::select! {
+        outcome = &mut working => {
+            works = false;
+            if outcome.is_err() {
+                tracing::error!("the protocol library panicked");
+            }
+        }
+        () = ending.begun().cancelled() => {}
+    }
+    // Whatever fails from here on is no news to the session.
+    ending.begun().cancel();
+    let down = async {
+        client.disconnect().await;
+        if works {
+            let _ = working.await;
+        }
+        client.persistence_manager().flush().await
+    };
+    match tokio::time::timeout(DISCONNECT_TIMEOUT, Box::pin(down)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(error = %one_line(&error), "the device's record cannot be written"),
+        Err(_) => tracing::error!("a connection does not end in time and is aborted"),
+    }
+}
+
+/// The device as the store has it, or a new one, that shows itself as asked.
+async fn device(options: &EngineOptions, backend: Arc<Backend>) -> Result<Arc<PersistenceManager>, EngineError> {
+    let device = PersistenceManager::new(backend).await.map_err(store_failed)?;
+    let shown = DevicePropsOverride::new()
+        .with_os(options.device_name.as_str())
+        .with_platform_type(platform(&options.browser_name));
+    device.process_command(DeviceCommand::SetDeviceProps(shown)).await;
+    Ok(Arc::new(device))
+}
+
+/// WhatsApp's name of a browser; what it does not know is shown as Chrome.
+fn platform(browser: &str) -> PlatformType {
+    match browser.trim().to_ascii_lowercase().as_str() {
+        "firefox" => PlatformType::FIREFOX,
+        "safari" => PlatformType::SAFARI,
+        "edge" => PlatformType::EDGE,
+        "opera" => PlatformType::OPERA,
+        "ie" | "internet explorer" => PlatformType::IE,
+        "desktop" => PlatformType::DESKTOP,
+        _ => PlatformType::CHROME,
+    }
+}
+
+/// The library's caches. All are bounded by default except the linked identities, which must not be: forgetting one
+/// makes the library address a person differently in the middle of a conversation.
+fn caches() -> CacheConfig {
+    CacheConfig {
+        chat_lanes_capacity: CHAT_LANES_MAX,
+        sent_message_ttl_secs: SENT_MESSAGES_KEPT_S,
+        ..CacheConfig::default()
+    }
+}
+
+fn not_built(error: ClientBuilderError) -> EngineError {
+    match error {
+        // The builder tries the store out, and passes on only the text of its error.
+        ClientBuilderError::UnsupportedDurabilityBackend(text) => {
+            EngineError::Store(StoreError::Unavailable(text.into()))
+        }
+        other => failed(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_the_browser_that_is_named() {
+        for (name, expected) in [
+            ("Chrome", PlatformType::CHROME),
+            ("firefox", PlatformType::FIREFOX),
+            (" Safari ", PlatformType::SAFARI),
+            ("Netscape", PlatformType::CHROME),
+        ] {
+            assert_eq!(platform(name), expected, "{name}");
+        }
+    }
+}

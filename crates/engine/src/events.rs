@@ -1,0 +1,238 @@
+//! Turns the protocol library's events into the engine port's signals, in order.
+//!
+//! The library calls [`Events::handle_event`] inline, in the middle of its work, so nothing there waits: it notes that
+//! the connection is alive and why it ends, and queues the rest. [`Signaller`] works the queue off in a task of its own,
+//! because naming a chat by its phone number may need the store. Messages come this way only where the durability hook
+//! has not seen them (channels, messages recovered from the phone): they carry a weaker promise.
+
+mod acks;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
+use wacore::types::events::{
+    ConnectFailure, Event, EventHandler, EventInterest, EventKind, LoggedOut, MessageBatch, TemporaryBan,
+};
+use wharf_core::clock::Clock;
+use wharf_core::engine::{Closed, Inbox, Signal};
+use wharf_core::message::MessageKind;
+use wharf_core::session::Me;
+use whatsapp_rust::Client;
+
+use crate::addresses::{linked_as, me};
+use crate::ending::Ending;
+use crate::incoming::incoming;
+use crate::transport::Answered;
+use crate::version::Versions;
+
+/// How often a connection says that it is alive, at most.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// The events that mean something here; the library does not even make the others.
+const INTEREST: [EventKind; 15] = [
+    EventKind::PairingQrCode,
+    EventKind::PairingQrCodesExhausted,
+    EventKind::PairSuccess,
+    EventKind::PairError,
+    EventKind::Connected,
+    EventKind::Disconnected,
+    EventKind::LoggedOut,
+    EventKind::StreamReplaced,
+    EventKind::TemporaryBan,
+    EventKind::ClientOutdated,
+    EventKind::ConnectFailure,
+    EventKind::SelfPushNameUpdated,
+    EventKind::Receipt,
+    EventKind::ServerAck,
+    EventKind::Messages,
+];
+
+/// Receives the events of one connection.
+pub(crate) struct Events {
+    inbox: Arc<dyn Inbox>,
+    ending: Arc<Ending>,
+    answered: Arc<Answered>,
+    queue: UnboundedSender<Arc<Event>>,
+    started: Instant,
+    /// When the connection said last that it is alive, in milliseconds after `started`, plus one; 0 for never.
+    alive_ms: AtomicU64,
+}
+
+/// Works off the events of one connection.
+pub(crate) struct Signaller {
+    pub(crate) client: Arc<Client>,
+    pub(crate) inbox: Arc<dyn Inbox>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) versions: Arc<Versions>,
+}
+
+impl Events {
+    /// A receiver, and the queue that it fills. The queue has no limit of its own: what fills it is bounded by what the
+    /// socket delivers, and dropping an acknowledgement would be a lie.
+    pub(crate) fn new(
+        inbox: Arc<dyn Inbox>,
+        ending: Arc<Ending>,
+        answered: Arc<Answered>,
+    ) -> (Self, UnboundedReceiver<Arc<Event>>) {
+        let (queue, queued) = unbounded_channel();
+        let events = Self {
+            inbox,
+            ending,
+            answered,
+            queue,
+            started: Instant::now(),
+            alive_ms: AtomicU64::new(0),
+        };
+        (events, queued)
+    }
+
+    /// A stanza was decrypted and is about to be handled. Every stanza comes here, also the answers to keepalives.
+    fn stanza(&self, now: Instant) {
+        self.answered.set();
+        let passed = now.saturating_duration_since(self.started).as_millis();
+        let now = u64::try_from(passed).unwrap_or(u64::MAX - 1) + 1;
+        let last = self.alive_ms.load(Ordering::Relaxed);
+        let due =
+            last == 0 || now.saturating_sub(last) >= u64::try_from(ALIVE_INTERVAL.as_millis()).unwrap_or(u64::MAX);
+        let exchange = |from| {
+            self.alive_ms
+                .compare_exchange(from, now, Ordering::Relaxed, Ordering::Relaxed)
+        };
+        if due && exchange(last).is_ok() {
+            self.inbox.signal(Signal::Alive);
+        }
+    }
+}
+
+impl EventHandler for Events {
+    fn handle_event(&self, event: Arc<Event>) {
+        if let Event::RawNode(_) = &*event {
+            self.stanza(Instant::now());
+            return;
+        }
+        if let Some(reason) = closed_by(&event) {
+            self.ending.tell(reason);
+        }
+        // The receiver is gone only when the connection is over.
+        let _ = self.queue.send(event);
+    }
+
+    fn interest(&self) -> EventInterest {
+        EventInterest::of(&INTEREST).with(EventKind::RawNode)
+    }
+}
+
+/// Why the library will not connect again after this event, if it will not.
+fn closed_by(event: &Event) -> Option<Closed> {
+    match event {
+        Event::PairingQrCodesExhausted(_) => Some(Closed::QrCodesExpired),
+        Event::LoggedOut(logged_out) => Some(Closed::LoggedOut {
+            reason: logged_out_reason(logged_out),
+        }),
+        Event::StreamReplaced(_) => Some(Closed::Replaced),
+        Event::TemporaryBan(ban) => Some(banned(ban)),
+        Event::ClientOutdated(_) => Some(Closed::Outdated),
+        Event::ConnectFailure(failure) if !failure.reason.should_reconnect() => Some(Closed::Refused {
+            reason: failure_reason(failure),
+        }),
+        _ => None,
+    }
+}
+
+fn logged_out_reason(logged_out: &LoggedOut) -> String {
+    let message = logged_out.logout_message.as_ref();
+    let header = message.and_then(|message| message.header.clone());
+    header.unwrap_or_else(|| format!("{:?} ({})", logged_out.reason, logged_out.reason.code()))
+}
+
+fn banned(ban: &TemporaryBan) -> Closed {
+    Closed::Banned {
+        code: ban.code.code(),
+        expires_in: ban.expire.to_std().ok(),
+    }
+}
+
+fn failure_reason(failure: &ConnectFailure) -> String {
+    let message = failure.message.clone().filter(|message| !message.is_empty());
+    let kind = format!("{:?} ({})", failure.reason, failure.reason.code());
+    message.map_or(kind.clone(), |message| format!("{kind}: {message}"))
+}
+
+impl Signaller {
+    /// Signals until the connection is over and the queue is empty.
+    pub(crate) async fn run(self, mut queued: UnboundedReceiver<Arc<Event>>) {
+        while let Some(event) = queued.recv().await {
+            self.handle(&event).await;
+        }
+    }
+
+    async fn handle(&self, event: &Event) {
+        let signal = match event {
+            Event::PairingQrCode(qr) => Some(Signal::QrCode {
+                code: qr.code.clone(),
+                valid_for: qr.timeout,
+            }),
+            Event::PairSuccess(pair) => {
+                linked_as(&pair.id, Some(&pair.lid), self.client.push_name()).map(Signal::Linked)
+            }
+            Event::Connected(_) => self.connected(),
+            Event::Disconnected(disconnected) => Some(Signal::Disconnected {
+                reason: disconnected.reason.to_string(),
+            }),
+            Event::ConnectFailure(failure) if failure.reason.should_reconnect() => Some(Signal::ConnectFailed {
+                reason: failure_reason(failure),
+            }),
+            Event::SelfPushNameUpdated(update) => me(&self.client).map(|me| {
+                let push_name = update.new_name.clone();
+                Signal::Renamed(Me { push_name, ..me })
+            }),
+            Event::Receipt(receipt) => acks::receipt(&self.client, receipt).await.map(Signal::Ack),
+            Event::ServerAck(ack) => {
+                let now = self.clock.now();
+                acks::server_ack(&self.client, ack, now).await.map(Signal::Ack)
+            }
+            Event::Messages(batch) => {
+                self.messages(batch).await;
+                None
+            }
+            Event::ClientOutdated(_) => {
+                self.versions.refused().await;
+                None
+            }
+            Event::PairError(error) => {
+                tracing::warn!(error = error.error, "pairing failed");
+                None
+            }
+            _ => None,
+        };
+        if let Some(signal) = signal {
+            self.inbox.signal(signal);
+        }
+    }
+
+    fn connected(&self) -> Option<Signal> {
+        let me = me(&self.client);
+        if me.is_none() {
+            tracing::error!("connected without an account");
+        }
+        me.map(Signal::Connected)
+    }
+
+    async fn messages(&self, batch: &MessageBatch) {
+        if batch.hook_committed {
+            return;
+        }
+        for inbound in batch.iter() {
+            if let Some(message) = incoming(&self.client, inbound).await
+                && message.kind == MessageKind::Content
+            {
+                self.inbox.signal(Signal::Message(Box::new(message)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! What ends a connection, and how often it says that it is alive.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use wacore::types::events::{
+    ClientOutdated, ConnectFailureReason, PairingQrCodesExhausted, StreamReplaced, TempBanReason,
+};
+use wharf_core::message::Message;
+use wharf_core::store::{Batch, StoreError};
+
+use super::*;
+
+fn failure(reason: ConnectFailureReason) -> Event {
+    Event::ConnectFailure(
+        ConnectFailure::builder()
+            .reason(reason)
+            .message("go away".to_owned())
+            .build(),
+    )
+}
+
+#[test]
+fn final_events_say_why() {
+    let logged_out = LoggedOut::builder()
+        .on_connect(true)
+        .reason(ConnectFailureReason::LoggedOut)
+        .build();
+    let ban = TemporaryBan::builder()
+        .code(TempBanReason::from(101))
+        .expire(whatsapp_rust::chrono::Duration::seconds(3600))
+        .build();
+    for (event, expected) in [
+        (
+            Event::PairingQrCodesExhausted(PairingQrCodesExhausted::builder().disconnected(true).build()),
+            Closed::QrCodesExpired,
+        ),
+        (
+            Event::LoggedOut(logged_out),
+            Closed::LoggedOut {
+                reason: "LoggedOut (401)".to_owned(),
+            },
+        ),
+        (
+            Event::StreamReplaced(StreamReplaced::builder().build()),
+            Closed::Replaced,
+        ),
+        (
+            Event::TemporaryBan(ban),
+            Closed::Banned {
+                code: 101,
+                expires_in: Some(Duration::from_secs(3600)),
+            },
+        ),
+        (
+            Event::ClientOutdated(ClientOutdated::builder().build()),
+            Closed::Outdated,
+        ),
+        (
+            failure(ConnectFailureReason::BadUserAgent),
+            Closed::Refused {
+                reason: "BadUserAgent (409): go away".to_owned(),
+            },
+        ),
+    ] {
+        assert_eq!(closed_by(&event), Some(expected));
+    }
+}
+
+#[test]
+fn a_failure_that_passes_is_not_the_end() {
+    assert_eq!(closed_by(&failure(ConnectFailureReason::ServiceUnavailable)), None);
+}
+
+#[derive(Default)]
+struct Alive(Mutex<usize>);
+
+#[async_trait]
+impl Inbox for Alive {
+    async fn commit(&self, _messages: Vec<Message>, _marks: Batch) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) {
+        if matches!(signal, Signal::Alive) {
+            *self.0.lock().unwrap() += 1;
+        }
+    }
+}
+
+#[test]
+fn stanzas_are_a_sign_of_life_once_a_second() {
+    let inbox = Arc::new(Alive::default());
+    let (events, _queued) = Events::new(inbox.clone(), Arc::default(), Arc::default());
+    let alive = || *inbox.0.lock().unwrap();
+    let start = Instant::now();
+    for _ in 0..10 {
+        events.stanza(start);
+    }
+    assert_eq!(alive(), 1);
+    for _ in 0..10 {
+        events.stanza(start + ALIVE_INTERVAL);
+    }
+    assert_eq!(alive(), 2);
+}

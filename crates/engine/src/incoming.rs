@@ -1,0 +1,78 @@
+//! From a message that the protocol library has decrypted to one that is kept: resolves who and where.
+
+use jiff::Timestamp;
+use wacore::types::events::InboundMessage;
+use wacore::types::message::MessageInfo;
+use wacore_binary::{Jid, JidExt as _};
+use wharf_core::ids::ChatId;
+use wharf_core::message::{Ack, Message, Source};
+use whatsapp_rust::Client;
+
+use crate::addresses::{chat, me, to_chat};
+use crate::message::{Envelope, message};
+
+/// The message as it is kept, or `None` where it has no address that Wharf knows (bots, other messengers).
+pub(crate) async fn incoming(client: &Client, inbound: &InboundMessage) -> Option<Message> {
+    let envelope = envelope(client, &inbound.info).await?;
+    let mut kept = message(envelope, &inbound.message);
+    if let Some(reply) = kept.reply_to.as_mut()
+        && let Some(author) = reply.participant.take()
+    {
+        let jid = crate::addresses::to_jid(&author);
+        reply.participant = chat(client, &jid, None).await;
+    }
+    Some(kept)
+}
+
+async fn envelope(client: &Client, info: &MessageInfo) -> Option<Envelope> {
+    let me = me(client)?;
+    let source = &info.source;
+    let sender = chat(client, &source.sender, source.sender_alt.as_ref()).await?;
+    let from_me = source.is_from_me;
+    let chat = if is_broadcast_list(&source.chat) && !from_me {
+        // A broadcast list is the sender's own; whoever gets it sees it in the chat with the sender.
+        sender.clone()
+    } else {
+        chat(client, &source.chat, chat_alt(info)).await?
+    };
+    Some(Envelope {
+        id: info.id.clone(),
+        chat,
+        sender_alt: other_address(info, &sender),
+        sender,
+        me: me.id,
+        from_me,
+        timestamp: Timestamp::from_second(info.timestamp.timestamp()).ok()?,
+        push_name: Some(info.push_name.clone()).filter(|name| !name.is_empty()),
+        source: Source::App,
+        // WhatsApp has it, and nobody else needs to acknowledge it.
+        ack: if from_me { Ack::Server } else { Ack::Device },
+    })
+}
+
+fn is_broadcast_list(chat: &Jid) -> bool {
+    chat.is_broadcast_list()
+}
+
+/// The chat's phone number, where the stanza tells it. In a chat with one person, the chat is the other person: the
+/// sender of what we receive, the recipient of what our phone sent.
+fn chat_alt(info: &MessageInfo) -> Option<&Jid> {
+    let source = &info.source;
+    if source.is_group {
+        None
+    } else if source.is_from_me {
+        source.recipient_alt.as_ref().or(info.peer_recipient_pn.as_ref())
+    } else {
+        source.sender_alt.as_ref()
+    }
+}
+
+/// The sender's address other than the one that is used.
+fn other_address(info: &MessageInfo, sender: &ChatId) -> Option<ChatId> {
+    let given = [Some(&info.source.sender), info.source.sender_alt.as_ref()];
+    given
+        .into_iter()
+        .flatten()
+        .filter_map(to_chat)
+        .find(|address| address != sender)
+}

@@ -1,0 +1,117 @@
+//! What a connection does beside the conversation: asks again for messages that were lost, and tidies its store.
+//!
+//! Both run among the connection's tasks and end with them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use wacore::runtime::Runtime as _;
+use wacore_binary::builder::NodeBuilder;
+use wacore_binary::{Jid, JidExt as _, Node};
+use wharf_core::clock::Clock;
+use whatsapp_rust::Client;
+use whatsapp_rust::features::RetryRequestOptions;
+
+use crate::addresses::is_me;
+use crate::backend::{Backend, LostInbound};
+use crate::error::one_line;
+use crate::runtime::Tasks;
+
+/// How often the session's store is tidied. What it keeps, it keeps for days.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
+/// How long after the start it is tidied first, so that it does not slow down the start.
+const SWEEP_DELAY: Duration = Duration::from_secs(10 * 60);
+
+/// Starts both.
+pub(crate) fn start(
+    tasks: &Tasks,
+    client: Arc<Client>,
+    backend: Arc<Backend>,
+    clock: Arc<dyn Clock>,
+    lost: mpsc::Receiver<LostInbound>,
+) {
+    tasks.spawn_detached(Box::pin(ask_again(client, lost, clock.clone())));
+    tasks.spawn_detached(Box::pin(sweep(backend, clock)));
+}
+
+async fn sweep(backend: Arc<Backend>, clock: Arc<dyn Clock>) {
+    tokio::time::sleep(SWEEP_DELAY).await;
+    loop {
+        if let Err(error) = backend.sweep(clock.now()).await {
+            tracing::warn!(error = %one_line(&error), "the session's store cannot be tidied");
+        }
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+    }
+}
+
+/// Asks the sender, and the phone, to send a message again that was decrypted once and then lost with the process.
+async fn ask_again(client: Arc<Client>, mut lost: mpsc::Receiver<LostInbound>, clock: Arc<dyn Clock>) {
+    while let Some(message) = lost.recv().await {
+        if message.given_up {
+            tracing::error!(id = message.id, "a message is lost; asking for it again did not help");
+            continue;
+        }
+        let Some(stanza) = stanza(&message, clock.now().as_second(), |jid| is_me(jid, &client)) else {
+            tracing::error!(id = message.id, "a message is lost; its address cannot be read");
+            continue;
+        };
+        let stanza = stanza.as_node_ref();
+        match client.request_message_retry(&stanza, RetryRequestOptions::new()).await {
+            Ok(outcome) => tracing::warn!(id = message.id, ?outcome, "a message was lost and is asked for again"),
+            Err(error) => {
+                tracing::error!(id = message.id, error = %one_line(&error), "a lost message cannot be asked for again");
+            }
+        }
+    }
+}
+
+/// The head of the stanza that the message came in, as far as asking again needs it. The inverse of the library's
+/// `parse_message_info`, which made chat and sender from it.
+fn stanza(message: &LostInbound, now_s: i64, is_me: impl Fn(&Jid) -> bool) -> Option<Node> {
+    let chat: Jid = message.chat.parse().ok()?;
+    let sender: Jid = message.sender.parse().ok()?;
+    let head = NodeBuilder::new("message")
+        .attr("id", message.id.as_str())
+        .attr("type", "text")
+        .attr("t", now_s);
+    let many = chat.is_group() || chat.is_broadcast_list() || chat.is_status_broadcast();
+    let head = if many {
+        head.attr("from", chat).attr("participant", sender)
+    } else if is_me(&sender) {
+        head.attr("from", sender).attr("recipient", chat)
+    } else {
+        head.attr("from", sender)
+    };
+    Some(head.build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stanza_leads_back_to_the_same_chat_and_sender() {
+        let (me, my_lid) = (Jid::pn("12025550101"), Jid::lid("100000000000001"));
+        for (chat, sender) in [
+            ("12025550102@s.whatsapp.net", "12025550102:3@s.whatsapp.net"),
+            ("100000000000002@lid", "100000000000002@lid"),
+            ("120363000000000001@g.us", "100000000000002:1@lid"),
+            ("status@broadcast", "12025550102@s.whatsapp.net"),
+            ("12025550102@s.whatsapp.net", "12025550101@s.whatsapp.net"),
+        ] {
+            let lost = LostInbound {
+                chat: chat.to_owned(),
+                sender: sender.to_owned(),
+                id: "3EB0AA".to_owned(),
+                given_up: false,
+            };
+            let own = |jid: &Jid| jid.user == me.user || jid.user == my_lid.user;
+            let stanza = stanza(&lost, 1_800_000_000, own).unwrap();
+            let info = wacore::messages::parse_message_info(&stanza.as_node_ref(), &me, Some(&my_lid)).unwrap();
+            assert_eq!(info.source.chat.to_string(), chat);
+            assert_eq!(info.source.sender.to_string(), sender);
+            assert_eq!(info.id, "3EB0AA");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Which version of WhatsApp Web we say we are.
+//!
+//! WhatsApp refuses versions that are too old. The library would fetch the current one for every session, and fail the
+//! connect when that fetch fails. Here one process-wide fetch serves all sessions for a day, and a failing one falls
+//! back to the last known version, or to the one this program was built with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+use wacore::net::HttpClient;
+use wharf_core::clock::Clock;
+
+use crate::error::one_line;
+
+/// A version of WhatsApp Web.
+pub type Version = (u32, u32, u32);
+
+/// The version that was current when this program was built.
+const PINNED: Version = (2, 3000, 1_042_742_319);
+/// How long a fetched version is used.
+const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long to go without another fetch after one that failed.
+const RETRY: Duration = Duration::from_secs(10 * 60);
+/// How long a fetch may take. Sessions that start wait for it.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Answers the version to use.
+pub(crate) enum Versions {
+    /// Always the same.
+    Fixed(Version),
+    /// The one that WhatsApp publishes.
+    Published(Published),
+}
+
+/// What WhatsApp publishes, and when we last asked.
+pub(crate) struct Published {
+    http: Arc<dyn HttpClient>,
+    clock: Arc<dyn Clock>,
+    known: Mutex<Known>,
+}
+
+struct Known {
+    version: Version,
+    ask_again: Timestamp,
+}
+
+impl Versions {
+    /// The pinned one, for networks that do not care.
+    pub(crate) fn pinned() -> Self {
+        Self::Fixed(PINNED)
+    }
+
+    /// The published one, starting from the pinned one.
+    pub(crate) fn published(http: Arc<dyn HttpClient>, clock: Arc<dyn Clock>) -> Self {
+        let known = Mutex::new(Known {
+            version: PINNED,
+            ask_again: Timestamp::MIN,
+        });
+        Self::Published(Published { http, clock, known })
+    }
+
+    /// The version to say now. Never fails.
+    pub(crate) async fn current(&self) -> Version {
+        match self {
+            Self::Fixed(version) => *version,
+            Self::Published(published) => published.current().await,
+        }
+    }
+
+    /// WhatsApp refused the version: the next session that starts asks for a new one.
+    pub(crate) async fn refused(&self) {
+        if let Self::Published(published) = self {
+            published.known.lock().await.ask_again = Timestamp::MIN;
+        }
+    }
+}
+
+impl Published {
+    async fn current(&self) -> Version {
+        // Sessions that start together wait here for one fetch.
+        let mut known = self.known.lock().await;
+        let now = self.clock.now();
+        if now < known.ask_again {
+            return known.version;
+        }
+        let fetch = whatsapp_rust::version::fetch_latest_app_version(&self.http);
+        let patience = match tokio::time::timeout(FETCH_TIMEOUT, fetch).await {
+            Ok(Ok(version)) => {
+                known.version = version;
+                FRESH
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(error = %one_line(error.as_ref()), version = ?known.version, "version of whatsapp web cannot be fetched");
+                RETRY
+            }
+            Err(_) => {
+                tracing::warn!(version = ?known.version, "version of whatsapp web was not fetched in time");
+                RETRY
+            }
+        };
+        known.ask_again = now.saturating_add(patience).unwrap_or(Timestamp::MAX);
+        known.version
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex as StdMutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+    use wacore::net::{HttpRequest, HttpResponse};
+
+    use super::*;
+
+    struct Movable(StdMutex<Timestamp>);
+
+    impl Movable {
+        fn advance(&self, by: Duration) {
+            let mut now = self.0.lock().unwrap();
+            *now = now.saturating_add(by).unwrap();
+        }
+    }
+
+    impl Clock for Movable {
+        fn now(&self) -> Timestamp {
+            *self.0.lock().unwrap()
+        }
+    }
+
+    #[derive(Default)]
+    struct Site {
+        asked: AtomicUsize,
+        revision: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl HttpClient for Site {
+        async fn execute(&self, _request: HttpRequest) -> anyhow::Result<HttpResponse> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            let revision = self.revision.load(Ordering::SeqCst);
+            let (status_code, body) = match revision {
+                0 => (503, String::new()),
+                revision => (200, format!("\"client_revision\":{revision},")),
+            };
+            Ok(HttpResponse {
+                status_code,
+                body: body.into_bytes(),
+            })
+        }
+    }
+
+    fn setup() -> (Arc<Site>, Arc<Movable>, Versions) {
+        let site = Arc::new(Site::default());
+        let clock = Arc::new(Movable(StdMutex::new(Timestamp::UNIX_EPOCH)));
+        let versions = Versions::published(site.clone(), clock.clone());
+        (site, clock, versions)
+    }
+
+    #[tokio::test]
+    async fn one_fetch_serves_a_day() {
+        let (site, clock, versions) = setup();
+        site.revision.store(1_050_000_000, Ordering::SeqCst);
+        for _ in 0..3 {
+            assert_eq!(versions.current().await, (2, 3000, 1_050_000_000));
+        }
+        assert_eq!(site.asked.load(Ordering::SeqCst), 1);
+        clock.advance(FRESH);
+        versions.current().await;
+        assert_eq!(site.asked.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_failing_fetch_falls_back_and_is_not_repeated_at_once() {
+        let (site, clock, versions) = setup();
+        assert_eq!(versions.current().await, PINNED);
+        assert_eq!(versions.current().await, PINNED);
+        assert_eq!(site.asked.load(Ordering::SeqCst), 1);
+        site.revision.store(1_050_000_000, Ordering::SeqCst);
+        clock.advance(RETRY);
+        assert_eq!(versions.current().await, (2, 3000, 1_050_000_000));
+    }
+
+    #[tokio::test]
+    async fn a_refused_version_is_fetched_again() {
+        let (site, _clock, versions) = setup();
+        site.revision.store(1_050_000_000, Ordering::SeqCst);
+        versions.current().await;
+        site.revision.store(1_050_000_001, Ordering::SeqCst);
+        versions.refused().await;
+        assert_eq!(versions.current().await, (2, 3000, 1_050_000_001));
+    }
+}
