@@ -44,7 +44,6 @@ fn text(body: &str) -> wa::Message {
 fn wrapped(inner: wa::Message) -> MessageField<wm::FutureProofMessage> {
     MessageField::some(wm::FutureProofMessage {
         message: MessageField::some(inner),
-        ..Default::default()
     })
 }
 
@@ -144,6 +143,13 @@ fn finds_the_text_of_every_kind() {
                 ..Default::default()
             },
         ),
+    ];
+    expect_bodies(cases);
+}
+
+#[test]
+fn finds_the_text_of_answers_and_invitations() {
+    let cases: Vec<(&str, wa::Message)> = vec![
         (
             "Row 1",
             wa::Message {
@@ -187,6 +193,10 @@ fn finds_the_text_of_every_kind() {
             },
         ),
     ];
+    expect_bodies(cases);
+}
+
+fn expect_bodies(cases: Vec<(&str, wa::Message)>) {
     for (expected, proto) in cases {
         let read = read(&proto);
         assert_eq!(read.body, expected, "{proto:?}");
