@@ -2,7 +2,13 @@
 //!
 //! Pure matching and counting; what a fault does to a stanza is decided where stanzas enter and leave.
 
+use rand::RngExt as _;
+use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
+use wacore_binary::{Jid, Node};
+
+use crate::error::SandboxError;
+use crate::stanza;
 
 /// Longest delay a fault may ask for, in milliseconds.
 pub(crate) const FAULT_DELAY_MS_MAX: u64 = 60_000;
@@ -11,7 +17,6 @@ pub(crate) const FAULTS_MAX: usize = 100;
 
 /// A deliberate misbehaviour of the network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Fault {
     /// Which stanzas it hits; an empty match hits all.
     #[serde(default, rename = "match")]
@@ -91,4 +96,165 @@ pub enum FaultAction {
     },
     /// The connection falls silent: nothing is read from it or written to it any more, the socket stays open.
     Stall,
+}
+
+/// The faults in force.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// Replaces them all.
+    pub(crate) fn set(&mut self, faults: Vec<Fault>) -> Result<(), SandboxError> {
+        if faults.len() > FAULTS_MAX {
+            return Err(SandboxError::Invalid(format!("more than {FAULTS_MAX} faults")));
+        }
+        for fault in &faults {
+            if matches!(fault.action, FaultAction::Delay { ms } if ms > FAULT_DELAY_MS_MAX) {
+                return Err(SandboxError::Invalid(format!(
+                    "a delay of more than {FAULT_DELAY_MS_MAX} ms"
+                )));
+            }
+            if fault.probability.is_some_and(|chance| !(0.0..=1.0).contains(&chance)) {
+                return Err(SandboxError::Invalid(
+                    "a probability that is not between 0 and 1".to_owned(),
+                ));
+            }
+        }
+        self.0 = faults;
+        Ok(())
+    }
+
+    pub(crate) fn list(&self) -> &[Fault] {
+        &self.0
+    }
+
+    pub(crate) fn any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// What happens to a stanza of the client whose addresses are `peer`. Counts the fault down.
+    pub(crate) fn judge(
+        &mut self,
+        direction: FaultDirection,
+        node: &Node,
+        peer: &[Jid],
+        rng: &mut StdRng,
+    ) -> Option<FaultAction> {
+        let position = self.0.iter().position(|fault| {
+            fault.matches.hits(direction, node, peer)
+                && fault.probability.is_none_or(|chance| rng.random_bool(chance))
+                && applies(fault.action, direction, node)
+        })?;
+        let fault = &mut self.0[position];
+        let action = fault.action;
+        fault.count = fault.count.saturating_sub(1);
+        if fault.count == 0 {
+            self.0.remove(position);
+        }
+        Some(action)
+    }
+}
+
+/// Refusals make sense for what comes in, and each for its own stanza.
+fn applies(action: FaultAction, direction: FaultDirection, node: &Node) -> bool {
+    match action {
+        FaultAction::Nack { .. } => direction == FaultDirection::In && node.tag == "message",
+        FaultAction::IqError { .. } => {
+            direction == FaultDirection::In
+                && node.tag == "iq"
+                && matches!(stanza::text(node, "type").as_deref(), Some("get" | "set"))
+        }
+        FaultAction::Drop | FaultAction::Delay { .. } | FaultAction::Duplicate | FaultAction::Stall => true,
+    }
+}
+
+impl FaultMatch {
+    fn hits(&self, direction: FaultDirection, node: &Node, peer: &[Jid]) -> bool {
+        let attribute = |wanted: &Option<String>, key: &str| {
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| stanza::text(node, key).as_ref() == Some(wanted))
+        };
+        // The client's own side of the stanza is implied by the connection, so it rarely has the attribute.
+        let (from_peer, to_peer) = match direction {
+            FaultDirection::In => (peer, &[][..]),
+            FaultDirection::Out => (&[][..], peer),
+        };
+        self.direction == direction
+            && self.stanza.as_ref().is_none_or(|tag| node.tag == tag.as_str())
+            && address_hits(self.from.as_deref(), node, "from", from_peer)
+            && address_hits(self.to.as_deref(), node, "to", to_peer)
+            && attribute(&self.xmlns, "xmlns")
+            && attribute(&self.kind, "type")
+    }
+}
+
+fn address_hits(wanted: Option<&str>, node: &Node, key: &str, peer: &[Jid]) -> bool {
+    let Some(wanted) = wanted else { return true };
+    let stated = node.attrs.get(key).and_then(|value| value.to_jid());
+    stated
+        .iter()
+        .chain(peer)
+        .any(|jid| jid.user == wanted || jid.to_string() == wanted || jid.to_non_ad_string() == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use wacore_binary::builder::NodeBuilder;
+
+    use super::*;
+
+    fn fault(json: serde_json::Value) -> Fault {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_fault_hits_what_it_names_as_often_as_it_says() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut faults = Faults::default();
+        let wanted = serde_json::json!({"match": {"stanza": "message", "to": "12025550104"}, "action": "nack",
+            "code": 479, "count": 2});
+        faults.set(vec![fault(wanted)]).unwrap();
+        let to = |user: &str| NodeBuilder::new("message").attr("to", Jid::pn(user)).build();
+
+        assert_eq!(
+            faults.judge(FaultDirection::In, &to("12025550101"), &[], &mut rng),
+            None
+        );
+        for _ in 0..2 {
+            let action = faults.judge(FaultDirection::In, &to("12025550104"), &[], &mut rng);
+            assert_eq!(action, Some(FaultAction::Nack { code: 479 }));
+        }
+        assert_eq!(
+            faults.judge(FaultDirection::In, &to("12025550104"), &[], &mut rng),
+            None
+        );
+        assert!(!faults.any());
+    }
+
+    #[test]
+    fn the_client_is_found_by_its_connection() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut faults = Faults::default();
+        let wanted = serde_json::json!({"match": {"direction": "out", "to": "12025550101"}, "action": "drop"});
+        faults.set(vec![fault(wanted)]).unwrap();
+        let node = NodeBuilder::new("message").build();
+        let peer = [Jid::pn_device("12025550101", 1)];
+        assert_eq!(faults.judge(FaultDirection::In, &node, &peer, &mut rng), None);
+        assert_eq!(
+            faults.judge(FaultDirection::Out, &node, &peer, &mut rng),
+            Some(FaultAction::Drop)
+        );
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let mut faults = Faults::default();
+        let late = fault(serde_json::json!({"action": "delay", "ms": FAULT_DELAY_MS_MAX + 1}));
+        assert!(faults.set(vec![late]).is_err());
+        let often = fault(serde_json::json!({"action": "drop", "probability": 1.5}));
+        assert!(faults.set(vec![often]).is_err());
+        assert!(serde_json::from_value::<Fault>(serde_json::json!({"action": "explode"})).is_err());
+    }
 }

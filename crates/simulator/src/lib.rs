@@ -3,13 +3,33 @@
 //! Clients pair with it, log in and exchange end-to-end encrypted messages with simulated phones. The relay never
 //! decrypts what it carries; phones are real end points inside this process. It never contacts another machine.
 
+mod adv;
+mod certificates;
 mod clock;
+mod connection;
+mod echo;
 mod error;
 mod faults;
 mod hooks;
+mod iq;
+mod keys;
+mod login;
+mod messages;
 mod metrics;
+mod model;
+mod network;
+mod noise;
+mod pairing;
+mod phone;
+mod presence;
+mod queue;
+mod receipts;
+mod router;
 mod sandbox;
+mod seed;
 mod server;
+mod snapshot;
+mod stanza;
 mod tls;
 mod views;
 
@@ -18,6 +38,7 @@ pub use error::SandboxError;
 pub use faults::{Fault, FaultAction, FaultDirection, FaultMatch};
 pub use metrics::{Handshakes, Metrics, Strictness, Unacked};
 pub use sandbox::Sandbox;
+pub use seed::{ALICE, BOB, CAROL, ECHO};
 pub use server::{
     PORT, QrSource, SandboxServer, SandboxServerConfig, StartError, TLS_PORT, WaitingSession, load_or_new,
 };

@@ -2,150 +2,301 @@
 //!
 //! It has no listener of its own: hand it sockets with [`Sandbox::accept`].
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Sink, Stream};
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::clock::Env;
+use crate::connection;
 use crate::error::SandboxError;
 use crate::faults::Fault;
 use crate::metrics::Metrics;
+use crate::model::{DeviceRef, State};
+use crate::network::Network;
+use crate::pairing::Code;
+use crate::phone::Phone;
 use crate::views::{DeviceView, InboxPage, KillMode, PhoneView, ReceiptKind, Seed, TypingState};
+use crate::{seed, snapshot};
+
+/// How long a scanned device may take to sign and come back.
+const PAIRING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Most phones of one network.
+const PHONES_MAX: usize = 10_000;
 
 /// The whole sandbox network. Cheap to clone; all clones are the same network.
 #[derive(Clone)]
-pub struct Sandbox(Arc<Inner>);
-
-struct Inner {
-    changed: watch::Sender<u64>,
-}
-
-fn soon<T>() -> Result<T, SandboxError> {
-    Err(SandboxError::Refused("not available yet".to_owned()))
-}
+pub struct Sandbox(Network);
 
 impl Sandbox {
-    /// A new network.
-    pub fn new(_env: Env, _seed: Seed) -> Self {
-        Self(Arc::new(Inner {
-            changed: watch::Sender::new(0),
-        }))
+    /// A new network. Must be called within a Tokio runtime, which runs its phones.
+    pub fn new(env: Env, seed: Seed) -> Self {
+        let (saved, memories) = seed::plant(&env, seed);
+        Self(snapshot::start(&env, saved, memories))
     }
 
     /// The network that [`Sandbox::snapshot`] saved. Phones start new Signal sessions.
-    pub fn restore(_env: Env, _snapshot: &[u8]) -> Result<Self, SandboxError> {
-        soon()
+    ///
+    /// # Errors
+    /// When the snapshot is not readable or of another version.
+    pub fn restore(env: Env, snapshot: &[u8]) -> Result<Self, SandboxError> {
+        let (saved, memories) = snapshot::read(snapshot)?;
+        Ok(Self(snapshot::start(&env, saved, memories)))
     }
 
     /// Everything that must survive a restart, as JSON. It contains the network's and the phones' secret keys.
     pub fn snapshot(&self) -> Vec<u8> {
-        Vec::new()
+        snapshot::write(&self.0)
     }
 
     /// Ticks whenever something changed that is worth saving or showing.
     pub fn changed(&self) -> watch::Receiver<u64> {
-        self.0.changed.subscribe()
+        self.0.changed()
     }
 
     /// Closes all sockets and waits until every task has ended.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        self.0.end().await;
+    }
 
     /// Serves one client connection (binary websocket messages) until it ends.
-    pub async fn accept<S, R, W>(&self, _socket: S)
+    pub async fn accept<S, R, W>(&self, socket: S)
     where
         S: Stream<Item = Result<Bytes, R>> + Sink<Bytes, Error = W> + Unpin + Send,
         R: std::fmt::Display + Send,
         W: std::fmt::Display + Send,
     {
+        connection::serve(&self.0, socket).await;
+    }
+
+    /// Tells clients where media goes: `host:port` of a TLS listener. Without one they are told that there is none.
+    pub fn set_media_host(&self, host: Option<String>) {
+        self.0.lock().media_host = host;
     }
 
     /// A new account with a phone. Without a number the next free fictional one is taken.
-    pub async fn create_phone(
-        &self,
-        _number: Option<String>,
-        _name: Option<String>,
-    ) -> Result<PhoneView, SandboxError> {
-        soon()
+    ///
+    /// # Errors
+    /// When the number is taken or not one, or the name is empty.
+    pub async fn create_phone(&self, number: Option<String>, name: Option<String>) -> Result<PhoneView, SandboxError> {
+        let mut rng = self.0.env().random.rng();
+        let number = {
+            let mut state = self.0.lock();
+            if state.saved.accounts.len() >= PHONES_MAX {
+                return Err(SandboxError::Refused(format!(
+                    "a sandbox has at most {PHONES_MAX} phones"
+                )));
+            }
+            let number = match number {
+                Some(number) => digits(&number)?,
+                None => seed::free_number(|number| state.account(number).is_some())
+                    .ok_or_else(|| SandboxError::Refused("all fictional numbers are taken; give one".to_owned()))?,
+            };
+            if state.account(&number).is_some() {
+                return Err(SandboxError::Conflict(format!("there is a phone {number} already")));
+            }
+            let name = name.unwrap_or_else(|| format!("Phone {}", &number[number.len().saturating_sub(4)..]));
+            let (account, memory) = seed::new_account(self.0.env(), &mut rng, &number, name.trim())?;
+            state.lids.insert(account.lid.clone(), number.clone());
+            state.saved.accounts.insert(number.clone(), account);
+            state.touch();
+            drop(state);
+            Phone::start(&self.0, number.clone(), memory);
+            number
+        };
+        self.phone(&number)
     }
 
     /// All phones, by number.
     pub fn phones(&self) -> Vec<PhoneView> {
-        Vec::new()
+        self.0
+            .phones()
+            .iter()
+            .filter_map(|phone| phone.view(&self.0).ok())
+            .collect()
     }
 
     /// One phone.
-    pub fn phone(&self, _number: &str) -> Result<PhoneView, SandboxError> {
-        soon()
+    ///
+    /// # Errors
+    /// When there is no such phone.
+    pub fn phone(&self, number: &str) -> Result<PhoneView, SandboxError> {
+        self.find(number)?.view(&self.0)
     }
 
     /// The phone scans a pairing code (the text of the QR) and links the device that shows it.
-    pub async fn scan(&self, _number: &str, _qr: &str) -> Result<DeviceView, SandboxError> {
-        soon()
+    ///
+    /// # Errors
+    /// When the code is none, is used or has run out, or when the device refuses or does not answer in time.
+    pub async fn scan(&self, number: &str, qr: &str) -> Result<DeviceView, SandboxError> {
+        let outcome = self.find(number)?.link(&self.0, &Code::parse(qr)?)?;
+        let silent = || SandboxError::Refused("the device did not complete the pairing".to_owned());
+        match timeout(PAIRING_TIMEOUT, outcome).await {
+            Ok(Ok(Ok(device))) => Ok(device),
+            Ok(Ok(Err(why))) => Err(SandboxError::Refused(why)),
+            Ok(Err(_)) | Err(_) => Err(silent()),
+        }
     }
 
     /// Like [`Sandbox::scan`] with the phone that the client's push name picks: the same name is the same phone, a
     /// new name a new one.
-    pub async fn scan_with_any_phone(&self, _qr: &str) -> Result<DeviceView, SandboxError> {
-        soon()
+    ///
+    /// # Errors
+    /// As [`Sandbox::scan`] and [`Sandbox::create_phone`].
+    pub async fn scan_with_any_phone(&self, qr: &str) -> Result<DeviceView, SandboxError> {
+        let code = Code::parse(qr)?;
+        let (number, name) = {
+            let state = self.0.lock();
+            let name = state.claim(&code)?.1.push_name.clone();
+            let same = |name: &String| state.saved.accounts.values().find(|account| account.name == *name);
+            (name.as_ref().and_then(same).map(|account| account.number.clone()), name)
+        };
+        let number = match number {
+            Some(number) => number,
+            None => self.create_phone(None, name).await?.number,
+        };
+        self.scan(&number, qr).await
     }
 
     /// The phone logs a companion out.
-    pub async fn unlink(&self, _number: &str, _device: u16) -> Result<(), SandboxError> {
-        soon()
+    ///
+    /// # Errors
+    /// When there is no such phone or device.
+    pub async fn unlink(&self, number: &str, device: u16) -> Result<(), SandboxError> {
+        self.find(number)?.unlink(&self.0, device)
     }
 
-    /// The phone sends a text and answers the message's id. `to` is digits or a group id.
+    /// The phone sends a text and answers the message's id. `to` is digits.
+    ///
+    /// # Errors
+    /// When phone, chat or quoted message do not exist, or the text is empty or too long.
     pub async fn send(
         &self,
-        _number: &str,
-        _to: &str,
-        _text: &str,
-        _reply_to: Option<&str>,
+        number: &str,
+        to: &str,
+        text: &str,
+        reply_to: Option<&str>,
     ) -> Result<String, SandboxError> {
-        soon()
+        self.find(number)?.send(&self.0, &digits(to)?, text, reply_to)
     }
 
     /// The phone reports how far a message it received got.
-    pub async fn receipt(&self, _number: &str, _chat: &str, _id: &str, _kind: ReceiptKind) -> Result<(), SandboxError> {
-        soon()
+    ///
+    /// # Errors
+    /// When phone, chat or message do not exist, or the message is the phone's own.
+    pub async fn receipt(&self, number: &str, chat: &str, id: &str, kind: ReceiptKind) -> Result<(), SandboxError> {
+        self.find(number)?.receipt(&self.0, &digits(chat)?, id, kind)
     }
 
     /// The phone's owner types, records, or stops.
-    pub async fn typing(&self, _number: &str, _chat: &str, _state: TypingState) -> Result<(), SandboxError> {
-        soon()
+    ///
+    /// # Errors
+    /// When phone or chat do not exist.
+    pub async fn typing(&self, number: &str, chat: &str, state: TypingState) -> Result<(), SandboxError> {
+        self.find(number)?.typing(&self.0, &digits(chat)?, state)
     }
 
     /// What the phone shows after a cursor; waits up to `wait` for something to show.
-    pub async fn inbox(&self, _number: &str, _after: u64, _wait: Duration) -> Result<InboxPage, SandboxError> {
-        soon()
+    ///
+    /// # Errors
+    /// When there is no such phone.
+    pub async fn inbox(&self, number: &str, after: u64, wait: Duration) -> Result<InboxPage, SandboxError> {
+        let phone = self.find(number)?;
+        let mut news = phone.news();
+        let deadline = Instant::now() + wait;
+        loop {
+            news.mark_unchanged();
+            let page = phone.inbox(after);
+            let waited = page.entries.is_empty() && matches!(timeout_at(deadline, news.changed()).await, Ok(Ok(())));
+            if !waited {
+                return Ok(page);
+            }
+        }
     }
 
     /// Ends the connection of a device, named by either of its addresses.
-    pub async fn kill(&self, _jid: &str, _mode: KillMode) -> Result<(), SandboxError> {
-        soon()
+    ///
+    /// # Errors
+    /// When there is no such device, or it is not connected.
+    pub async fn kill(&self, jid: &str, mode: KillMode) -> Result<(), SandboxError> {
+        let address = jid
+            .parse()
+            .map_err(|_| SandboxError::Invalid(format!("{jid} is not an address")))?;
+        let mut state = self.0.lock();
+        let who = state.resolve_device(&address).filter(|who| who.device != 0);
+        let who = who.ok_or_else(|| SandboxError::not_found("linked device", jid))?;
+        let conn = connected(&state, &who)?;
+        state.kill(
+            conn,
+            match mode {
+                KillMode::Close => None,
+                KillMode::StreamError { code } => Some(code),
+            },
+        );
+        Ok(())
     }
 
     /// Replaces the list of faults.
-    pub fn set_faults(&self, _faults: Vec<Fault>) -> Result<(), SandboxError> {
-        soon()
+    ///
+    /// # Errors
+    /// When there are too many, or one of them makes no sense.
+    pub fn set_faults(&self, faults: Vec<Fault>) -> Result<(), SandboxError> {
+        self.0.lock().faults.set(faults)
     }
 
     /// The faults that are not spent yet.
     pub fn faults(&self) -> Vec<Fault> {
-        Vec::new()
+        self.0.lock().faults.list().to_vec()
     }
 
     /// Makes a new static Noise key: resumed handshakes are refused and go on as full ones.
-    pub fn rotate_noise_key(&self) {}
+    pub fn rotate_noise_key(&self) {
+        let mut rng = self.0.env().random.rng();
+        let mut state = self.0.lock();
+        let now = state.now();
+        state.saved.certificates.rotate(&mut rng, now);
+        state.touch();
+    }
 
     /// What the network counted since it started or was reset.
     pub fn metrics(&self) -> Metrics {
-        Metrics::default()
+        self.0.lock().metrics()
     }
 
     /// Back to the fresh seed; closes all sockets.
-    pub async fn reset(&self) {}
+    pub async fn reset(&self) {
+        let (saved, memories) = seed::plant(self.0.env(), Seed::Fresh);
+        self.0.end().await;
+        self.0.restart(State::new(self.0.env().clone(), saved));
+        snapshot::start_phones(&self.0, memories);
+        self.0.tick();
+    }
+
+    fn find(&self, number: &str) -> Result<std::sync::Arc<Phone>, SandboxError> {
+        let number = digits(number)?;
+        self.0
+            .phone(&number)
+            .ok_or_else(|| SandboxError::not_found("phone", number))
+    }
+}
+
+fn connected(state: &State, who: &DeviceRef) -> Result<u64, SandboxError> {
+    let conn = state.device(who).and_then(|device| device.conn);
+    conn.ok_or_else(|| SandboxError::Refused(format!("device {who} is not connected")))
+}
+
+/// The digits of a number that may be written as an address or with a plus sign.
+fn digits(number: &str) -> Result<String, SandboxError> {
+    let digits = number
+        .trim()
+        .trim_start_matches('+')
+        .split(['@', ':'])
+        .next()
+        .unwrap_or_default();
+    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(SandboxError::Invalid(format!("{number} is not a phone number")));
+    }
+    Ok(digits.to_owned())
 }

@@ -218,3 +218,6 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
     let bound = listener.local_addr().map_err(listen_error)?;
     Ok((listener, bound))
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,8 @@ const REPLY = "M10 6l-6 6 6 6M4 12h10a6 6 0 016 6";
 let quoted = null;
 /** Which chat the log shows. */
 let shown = null;
+/** Whether the log shows its newest message. */
+let atEnd = true;
 /** Texts that were typed and not sent, by chat. */
 const drafts = new Map();
 
@@ -35,6 +37,8 @@ export function startConversation() {
     typed();
   });
   field().addEventListener("blur", stopTyping);
+  // A screen keyboard takes room from the log.
+  new ResizeObserver(stayAtEnd).observe(byId("log"));
   field().addEventListener("keydown", (event) => {
     if (event.key === "Escape" && quoted) quote(null);
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -90,8 +94,10 @@ function open(key) {
   if (shown) drafts.set(shown, field().value);
   shown = key;
   quote(null);
-  const log = el("ol", { class: "log", role: "log", "aria-live": "polite", "aria-label": "Messages", tabindex: "0" });
+  const log = el("ol", { class: "log", role: "log", "aria-live": "polite", "aria-label": "Messages", tabindex: "0",
+    onscroll: () => (atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END_PX) });
   byId("log").replaceChildren(...(key ? [log] : []));
+  atEnd = true;
   field().value = drafts.get(key) ?? "";
   grow();
 }
@@ -99,7 +105,6 @@ function open(key) {
 function drawLog(id, chat) {
   const log = byId("log").firstChild;
   const chatMessages = conversation(id).messages;
-  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END_PX || log.childElementCount === 0;
   const items = [];
   chatMessages.forEach((message, index) => {
     const before = chatMessages[index - 1];
@@ -111,7 +116,13 @@ function drawLog(id, chat) {
   const typing = typingText(chat?.typing);
   if (typing) items.push({ key: "typing", typing });
   sync(log, items, (item) => item.key, createItem, updateItem);
-  if (atEnd) log.scrollTop = log.scrollHeight;
+  stayAtEnd();
+}
+
+/** New messages come into view, unless the person looks at older ones. */
+function stayAtEnd() {
+  const log = byId("log").firstChild;
+  if (log && atEnd) log.scrollTop = log.scrollHeight;
 }
 
 function createItem(item) {

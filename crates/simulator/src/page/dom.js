@@ -42,20 +42,22 @@ export function text(node, value) {
  */
 export function sync(parent, items, keyOf, create, update = () => {}) {
   const known = (parent.syncedNodes ??= new Map());
-  const kept = new Map();
+  const wanted = new Map(items.map((item) => [keyOf(item), item]));
   const focused = document.activeElement;
+  // What goes, goes first: otherwise everything behind it would have to move.
+  for (const [key, node] of known) {
+    if (wanted.has(key)) continue;
+    known.delete(key);
+    node.remove();
+  }
   let place = parent.firstChild;
-  for (const item of items) {
-    const key = keyOf(item);
-    if (kept.has(key)) continue;
+  for (const [key, item] of wanted) {
     const node = known.get(key) ?? create(item);
-    kept.set(key, node);
+    known.set(key, node);
     update(node, item);
     if (node === place) place = place.nextSibling;
     else parent.insertBefore(node, place);
   }
-  for (const [key, node] of known) if (!kept.has(key)) node.remove();
-  parent.syncedNodes = kept;
   if (focused !== document.activeElement && parent.contains(focused)) focused.focus();
 }
 

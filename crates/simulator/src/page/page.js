@@ -44,12 +44,13 @@ async function followChanges() {
     try {
       const now = await get(`/admin/changes?after=${seen?.next ?? 0}&wait=${seen ? WAIT_SECONDS : 0}`);
       // After a restart or a reset the cursors begin anew, and nothing that was read before holds.
-      if (!state.online || (seen && now.resets !== seen.resets)) forget();
-      if (!seen || !state.online || now.network !== seen.network) {
+      const anew = !seen || !state.online || now.resets !== seen.resets;
+      if (anew) forget();
+      if (anew || now.network !== seen.network) {
         await loadPhones();
         await loadInbox();
       }
-      if (!seen || !state.online || now.webhooks !== seen.webhooks) await loadHooks();
+      if (anew || now.webhooks !== seen.webhooks) await loadHooks();
       seen = now;
       setOnline(true);
       await sleep(REFRESH_PAUSE_MS);

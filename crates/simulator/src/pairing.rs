@@ -1,0 +1,395 @@
+//! Linking a new companion by pairing code: refs, the phone's offer, the companion's signature.
+//!
+//! The order is the real server's (wacore `pair.rs`, whatsmeow `pair.go`): pair-device with refs, pair-success with the
+//! phone's signature, pair-device-sign with the companion's, then error 515 and a login.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use buffa::Message as _;
+use rand::Rng as _;
+use tokio::sync::oneshot;
+use wacore_binary::Node;
+use wacore_binary::builder::NodeBuilder;
+use waproto::whatsapp::client_payload::DevicePairingRegistrationData;
+use waproto::whatsapp::{ClientPayload, DeviceProps};
+
+use crate::adv;
+use crate::error::SandboxError;
+use crate::keys::{Blob, Keys, be_number, verify};
+use crate::model::{
+    Bundle, ConnId, DEVICE_ID_MAX, Device, DeviceRef, Offer, Registration, Role, SignedPrekey, Space, State,
+};
+use crate::queue::Queue;
+use crate::stanza::{self, Malformed};
+use crate::views::DeviceView;
+
+/// Refs of one registration; the client shows the first for 60 s and each other one for 20 s.
+const REFS: usize = 6;
+/// How long all refs last together, with some grace, in milliseconds.
+const REFS_VALID_MS: u64 = (60 + 5 * 20 + 10) * 1000;
+/// Random bytes in a ref.
+const REF_LEN: usize = 60;
+/// Longest pairing code that is looked at, in bytes.
+const CODE_LEN_MAX: usize = 2000;
+/// Most companions of one account, as WhatsApp allows.
+const COMPANIONS_MAX: usize = 64;
+/// The only key type there is: Curve25519.
+const KEY_TYPE: &[u8] = &[5];
+const KEY_LEN: usize = 32;
+
+/// The text of a pairing code, taken apart.
+pub(crate) struct Code {
+    reference: String,
+    noise: [u8; KEY_LEN],
+    identity: [u8; KEY_LEN],
+    secret: Vec<u8>,
+}
+
+impl Code {
+    /// Reads `ref,noise,identity,secret,platform`, with or without the web address before it.
+    pub(crate) fn parse(text: &str) -> Result<Self, SandboxError> {
+        let text = text.trim();
+        if text.len() > CODE_LEN_MAX {
+            return Err(SandboxError::Invalid("the pairing code is too long".to_owned()));
+        }
+        let bad = |_| SandboxError::Invalid("this is not a pairing code".to_owned());
+        let (reference, noise, identity) = wacore::pair::PairUtils::parse_qr_code(text).map_err(bad)?;
+        // The library's reader leaves the fourth field, the secret, out.
+        let secret = text
+            .split(',')
+            .nth(3)
+            .and_then(|field| BASE64_STANDARD.decode(field).ok());
+        let secret = secret
+            .filter(|secret| secret.len() == KEY_LEN)
+            .ok_or_else(|| SandboxError::Invalid("the pairing code has no valid secret".to_owned()))?;
+        Ok(Self {
+            reference,
+            noise,
+            identity,
+            secret,
+        })
+    }
+}
+
+impl State {
+    /// A device without an account connects: it gets refs to show.
+    pub(crate) fn on_registration(
+        &mut self,
+        conn: ConnId,
+        noise_public: Vec<u8>,
+        payload: &ClientPayload,
+    ) -> Result<(), Malformed> {
+        let data = payload
+            .device_pairing_data
+            .as_option()
+            .ok_or_else(|| Malformed::new("client payload without username and pairing data"))?;
+        let bundle = registration_bundle(data)?;
+        let props = DeviceProps::decode_from_slice(data.device_props.as_deref().unwrap_or_default())
+            .map_err(|_| Malformed::new("device props"))?;
+        let mut rng = self.env.random.rng();
+        let refs: Vec<String> = std::iter::repeat_with(|| {
+            let mut random = [0; REF_LEN];
+            rng.fill_bytes(&mut random);
+            format!("2@{}", BASE64_STANDARD.encode(random))
+        })
+        .take(REFS)
+        .collect();
+        self.refs.extend(refs.iter().map(|code| (code.clone(), conn)));
+        let shown = refs.iter().map(|code| stanza::with_bytes("ref", code.as_bytes()));
+        let pair_device = NodeBuilder::new("pair-device")
+            .children(shown.collect::<Vec<_>>())
+            .build();
+        let request = self.md_request("pair-device", pair_device);
+        let registration = Registration {
+            noise_public,
+            bundle,
+            platform: props
+                .os
+                .filter(|os| !os.is_empty())
+                .unwrap_or_else(|| "unknown".to_owned()),
+            push_name: payload.push_name.clone().filter(|name| !name.is_empty()),
+            expires_at_ms: self.env.clock.now_ms() + REFS_VALID_MS,
+            refs,
+            offer: None,
+        };
+        if let Some(link) = self.links.get_mut(&conn) {
+            link.role = Role::Registering(Box::new(registration));
+        }
+        self.reply(conn, request);
+        Ok(())
+    }
+
+    fn md_request(&mut self, kind: &str, child: Node) -> Node {
+        let id = format!("{kind}-{}", self.random_id());
+        NodeBuilder::new("iq")
+            .attr("from", stanza::server_jid())
+            .attr("type", "set")
+            .attr("id", id)
+            .attr("xmlns", "md")
+            .attr("t", self.now())
+            .children([child])
+            .build()
+    }
+
+    /// A short random id for stanzas of the server.
+    pub(crate) fn random_id(&self) -> String {
+        format!("{:016X}", self.env.random.rng().next_u64())
+    }
+
+    /// The connection that shows a code.
+    pub(crate) fn claim(&self, code: &Code) -> Result<(ConnId, &Registration), SandboxError> {
+        let expired = || SandboxError::Conflict("the pairing code has expired or was used; show a new one".to_owned());
+        let conn = *self.refs.get(&code.reference).ok_or_else(expired)?;
+        let Some(Role::Registering(registration)) = self.links.get(&conn).map(|link| &link.role) else {
+            return Err(expired());
+        };
+        if registration.offer.is_some() {
+            return Err(expired());
+        }
+        if registration.noise_public != code.noise || registration.bundle.identity.0 != code.identity {
+            return Err(SandboxError::Invalid(
+                "the pairing code's keys are not those of the device".to_owned(),
+            ));
+        }
+        Ok((conn, registration))
+    }
+
+    /// The phone scanned a code: it signs the companion's identity, and the companion is told. The answer comes when
+    /// the companion has signed too.
+    pub(crate) fn offer(
+        &mut self,
+        number: &str,
+        phone: &Keys,
+        code: &Code,
+    ) -> Result<oneshot::Receiver<Result<DeviceView, String>>, SandboxError> {
+        let (conn, _) = self.claim(code)?;
+        let now = self.now();
+        let mut rng = self.env.random.rng();
+        let account = self
+            .account_mut(number)
+            .ok_or_else(|| SandboxError::not_found("phone", number))?;
+        if account.devices.len() > COMPANIONS_MAX {
+            return Err(SandboxError::Refused(
+                "this account has as many linked devices as it may have".to_owned(),
+            ));
+        }
+        let device = free_device_id(account.next_device, |id| account.devices.contains_key(&id));
+        account.next_device = device % DEVICE_ID_MAX + 1;
+        account.next_key_index += 1;
+        let key_index = account.next_key_index;
+        let raw_id = account.adv_raw_id;
+        let valid = account
+            .devices
+            .values()
+            .map(|device| device.key_index)
+            .chain([key_index])
+            .collect();
+        let who = DeviceRef::new(number, device);
+        let broken = |_| SandboxError::Refused("the phone's identity key cannot sign".to_owned());
+        let companion = adv::Companion {
+            identity: &code.identity,
+            secret: &code.secret,
+            raw_id,
+            key_index,
+        };
+        let grant = adv::grant(phone, &companion, now, &mut rng).map_err(broken)?;
+        let key_index_list = adv::key_index_list(phone, raw_id, key_index, valid, now, &mut rng).map_err(broken)?;
+        let success = self.pair_success(&who, grant.container);
+        let (done, outcome) = oneshot::channel();
+        let offer = Offer {
+            iq_id: stanza::text(&success, "id").unwrap_or_default(),
+            who,
+            key_index,
+            details: grant.details,
+            account_key: phone.public_bytes().to_vec(),
+            account_signature: grant.account_signature,
+            key_index_list,
+            done,
+        };
+        if let Some(Role::Registering(registration)) = self.links.get_mut(&conn).map(|link| &mut link.role) {
+            registration.offer = Some(offer);
+        }
+        self.reply(conn, success);
+        Ok(outcome)
+    }
+
+    fn pair_success(&mut self, who: &DeviceRef, container: Vec<u8>) -> Node {
+        let jids = self.addresses(who);
+        let mut device = NodeBuilder::new("device");
+        for (key, jid) in ["jid", "lid"].into_iter().zip(jids) {
+            device = device.attr(key, jid);
+        }
+        let pair_success = NodeBuilder::new("pair-success")
+            .children([
+                stanza::with_bytes("device-identity", container),
+                device.build(),
+                NodeBuilder::new("platform").attr("name", "android").build(),
+                stanza::with_bytes("client-props", adv::pairing_props()),
+            ])
+            .build();
+        self.md_request("pair-success", pair_success)
+    }
+
+    /// IQs of a device that is not logged in: the answers to pair-device and pair-success.
+    pub(crate) fn on_pairing_iq(&mut self, conn: ConnId, node: &Node) -> Result<(), Malformed> {
+        let id = stanza::required(node, "id")?;
+        let kind = stanza::required(node, "type")?;
+        let Some(Role::Registering(registration)) = self.links.get_mut(&conn).map(|link| &mut link.role) else {
+            return Err(Malformed::new("iq before login"));
+        };
+        match (kind.as_str(), registration.offer.take_if(|offer| offer.iq_id == id)) {
+            ("result", Some(offer)) => self.on_pair_device_sign(conn, node, offer),
+            ("error", Some(offer)) => {
+                let _ = offer.done.send(Err("the device refused the pairing".to_owned()));
+                Ok(())
+            }
+            // The client confirms the refs, pings, or reports itself while it shows the code.
+            ("result", None) => Ok(()),
+            ("get", None) if stanza::text(node, "xmlns").as_deref() == Some("w:p") => {
+                self.reply(conn, stanza::iq_result(node, Vec::new()));
+                Ok(())
+            }
+            _ => {
+                let what = format!("iq {} before login", stanza::text(node, "xmlns").unwrap_or_default());
+                self.unknown(conn, &what);
+                self.reply(conn, stanza::iq_error(node, 501, "feature-not-implemented"));
+                Ok(())
+            }
+        }
+    }
+
+    fn on_pair_device_sign(&mut self, conn: ConnId, node: &Node, offer: Offer) -> Result<(), Malformed> {
+        let identity_node =
+            stanza::child(node, "pair-device-sign").and_then(|sign| stanza::child(sign, "device-identity"))?;
+        let signed_identity = stanza::required_bytes(identity_node)?;
+        let key_index = stanza::number(identity_node, "key-index")?;
+        let Some(Role::Registering(registration)) = self.links.get_mut(&conn).map(|link| &mut link.role) else {
+            return Ok(());
+        };
+        let identity = &registration.bundle.identity.0;
+        if key_index != Some(offer.key_index.into())
+            || !adv::countersigned(
+                signed_identity,
+                &offer.details,
+                &offer.account_signature,
+                &offer.account_key,
+                identity,
+            )
+        {
+            let _ = offer.done.send(Err("the device's signature is wrong".to_owned()));
+            return Err(Malformed::new("pair-device-sign with a wrong signature"));
+        }
+        let device = Device {
+            id: offer.who.device,
+            key_index: offer.key_index,
+            noise_public: Blob(std::mem::take(&mut registration.noise_public)),
+            bundle: std::mem::take(&mut registration.bundle),
+            signed_identity: signed_identity.into(),
+            platform: std::mem::take(&mut registration.platform),
+            push_name: registration.push_name.take(),
+            linked_at: self.env.unix_seconds(),
+            awaits_phone: true,
+            queue: Queue::default(),
+            conn: None,
+            held: Default::default(),
+        };
+        let now = self.now();
+        if let Some(account) = self.account_mut(&offer.who.number) {
+            account.key_index_list = Blob(offer.key_index_list);
+            account.key_index_at = now;
+            let view = account.device_view(&device);
+            account.devices.insert(device.id, device);
+            let _ = offer.done.send(Ok(view)); // Whoever scanned may have stopped waiting.
+        }
+        self.notify_devices(&offer.who, offer.key_index, "add");
+        self.touch();
+        let restart = NodeBuilder::new("stream:error").attr("code", 515).build();
+        self.dismiss(conn, restart);
+        Ok(())
+    }
+
+    /// Tells everybody who knows an account that one of its companions came or went.
+    pub(crate) fn notify_devices(&mut self, who: &DeviceRef, key_index: u32, change: &'static str) {
+        let Some(account) = self.account(&who.number) else {
+            return;
+        };
+        let (pn, lid) = (
+            account.device_jid(Space::Pn, who.device),
+            account.device_jid(Space::Lid, who.device),
+        );
+        let (user_pn, user_lid) = (account.user_jid(Space::Pn), account.user_jid(Space::Lid));
+        let mut list = NodeBuilder::new("key-index-list").attr("ts", self.now());
+        if change == "add" {
+            list = list.bytes(account.key_index_list.0.clone());
+        }
+        let device = NodeBuilder::new("device").attr("jid", pn).attr("lid", lid);
+        let operation = NodeBuilder::new(change)
+            .children([device.attr("key-index", key_index).build(), list.build()])
+            .build();
+        let mut told: Vec<DeviceRef> = self
+            .devices_of(&who.number)
+            .into_iter()
+            .filter(|own| own != who)
+            .collect();
+        told.extend(account.peers.iter().flat_map(|peer| self.devices_of(peer)));
+        for to in told {
+            let notification = NodeBuilder::new("notification")
+                .attr("from", user_pn.clone())
+                .attr("lid", user_lid.clone())
+                .attr("type", "devices")
+                .attr("id", self.random_id())
+                .attr("t", self.now())
+                .children([operation.clone()])
+                .build();
+            self.enqueue(&to, notification);
+        }
+    }
+}
+
+fn free_device_id(start: u16, taken: impl Fn(u16) -> bool) -> u16 {
+    let candidates = (start.max(1)..=DEVICE_ID_MAX).chain(1..=DEVICE_ID_MAX);
+    // There are more ids than companions may be, so one is free.
+    candidates.into_iter().find(|id| !taken(*id)).unwrap_or(DEVICE_ID_MAX)
+}
+
+fn registration_bundle(data: &DevicePairingRegistrationData) -> Result<Bundle, Malformed> {
+    let field = |value: &Option<Vec<u8>>, name: &str| {
+        value
+            .clone()
+            .ok_or_else(|| Malformed::new(format!("pairing data without {name}")))
+    };
+    if data.e_keytype.as_deref() != Some(KEY_TYPE) {
+        return Err(Malformed::new("pairing data with an unknown key type"));
+    }
+    let registration_id = be_number(&field(&data.e_regid, "registration id")?);
+    let signed_prekey_id = be_number(&field(&data.e_skey_id, "signed prekey id")?);
+    let identity = field(&data.e_ident, "identity")?;
+    let public = field(&data.e_skey_val, "signed prekey")?;
+    let signature = field(&data.e_skey_sig, "signed prekey signature")?;
+    let (Some(registration_id), Some(id)) = (registration_id, signed_prekey_id) else {
+        return Err(Malformed::new("pairing data with bad ids"));
+    };
+    let signed_prekey = SignedPrekey {
+        id,
+        public: public.into(),
+        signature: signature.into(),
+    };
+    check_signed_prekey(&identity, &signed_prekey)?;
+    Ok(Bundle {
+        registration_id,
+        identity: identity.into(),
+        signed_prekey,
+        ..Bundle::default()
+    })
+}
+
+/// A signed prekey must be signed by the identity, over its serialised form with the type byte.
+pub(crate) fn check_signed_prekey(identity: &[u8], key: &SignedPrekey) -> Result<(), Malformed> {
+    if identity.len() != KEY_LEN || key.public.0.len() != KEY_LEN {
+        return Err(Malformed::new("key of a wrong length"));
+    }
+    if !verify(identity, &[KEY_TYPE, &key.public.0], &key.signature.0) {
+        return Err(Malformed::new("signed prekey with a wrong signature"));
+    }
+    Ok(())
+}

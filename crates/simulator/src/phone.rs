@@ -1,0 +1,385 @@
+//! A simulated phone: device 0 of an account, a real end point of the end-to-end encryption, without a socket.
+//!
+//! It takes its stanzas from the network like any device and answers them with stanzas. All of its work is done at
+//! once under its own lock; the network's lock may be taken inside it, never the other way round.
+
+mod appstate;
+mod history;
+pub(crate) mod inbox;
+mod incoming;
+mod outgoing;
+mod peers;
+pub(crate) mod signal;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, watch};
+use wacore_binary::Node;
+use wacore_libsignal::protocol::SignalProtocolError;
+
+use crate::echo::Echo;
+use crate::error::SandboxError;
+use crate::keys::Blob;
+use crate::model::{ConnId, DeviceRef, Flow, Out};
+use crate::network::{Network, Verdict};
+use crate::pairing::Code;
+use crate::phone::appstate::AppState;
+use crate::phone::inbox::{Chats, Inbox};
+use crate::phone::signal::Signal;
+use crate::views::{ChatView, ContactView, DeviceView, InboxPage, PhoneView};
+
+/// Stanzas that may wait for a phone's task before the rest stays in its queue.
+const PHONE_DEPTH: usize = 4096;
+/// Own messages that a phone can send again when a device asks.
+const SENT_MAX: usize = 2_000;
+/// Received messages that a phone recognises when they come again.
+const SEEN_MAX: usize = 5_000;
+/// The phone uploads new one-time keys when fewer are left.
+const PREKEYS_LOW: usize = 10;
+
+/// A phone and the lock around what it knows.
+pub(crate) struct Phone {
+    number: String,
+    memory: Mutex<Memory>,
+    /// The newest cursor of its inbox.
+    news: watch::Sender<u64>,
+    echo: Option<mpsc::Sender<Incoming>>,
+}
+
+/// Everything a phone knows.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Memory {
+    pub(crate) signal: Signal,
+    pub(crate) contacts: BTreeMap<String, String>,
+    pub(crate) chats: Chats,
+    pub(crate) inbox: Inbox,
+    app_state: Option<AppState>,
+    sent: VecDeque<Sent>,
+    seen: VecDeque<String>,
+    /// Whether this phone answers by itself.
+    pub(crate) echoes: bool,
+    #[serde(skip)]
+    conn: Option<ConnId>,
+}
+
+/// An own message, kept to be sent again.
+#[derive(Clone, Serialize, Deserialize)]
+struct Sent {
+    id: String,
+    /// The other party's digits; the own number for messages to companions.
+    chat: String,
+    /// The encoded message, as the other party gets it.
+    message: Blob,
+    /// Whether it is between the account's own devices.
+    peer: bool,
+}
+
+/// A text that arrived, for a phone that answers by itself.
+pub(crate) struct Incoming {
+    pub(crate) chat: String,
+    pub(crate) id: String,
+    pub(crate) text: String,
+}
+
+/// A phone at work: its memory, the network, and a source of randomness.
+struct Desk<'p> {
+    number: &'p str,
+    memory: MutexGuard<'p, Memory>,
+    network: &'p Network,
+    rng: StdRng,
+    echo: Option<&'p mpsc::Sender<Incoming>>,
+}
+
+/// Why a phone could not do something.
+#[derive(Debug, thiserror::Error)]
+enum PhoneError {
+    #[error("the phone's keys do not work: {0}")]
+    Signal(#[from] SignalProtocolError),
+    #[error("the stanza is not for a phone: {0}")]
+    Stanza(#[from] crate::stanza::Malformed),
+    #[error("the message is not readable: {0}")]
+    Content(String),
+    #[error("the app state is not readable: {0}")]
+    AppState(#[from] wacore_appstate::AppStateError),
+}
+
+impl From<PhoneError> for SandboxError {
+    fn from(error: PhoneError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+impl Memory {
+    pub(crate) fn new(signal: Signal) -> Self {
+        Self {
+            signal,
+            contacts: BTreeMap::new(),
+            chats: Chats::default(),
+            inbox: Inbox::default(),
+            app_state: None,
+            sent: VecDeque::new(),
+            seen: VecDeque::new(),
+            echoes: false,
+            conn: None,
+        }
+    }
+}
+
+impl Phone {
+    /// Puts a phone on the network; its task runs until the network ends.
+    pub(crate) fn start(network: &Network, number: String, memory: Memory) -> Arc<Self> {
+        let (echo, script) = match memory.echoes {
+            true => {
+                let (sender, receiver) = mpsc::channel(Echo::BACKLOG_MAX);
+                (Some(sender), Some(receiver))
+            }
+            false => (None, None),
+        };
+        let news = watch::Sender::new(memory.inbox.last());
+        let phone = Arc::new(Self {
+            number,
+            memory: Mutex::new(memory),
+            news,
+            echo,
+        });
+        network.add_phone(phone.clone());
+        let (tasks, ended) = (network.tasks(), network.ended());
+        let run = phone.clone().run(network.clone());
+        tasks.spawn(ended.clone().run_until_cancelled_owned(run));
+        if let Some(receiver) = script {
+            let echo = Echo::new(network.clone(), phone.clone(), receiver);
+            tasks.spawn(ended.run_until_cancelled_owned(echo.run()));
+        }
+        phone
+    }
+
+    pub(crate) fn number(&self) -> &str {
+        &self.number
+    }
+
+    async fn run(self: Arc<Self>, network: Network) {
+        let who = DeviceRef::new(self.number.clone(), 0);
+        loop {
+            let (conn, mut stanzas) = network.connect(PHONE_DEPTH);
+            self.memory().conn = Some(conn);
+            network.lock().attach_phone(conn, &who);
+            while let Some(out) = stanzas.recv().await {
+                match out {
+                    Out::Node(node) | Out::Later(_, node) => self.desk(&network).handle(&node),
+                    Out::Ready(device) => self.desk(&network).welcome(device),
+                    Out::Close => break,
+                    Out::Stall => {}
+                }
+                self.publish();
+                if stanzas.is_empty() {
+                    network.drained(conn);
+                }
+            }
+            // The phone fell so far behind that the network dropped it: it comes back and gets the rest.
+            network.disconnect(conn);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The phone's memory while the whole network is saved.
+    pub(crate) fn memory_for_snapshot(&self) -> MutexGuard<'_, Memory> {
+        self.memory()
+    }
+
+    fn desk<'p>(&'p self, network: &'p Network) -> Desk<'p> {
+        Desk {
+            number: &self.number,
+            memory: self.memory(),
+            network,
+            rng: network.env().random.rng(),
+            echo: self.echo.as_ref(),
+        }
+    }
+
+    fn publish(&self) {
+        let last = self.memory().inbox.last();
+        self.news
+            .send_if_modified(|known| std::mem::replace(known, last) != last);
+    }
+
+    pub(crate) fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    pub(crate) fn inbox(&self, after: u64) -> InboxPage {
+        self.memory().inbox.page(after)
+    }
+
+    /// Scans a pairing code; the answer comes when the device has signed too.
+    pub(crate) fn link(
+        &self,
+        network: &Network,
+        code: &Code,
+    ) -> Result<tokio::sync::oneshot::Receiver<Result<DeviceView, String>>, SandboxError> {
+        let memory = self.memory();
+        network.lock().offer(&self.number, memory.signal.identity(), code)
+    }
+
+    /// Logs a companion out.
+    pub(crate) fn unlink(&self, network: &Network, device: u16) -> Result<(), SandboxError> {
+        let who = DeviceRef::new(self.number.clone(), device);
+        let mut desk = self.desk(network);
+        if device == 0 || network.lock().device(&who).is_none() {
+            return Err(SandboxError::not_found("linked device", who.to_string()));
+        }
+        network.lock().remove_device(&who);
+        desk.forget_device(&who);
+        Ok(())
+    }
+
+    /// Sends a text and answers its id.
+    pub(crate) fn send(
+        &self,
+        network: &Network,
+        to: &str,
+        text: &str,
+        reply_to: Option<&str>,
+    ) -> Result<String, SandboxError> {
+        let sent = self.desk(network).send_text(to, text, reply_to);
+        self.publish();
+        sent
+    }
+
+    /// Reports how far a received message got.
+    pub(crate) fn receipt(
+        &self,
+        network: &Network,
+        chat: &str,
+        id: &str,
+        kind: crate::views::ReceiptKind,
+    ) -> Result<(), SandboxError> {
+        self.desk(network).send_receipt(chat, id, kind)
+    }
+
+    pub(crate) fn typing(
+        &self,
+        network: &Network,
+        chat: &str,
+        state: crate::views::TypingState,
+    ) -> Result<(), SandboxError> {
+        self.desk(network).send_typing(chat, state)
+    }
+
+    pub(crate) fn view(&self, network: &Network) -> Result<PhoneView, SandboxError> {
+        let memory = self.memory();
+        let state = network.lock();
+        let account = state
+            .account(&self.number)
+            .ok_or_else(|| SandboxError::not_found("phone", &*self.number))?;
+        let name_of = |number: &str| {
+            let in_book = memory.contacts.get(number).cloned();
+            in_book.or_else(|| state.account(number).map(|account| account.name.clone()))
+        };
+        let now = state.now();
+        let mut chats: Vec<(u64, ChatView)> = memory
+            .chats
+            .0
+            .iter()
+            .map(|(number, chat)| {
+                let view = ChatView {
+                    chat: number.clone(),
+                    name: name_of(number).unwrap_or_else(|| number.clone()),
+                    typing: memory.chats.typing(number, now),
+                    unread: chat.unread,
+                };
+                (chat.last_activity, view)
+            })
+            .collect();
+        chats.sort_by_key(|(last_activity, _)| std::cmp::Reverse(*last_activity));
+        Ok(PhoneView {
+            number: self.number.clone(),
+            name: account.name.clone(),
+            lid: account.user_jid(crate::model::Space::Lid).to_string(),
+            about: account.about.clone(),
+            devices: account
+                .devices
+                .values()
+                .filter(|device| device.id != 0)
+                .map(|device| account.device_view(device))
+                .collect(),
+            contacts: memory
+                .contacts
+                .iter()
+                .map(|(number, name)| ContactView {
+                    number: number.clone(),
+                    name: name.clone(),
+                })
+                .collect(),
+            chats: chats.into_iter().map(|(_, view)| view).collect(),
+        })
+    }
+}
+
+impl Desk<'_> {
+    fn now(&self) -> u64 {
+        self.network.env().unix_seconds()
+    }
+
+    fn who(&self) -> DeviceRef {
+        DeviceRef::new(self.number, 0)
+    }
+
+    /// Hands a stanza of the phone to the network.
+    fn submit(&mut self, node: Node) {
+        if let Some(conn) = self.memory.conn {
+            match self.network.receive(conn, node) {
+                Verdict::Done => {}
+                // Faults that delay are for clients; a phone's stanza is late enough when it is next in line.
+                Verdict::Later(_, node) => self.network.receive_late(conn, &node),
+            }
+        }
+    }
+
+    /// A stanza from the network.
+    fn handle(&mut self, node: &Node) {
+        let outcome = match node.tag.as_ref() {
+            "message" => self.on_message(node),
+            "receipt" => self.on_receipt(node),
+            "notification" => self.on_notification(node),
+            "ack" => self.on_ack(node),
+            "presence" => self.on_presence(node),
+            "chatstate" => self.on_chatstate(node),
+            _ => Ok(()), // Login chatter such as the end of the offline drain.
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(phone = self.number, stanza = %node.tag, %error, "a phone could not handle a stanza");
+        }
+        self.refill_prekeys();
+    }
+}
+
+impl crate::model::State {
+    /// A phone is on the network: always active, always online.
+    fn attach_phone(&mut self, conn: ConnId, who: &DeviceRef) {
+        if let Some(link) = self.links.get_mut(&conn) {
+            link.available = true;
+        }
+        self.attach(conn, who, Flow::Open);
+        let waiting: Vec<u16> = self
+            .account(&who.number)
+            .map(|account| {
+                account
+                    .devices
+                    .values()
+                    .filter(|d| d.awaits_phone)
+                    .map(|d| d.id)
+                    .collect()
+            })
+            .unwrap_or_default();
+        for device in waiting {
+            self.tell_phone_if_ready(&DeviceRef::new(who.number.clone(), device));
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What a phone shows: its chats, and a log of everything that happened, with a rising cursor.
+//!
+//! Both are bounded; the oldest goes first.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::views::{InboxEntry, InboxKind, InboxPage, ReceiptKind, TypingState};
+
+/// Entries that the log keeps.
+const ENTRIES_MAX: usize = 5_000;
+/// Entries in one page.
+const PAGE_MAX: usize = 500;
+/// Messages that a chat keeps.
+const CHAT_MESSAGES_MAX: usize = 1_000;
+/// How long a typing state is shown, in seconds.
+const TYPING_SHOWN_S: u64 = 30;
+
+/// The log of a phone.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Inbox {
+    entries: VecDeque<InboxEntry>,
+    last: u64,
+}
+
+/// A message in a phone's chat.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct ChatMessage {
+    pub(crate) id: String,
+    pub(crate) from_me: bool,
+    pub(crate) text: Option<String>,
+    pub(crate) timestamp: u64,
+    /// How far an own message got.
+    pub(crate) receipt: Option<ReceiptKind>,
+}
+
+/// A chat of a phone.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Chat {
+    pub(crate) messages: VecDeque<ChatMessage>,
+    pub(crate) unread: u32,
+    pub(crate) last_activity: u64,
+    #[serde(skip)]
+    typing: Option<(TypingState, u64)>,
+}
+
+/// The chats of a phone, by the other party's digits.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Chats(pub(crate) BTreeMap<String, Chat>);
+
+impl Inbox {
+    /// The cursor of the newest entry.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
+    pub(crate) fn push(&mut self, mut entry: InboxEntry) {
+        self.last += 1;
+        entry.cursor = self.last;
+        self.entries.push_back(entry);
+        if self.entries.len() > ENTRIES_MAX {
+            self.entries.pop_front();
+        }
+    }
+
+    pub(crate) fn page(&self, after: u64) -> InboxPage {
+        let entries: Vec<InboxEntry> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.cursor > after)
+            .take(PAGE_MAX)
+            .cloned()
+            .collect();
+        let next = entries.last().map_or(after.min(self.last), |entry| entry.cursor);
+        InboxPage { entries, next }
+    }
+}
+
+impl Chats {
+    pub(crate) fn message(&self, chat: &str, id: &str) -> Option<&ChatMessage> {
+        self.0.get(chat)?.messages.iter().rev().find(|message| message.id == id)
+    }
+
+    pub(crate) fn add(&mut self, chat: &str, message: ChatMessage) {
+        let chat = self.0.entry(chat.to_owned()).or_default();
+        chat.last_activity = chat.last_activity.max(message.timestamp);
+        if message.from_me {
+            // Who answers has read what was there.
+            chat.unread = 0;
+        } else {
+            chat.unread += 1;
+            chat.typing = None;
+        }
+        chat.messages.push_back(message);
+        if chat.messages.len() > CHAT_MESSAGES_MAX {
+            chat.messages.pop_front();
+        }
+    }
+
+    pub(crate) fn read(&mut self, chat: &str) {
+        if let Some(chat) = self.0.get_mut(chat) {
+            chat.unread = 0;
+        }
+    }
+
+    /// An own message got further; answers whether that is news.
+    pub(crate) fn advance(&mut self, chat: &str, id: &str, receipt: ReceiptKind) -> bool {
+        let message = self
+            .0
+            .get_mut(chat)
+            .and_then(|chat| chat.messages.iter_mut().rev().find(|m| m.id == id));
+        match message {
+            Some(message) if message.from_me && message.receipt.is_none_or(|before| before < receipt) => {
+                message.receipt = Some(receipt);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn set_typing(&mut self, chat: &str, state: TypingState, now: u64) {
+        let chat = self.0.entry(chat.to_owned()).or_default();
+        chat.typing = Some((state, now + TYPING_SHOWN_S)).filter(|_| state != TypingState::Paused);
+    }
+
+    pub(crate) fn typing(&self, chat: &str, now: u64) -> Option<TypingState> {
+        self.0
+            .get(chat)?
+            .typing
+            .filter(|(_, until)| *until > now)
+            .map(|(state, _)| state)
+    }
+}
+
+/// An entry with everything empty that its kind does not need.
+pub(crate) fn entry(kind: InboxKind, chat: &str, from: &str, from_me: bool, timestamp: u64) -> InboxEntry {
+    InboxEntry {
+        cursor: 0,
+        kind,
+        chat: chat.to_owned(),
+        from: from.to_owned(),
+        from_me,
+        id: None,
+        text: None,
+        reply_to: None,
+        mentions: Vec::new(),
+        state: None,
+        receipt: None,
+        timestamp,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_follow_each_other_without_gaps_and_old_entries_fall_off() {
+        let mut inbox = Inbox::default();
+        for _ in 0..ENTRIES_MAX + 10 {
+            inbox.push(entry(InboxKind::Message, "1", "2", false, 0));
+        }
+        let mut seen = Vec::new();
+        let mut after = 0;
+        loop {
+            let page = inbox.page(after);
+            if page.entries.is_empty() {
+                break;
+            }
+            after = page.next;
+            seen.extend(page.entries.into_iter().map(|entry| entry.cursor));
+        }
+        assert_eq!(seen, (11..=ENTRIES_MAX as u64 + 10).collect::<Vec<_>>());
+        assert_eq!(inbox.page(after).next, after);
+    }
+
+    #[test]
+    fn receipts_never_go_backwards() {
+        let mut chats = Chats::default();
+        let message = ChatMessage {
+            id: "A".into(),
+            from_me: true,
+            text: None,
+            timestamp: 1,
+            receipt: None,
+        };
+        chats.add("1", message);
+        assert!(chats.advance("1", "A", ReceiptKind::Read));
+        assert!(!chats.advance("1", "A", ReceiptKind::Delivered));
+        assert!(!chats.advance("1", "B", ReceiptKind::Read));
+        assert_eq!(chats.message("1", "A").unwrap().receipt, Some(ReceiptKind::Read));
+    }
+}

@@ -1,0 +1,363 @@
+//! What arrives at a phone: messages are decrypted and answered with receipts, or asked for again.
+//!
+//! Receipts as in wacore `receipt.rs` and `protocol/retry.rs`, from the other side.
+
+use wacore::messages::decode_plaintext;
+use wacore_binary::builder::NodeBuilder;
+use wacore_binary::{Jid, Node};
+use waproto::whatsapp::{ContextInfo, Message};
+
+use super::inbox::{ChatMessage, entry};
+use super::{Desk, Incoming, PhoneError, SEEN_MAX};
+use crate::keys::{Blob, be_number, id_bytes};
+use crate::model::{Bundle, DeviceRef, SignedPrekey};
+use crate::stanza::{self, Malformed};
+use crate::views::{InboxKind, ReceiptKind, TypingState};
+
+/// How often a phone asks for one message again (wacore `protocol/retry.rs` MAX_RETRY_COUNT).
+const RETRIES_MAX: u64 = 5;
+
+impl Desk<'_> {
+    pub(super) fn on_message(&mut self, node: &Node) -> Result<(), PhoneError> {
+        let from = stanza::required_jid(node, "from")?;
+        let id = stanza::required(node, "id")?;
+        let Some(sender) = self.device_of(&from) else {
+            return Ok(());
+        };
+        let enc = stanza::child(node, "enc")?;
+        let key = format!("{sender} {id}");
+        if self.memory.seen.contains(&key) {
+            self.confirm(node, &from, &sender, &id);
+            return Ok(());
+        }
+        let kind = stanza::required(enc, "type")?;
+        let opened = self
+            .memory
+            .signal
+            .decrypt(&sender, &kind, stanza::required_bytes(enc)?, &mut self.rng);
+        match opened {
+            Ok(plaintext) => {
+                self.memory.seen.push_back(key);
+                if self.memory.seen.len() > SEEN_MAX {
+                    self.memory.seen.pop_front();
+                }
+                self.confirm(node, &from, &sender, &id);
+                let message =
+                    decode_plaintext(&plaintext, 2).map_err(|error| PhoneError::Content(error.to_string()))?;
+                self.on_content(node, &sender, &id, message)
+            }
+            Err(error) => {
+                tracing::debug!(phone = self.number, %sender, id, %error, "a phone could not decrypt a message");
+                self.ask_again(node, enc, &from, &sender, &id)
+            }
+        }
+    }
+
+    /// The device behind an address, whether or not it is still linked.
+    fn device_of(&self, jid: &Jid) -> Option<DeviceRef> {
+        self.network
+            .lock()
+            .resolve(jid)
+            .map(|account| DeviceRef::new(account.number.clone(), jid.device))
+    }
+
+    fn number_of(&self, jid: &Jid) -> Option<String> {
+        self.network.lock().resolve(jid).map(|account| account.number.clone())
+    }
+
+    fn confirm(&mut self, node: &Node, from: &Jid, sender: &DeviceRef, id: &str) {
+        let mut builder = NodeBuilder::new("receipt").attr("to", from).attr("id", id);
+        if sender.number == self.number {
+            let is_peer = node.attrs.get("category").is_some();
+            builder = builder.attr("type", if is_peer { "peer_msg" } else { "sender" });
+            if let Some(recipient) = node.attrs.get("recipient") {
+                builder = builder.attr("recipient", recipient.clone());
+            }
+        }
+        self.submit(builder.build());
+    }
+
+    /// The sender gets fresh keys with the request, so that it starts a session that works.
+    fn ask_again(
+        &mut self,
+        node: &Node,
+        enc: &Node,
+        from: &Jid,
+        sender: &DeviceRef,
+        id: &str,
+    ) -> Result<(), PhoneError> {
+        let count = stanza::number(enc, "count")?.unwrap_or(0) + 1;
+        let now = self.now();
+        let mut shown = entry(InboxKind::Undecryptable, &sender.number, &sender.number, false, now);
+        shown.id = Some(id.to_owned());
+        self.memory.inbox.push(shown);
+        if count > RETRIES_MAX {
+            // Nothing will make it readable: let it go, or it would come again for ever.
+            let gave_up = NodeBuilder::new("ack")
+                .attr("class", "message")
+                .attr("id", id)
+                .attr("to", from);
+            self.submit(gave_up.attr("error", 500).build());
+            return Ok(());
+        }
+        let t = stanza::text(node, "t").unwrap_or_default();
+        let retry = NodeBuilder::new("retry")
+            .attr("v", "1")
+            .attr("id", id)
+            .attr("t", t)
+            .attr("count", count)
+            .build();
+        let registration = stanza::with_bytes("registration", self.memory.signal.registration_id().to_be_bytes());
+        let keys = self.retry_keys();
+        let mut builder = NodeBuilder::new("receipt")
+            .attr("to", from)
+            .attr("id", id)
+            .attr("type", "retry");
+        if sender.number == self.number {
+            for key in ["category", "recipient"] {
+                if let Some(value) = node.attrs.get(key) {
+                    builder = builder.attr(key, value.clone());
+                }
+            }
+        }
+        self.submit(builder.children([retry, registration, keys]).build());
+        Ok(())
+    }
+
+    fn retry_keys(&mut self) -> Node {
+        let (id, public) = self.memory.signal.new_prekey(&mut self.rng);
+        let signed = self.memory.signal.signed_prekey();
+        let key = NodeBuilder::new("key")
+            .children([
+                stanza::with_bytes("id", id_bytes(id)),
+                stanza::with_bytes("value", public.0),
+            ])
+            .build();
+        let skey = NodeBuilder::new("skey")
+            .children([
+                stanza::with_bytes("id", id_bytes(signed.id)),
+                stanza::with_bytes("value", signed.public.0),
+                stanza::with_bytes("signature", signed.signature.0),
+            ])
+            .build();
+        let identity = self.memory.signal.identity().public_bytes().to_vec();
+        NodeBuilder::new("keys")
+            .children([
+                stanza::with_bytes("type", [5]),
+                stanza::with_bytes("identity", identity),
+                key,
+                skey,
+            ])
+            .build()
+    }
+
+    fn on_content(
+        &mut self,
+        node: &Node,
+        sender: &DeviceRef,
+        id: &str,
+        mut message: Message,
+    ) -> Result<(), PhoneError> {
+        let is_own = sender.number == self.number;
+        if is_own && let Some(protocol) = message.protocol_message.as_option() {
+            return self.on_peer_message(sender, id, protocol);
+        }
+        let mut chat = sender.number.clone();
+        if is_own && let Some(sent) = message.device_sent_message.take() {
+            let destination = sent.destination_jid.as_deref().and_then(|jid| jid.parse::<Jid>().ok());
+            chat = destination.and_then(|jid| self.number_of(&jid)).unwrap_or(chat);
+            message = sent.message.into_option().unwrap_or_default();
+        }
+        let (text, context) = content(&message);
+        let timestamp = stanza::number(node, "t")?.unwrap_or_else(|| self.now());
+        let mut shown = entry(InboxKind::Message, &chat, &sender.number, is_own, timestamp);
+        shown.id = Some(id.to_owned());
+        shown.text = text.clone();
+        if let Some(context) = context {
+            shown.reply_to = context.stanza_id.clone();
+            shown.mentions = context.mentioned_jid.clone();
+        }
+        self.memory.inbox.push(shown);
+        let kept = ChatMessage {
+            id: id.to_owned(),
+            from_me: is_own,
+            text: text.clone(),
+            timestamp,
+            receipt: None,
+        };
+        self.memory.chats.add(&chat, kept);
+        self.network.tick();
+        if let (Some(echo), Some(text), false) = (self.echo, text, is_own) {
+            let incoming = Incoming {
+                chat,
+                id: id.to_owned(),
+                text,
+            };
+            if echo.try_send(incoming).is_err() {
+                tracing::warn!(
+                    phone = self.number,
+                    "echo has too much to answer and leaves a message out"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_receipt(&mut self, node: &Node) -> Result<(), PhoneError> {
+        let from = stanza::required_jid(node, "from")?;
+        let id = stanza::required(node, "id")?;
+        self.ack(node, "receipt", &from, &id);
+        let kind = stanza::text(node, "type").unwrap_or_default();
+        if kind == "retry" {
+            return self.on_retry(node, &from, &id);
+        }
+        let Some(number) = self.number_of(&from) else {
+            return Ok(());
+        };
+        if number == self.number {
+            // A companion read a chat; other receipts of companions concern the server only.
+            if let (true, Some(chat)) = (kind.starts_with("read"), stanza::jid(node, "recipient")?)
+                && let Some(chat) = self.number_of(&chat)
+            {
+                self.memory.chats.read(&chat);
+                self.network.tick();
+            }
+            return Ok(());
+        }
+        let receipt = match kind.as_str() {
+            "" => ReceiptKind::Delivered,
+            "read" => ReceiptKind::Read,
+            "played" => ReceiptKind::Played,
+            _ => return Ok(()), // An inactive device has it; nobody is shown that.
+        };
+        let listed = node
+            .get_optional_child("list")
+            .map(stanza::children)
+            .unwrap_or_default();
+        let ids = listed.iter().filter_map(|item| stanza::text(item, "id"));
+        for id in std::iter::once(id).chain(ids) {
+            if self.memory.chats.advance(&number, &id, receipt) {
+                let now = self.now();
+                let mut shown = entry(InboxKind::Receipt, &number, &number, false, now);
+                shown.id = Some(id);
+                shown.receipt = Some(receipt);
+                self.memory.inbox.push(shown);
+                self.network.tick();
+            }
+        }
+        Ok(())
+    }
+
+    fn on_retry(&mut self, node: &Node, from: &Jid, id: &str) -> Result<(), PhoneError> {
+        let Some(device) = self.device_of(from) else {
+            return Ok(());
+        };
+        let count = stanza::number(stanza::child(node, "retry")?, "count")?.unwrap_or(1);
+        if count > RETRIES_MAX {
+            return Ok(());
+        }
+        let registration = be_number(stanza::required_bytes(stanza::child(node, "registration")?)?)
+            .ok_or_else(|| Malformed::new("bad registration id"))?;
+        let keys = match node.get_optional_child("keys") {
+            Some(keys) => Some(read_keys(keys, registration)?),
+            None => None,
+        };
+        self.resend(from, &device, id, count, keys)
+    }
+
+    pub(super) fn on_ack(&mut self, node: &Node) -> Result<(), PhoneError> {
+        let id = stanza::required(node, "id")?;
+        let is_message = stanza::text(node, "class").as_deref() == Some("message");
+        let sent = self.memory.sent.iter().rev().find(|sent| sent.id == id && !sent.peer);
+        if let Some(chat) = sent.filter(|_| is_message).map(|sent| sent.chat.clone()) {
+            let now = self.now();
+            let mut shown = entry(InboxKind::Ack, &chat, self.number, true, now);
+            shown.id = Some(id);
+            shown.state = stanza::text(node, "error").map(|code| format!("error {code}"));
+            self.memory.inbox.push(shown);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_presence(&mut self, node: &Node) -> Result<(), PhoneError> {
+        let from = stanza::required_jid(node, "from")?;
+        let state = stanza::text(node, "type").unwrap_or_else(|| "available".to_owned());
+        self.show_state(InboxKind::Presence, &from, &state);
+        Ok(())
+    }
+
+    pub(super) fn on_chatstate(&mut self, node: &Node) -> Result<(), PhoneError> {
+        let from = stanza::required_jid(node, "from")?;
+        let Some(state) = stanza::children(node).first() else {
+            return Ok(());
+        };
+        let state = match (state.tag.as_ref(), stanza::text(state, "media").as_deref()) {
+            ("composing", Some("audio")) | ("recording", _) => TypingState::Recording,
+            ("composing", _) => TypingState::Composing,
+            _ => TypingState::Paused,
+        };
+        if let Some(number) = self.number_of(&from) {
+            let now = self.now();
+            self.memory.chats.set_typing(&number, state, now);
+        }
+        let name = match state {
+            TypingState::Composing => "composing",
+            TypingState::Recording => "recording",
+            TypingState::Paused => "paused",
+        };
+        self.show_state(InboxKind::Typing, &from, name);
+        Ok(())
+    }
+
+    fn show_state(&mut self, kind: InboxKind, from: &Jid, state: &str) {
+        let Some(number) = self.number_of(from).filter(|number| number != self.number) else {
+            return;
+        };
+        let now = self.now();
+        let mut shown = entry(kind, &number, &number, false, now);
+        shown.state = Some(state.to_owned());
+        self.memory.inbox.push(shown);
+        self.network.tick();
+    }
+
+    pub(super) fn ack(&mut self, node: &Node, class: &'static str, from: &Jid, id: &str) {
+        let mut builder = NodeBuilder::new("ack")
+            .attr("class", class)
+            .attr("to", from)
+            .attr("id", id);
+        if let Some(kind) = node.attrs.get("type") {
+            builder = builder.attr("type", kind.clone());
+        }
+        self.submit(builder.build());
+    }
+}
+
+/// The text of a message and what it refers to.
+fn content(message: &Message) -> (Option<String>, Option<&ContextInfo>) {
+    match message.extended_text_message.as_option() {
+        Some(extended) => (extended.text.clone(), extended.context_info.as_option()),
+        None => (message.conversation.clone(), None),
+    }
+}
+
+fn read_keys(keys: &Node, registration_id: u32) -> Result<(Bundle, Option<(u32, Blob)>), Malformed> {
+    let pair = |node: &Node| {
+        let id = be_number(stanza::required_bytes(stanza::child(node, "id")?)?);
+        let public = Blob::from(stanza::required_bytes(stanza::child(node, "value")?)?);
+        id.map(|id| (id, public)).ok_or_else(|| Malformed::new("bad key id"))
+    };
+    let skey = stanza::child(keys, "skey")?;
+    let (id, public) = pair(skey)?;
+    let signature = Blob::from(stanza::required_bytes(stanza::child(skey, "signature")?)?);
+    let prekey = match keys.get_optional_child("key") {
+        Some(key) => Some(pair(key)?),
+        None => None,
+    };
+    let bundle = Bundle {
+        registration_id,
+        identity: stanza::required_bytes(stanza::child(keys, "identity")?)?.into(),
+        signed_prekey: SignedPrekey { id, public, signature },
+        ..Bundle::default()
+    };
+    Ok((bundle, prekey))
+}

@@ -1,0 +1,370 @@
+//! What a phone sends: texts to every device of both sides, receipts, typing, and what a device asks for again.
+//!
+//! Shapes as in wacore `send/dm.rs` and `send/encrypt.rs`. A phone addresses by hidden id, as migrated accounts do.
+
+use buffa::{Message as _, MessageField};
+use rand::Rng as _;
+use wacore::messages::MessageUtils;
+use wacore_binary::builder::NodeBuilder;
+use wacore_binary::{Jid, Node};
+use waproto::whatsapp::message::{DeviceSentMessage, ExtendedTextMessage};
+use waproto::whatsapp::{ContextInfo, Message, MessageContextInfo};
+
+use super::inbox::{ChatMessage, entry};
+use super::{Desk, PREKEYS_LOW, PhoneError, SENT_MAX, Sent};
+use crate::error::SandboxError;
+use crate::keys::Blob;
+use crate::model::{Bundle, DeviceRef, Space};
+use crate::phone::signal::Sealed;
+use crate::stanza;
+use crate::views::{InboxKind, ReceiptKind, TypingState};
+
+/// Longest text, in bytes, as the official apps allow.
+const TEXT_LEN_MAX: usize = 65_536;
+
+impl Desk<'_> {
+    pub(super) fn send_text(&mut self, to: &str, text: &str, reply_to: Option<&str>) -> Result<String, SandboxError> {
+        if text.is_empty() || text.len() > TEXT_LEN_MAX {
+            return Err(SandboxError::Invalid(format!(
+                "a text must have 1 to {TEXT_LEN_MAX} bytes"
+            )));
+        }
+        if self.network.lock().account(to).is_none() {
+            return Err(SandboxError::not_found("chat", to));
+        }
+        let quoted = match reply_to {
+            Some(id) => Some(self.quote(to, id)?),
+            None => None,
+        };
+        let message = self.text_message(text, quoted);
+        let id = self.message_id();
+        self.deliver(to, &id, &message)?;
+        let now = self.now();
+        let mut shown = entry(InboxKind::Message, to, self.number, true, now);
+        shown.id = Some(id.clone());
+        shown.text = Some(text.to_owned());
+        shown.reply_to = reply_to.map(str::to_owned);
+        self.memory.inbox.push(shown);
+        let kept = ChatMessage {
+            id: id.clone(),
+            from_me: true,
+            text: Some(text.to_owned()),
+            timestamp: now,
+            receipt: None,
+        };
+        self.memory.chats.add(to, kept);
+        Ok(id)
+    }
+
+    fn quote(&self, chat: &str, id: &str) -> Result<ContextInfo, SandboxError> {
+        let quoted = self
+            .memory
+            .chats
+            .message(chat, id)
+            .ok_or_else(|| SandboxError::not_found("message", id))?;
+        let author = if quoted.from_me { self.number } else { chat };
+        let author = self
+            .network
+            .lock()
+            .account(author)
+            .map(|account| account.user_jid(Space::Lid).to_string());
+        let message = Message {
+            conversation: quoted.text.clone(),
+            ..Default::default()
+        };
+        Ok(ContextInfo {
+            stanza_id: Some(id.to_owned()),
+            participant: author,
+            quoted_message: MessageField::some(message),
+            ..Default::default()
+        })
+    }
+
+    fn text_message(&mut self, text: &str, quoted: Option<ContextInfo>) -> Message {
+        let mut secret = vec![0; 32];
+        self.rng.fill_bytes(&mut secret);
+        let context = MessageContextInfo {
+            message_secret: Some(secret),
+            ..Default::default()
+        };
+        let mut message = Message {
+            message_context_info: MessageField::some(context),
+            ..Default::default()
+        };
+        match quoted {
+            None => message.conversation = Some(text.to_owned()),
+            Some(quoted) => {
+                message.extended_text_message = MessageField::some(ExtendedTextMessage {
+                    text: Some(text.to_owned()),
+                    context_info: MessageField::some(quoted),
+                    ..Default::default()
+                });
+            }
+        }
+        message
+    }
+
+    pub(super) fn message_id(&mut self) -> String {
+        let mut random = [0; 9];
+        self.rng.fill_bytes(&mut random);
+        // The form of ids that phones make; companions' ids begin with 3EB0.
+        format!("AC{}", hex::encode_upper(random))
+    }
+
+    /// Encrypts a message for every device of both sides and hands it to the network.
+    fn deliver(&mut self, to: &str, id: &str, message: &Message) -> Result<(), PhoneError> {
+        let (chat, recipients, companions) = {
+            let state = self.network.lock();
+            let companions: Vec<DeviceRef> = state
+                .devices_of(self.number)
+                .into_iter()
+                .filter(|device| device.device != 0)
+                .collect();
+            let recipients = if to == self.number {
+                Vec::new()
+            } else {
+                state.devices_of(to)
+            };
+            (
+                state.account(to).map(|account| account.user_jid(Space::Lid)),
+                recipients,
+                companions,
+            )
+        };
+        let Some(chat) = chat else { return Ok(()) };
+        let encoded = message.encode_to_vec();
+        let mut participants = Vec::new();
+        for device in recipients {
+            participants.extend(self.seal_for(&device, &encoded)?);
+        }
+        let copy = device_sent(&chat, message).encode_to_vec();
+        for device in companions {
+            participants.extend(self.seal_for(&device, &copy)?);
+        }
+        self.remember(Sent {
+            id: id.to_owned(),
+            chat: to.to_owned(),
+            message: Blob(encoded),
+            peer: false,
+        });
+        if participants.is_empty() {
+            return Ok(()); // A note to oneself without companions stays on the phone.
+        }
+        let node = NodeBuilder::new("message")
+            .attr("to", chat)
+            .attr("id", id)
+            .attr("type", "text")
+            .children([NodeBuilder::new("participants").children(participants).build()])
+            .build();
+        self.submit(node);
+        Ok(())
+    }
+
+    pub(super) fn remember(&mut self, sent: Sent) {
+        self.memory.sent.push_back(sent);
+        if self.memory.sent.len() > SENT_MAX {
+            self.memory.sent.pop_front();
+        }
+    }
+
+    /// A `<to>` with the message for one device; nothing for a device that has no keys yet.
+    fn seal_for(&mut self, device: &DeviceRef, encoded: &[u8]) -> Result<Option<Node>, PhoneError> {
+        let Some(sealed) = self.seal(device, encoded)? else {
+            return Ok(None);
+        };
+        let Some(jid) = self.network.lock().jid_of(device, Space::Lid) else {
+            return Ok(None);
+        };
+        Ok(Some(
+            NodeBuilder::new("to")
+                .attr("jid", jid)
+                .children([enc(sealed, None)])
+                .build(),
+        ))
+    }
+
+    pub(super) fn seal(&mut self, device: &DeviceRef, encoded: &[u8]) -> Result<Option<Sealed>, PhoneError> {
+        if !self.memory.signal.has_session(device) {
+            let taken = self.network.lock().take_bundle(device);
+            let Some((bundle, prekey, _)) = taken else {
+                return Ok(None);
+            };
+            self.memory
+                .signal
+                .start_session(device, &bundle, prekey, &mut self.rng)?;
+        }
+        let padded = MessageUtils::pad_message_v2(encoded.to_vec());
+        Ok(Some(self.memory.signal.encrypt(device, &padded)?))
+    }
+
+    /// Sends a message again to the one device that asked for it.
+    pub(super) fn resend(
+        &mut self,
+        to: &Jid,
+        device: &DeviceRef,
+        id: &str,
+        count: u64,
+        keys: Option<(Bundle, Option<(u32, Blob)>)>,
+    ) -> Result<(), PhoneError> {
+        let Some(sent) = self.memory.sent.iter().rev().find(|sent| sent.id == id).cloned() else {
+            tracing::debug!(phone = self.number, id, "asked for a message that is not kept");
+            return Ok(());
+        };
+        match keys {
+            Some((bundle, prekey)) => self
+                .memory
+                .signal
+                .start_session(device, &bundle, prekey, &mut self.rng)?,
+            None => self.memory.signal.forget(device),
+        }
+        let is_own = device.number == self.number;
+        let chat = self
+            .network
+            .lock()
+            .account(&sent.chat)
+            .map(|account| account.user_jid(Space::Lid));
+        let encoded = match (&chat, is_own && !sent.peer) {
+            (Some(chat), true) => {
+                let message = Message::decode_from_slice(&sent.message.0)
+                    .map_err(|error| PhoneError::Content(error.to_string()))?;
+                device_sent(chat, &message).encode_to_vec()
+            }
+            _ => sent.message.0,
+        };
+        let Some(sealed) = self.seal(device, &encoded)? else {
+            return Ok(());
+        };
+        let mut builder = NodeBuilder::new("message")
+            .attr("to", to)
+            .attr("id", id)
+            .attr("type", "text");
+        if sent.peer {
+            builder = builder.attr("category", "peer");
+        } else if let (Some(chat), true) = (chat, is_own) {
+            builder = builder.attr("recipient", chat);
+        }
+        self.submit(builder.children([enc(sealed, Some(count))]).build());
+        Ok(())
+    }
+
+    /// Sends a message to one companion of the same account.
+    pub(super) fn send_peer(&mut self, device: &DeviceRef, message: &Message) -> Result<(), PhoneError> {
+        let id = self.message_id();
+        let encoded = message.encode_to_vec();
+        let Some(sealed) = self.seal(device, &encoded)? else {
+            return Ok(());
+        };
+        // Companions take such messages from their account's phone-number address (WhatsApp Web `isMePrimaryNonLid`).
+        let Some(to) = self.network.lock().jid_of(device, Space::Pn) else {
+            return Ok(());
+        };
+        self.remember(Sent {
+            id: id.clone(),
+            chat: self.number.to_owned(),
+            message: Blob(encoded),
+            peer: true,
+        });
+        let node = NodeBuilder::new("message")
+            .attr("to", to)
+            .attr("id", id)
+            .attr("type", "text")
+            .attr("category", "peer")
+            .attr("push_priority", "high")
+            .children([enc(sealed, None)])
+            .build();
+        self.submit(node);
+        Ok(())
+    }
+
+    pub(super) fn send_receipt(&mut self, chat: &str, id: &str, kind: ReceiptKind) -> Result<(), SandboxError> {
+        let message = self
+            .memory
+            .chats
+            .message(chat, id)
+            .ok_or_else(|| SandboxError::not_found("message", id))?;
+        if message.from_me {
+            return Err(SandboxError::Invalid(
+                "a receipt is for a message of the other side".to_owned(),
+            ));
+        }
+        let Some(to) = self
+            .network
+            .lock()
+            .account(chat)
+            .map(|account| account.user_jid(Space::Lid))
+        else {
+            return Err(SandboxError::not_found("chat", chat));
+        };
+        let mut builder = NodeBuilder::new("receipt")
+            .attr("to", to)
+            .attr("id", id)
+            .attr("t", self.now());
+        builder = match kind {
+            ReceiptKind::Delivered => builder,
+            ReceiptKind::Read => builder.attr("type", "read"),
+            ReceiptKind::Played => builder.attr("type", "played"),
+        };
+        if kind != ReceiptKind::Delivered {
+            self.memory.chats.read(chat);
+            self.network.tick();
+        }
+        self.submit(builder.build());
+        Ok(())
+    }
+
+    pub(super) fn send_typing(&mut self, chat: &str, state: TypingState) -> Result<(), SandboxError> {
+        let Some(to) = self
+            .network
+            .lock()
+            .account(chat)
+            .map(|account| account.user_jid(Space::Lid))
+        else {
+            return Err(SandboxError::not_found("chat", chat));
+        };
+        let state = match state {
+            TypingState::Composing => stanza::empty("composing"),
+            TypingState::Recording => NodeBuilder::new("composing").attr("media", "audio").build(),
+            TypingState::Paused => stanza::empty("paused"),
+        };
+        self.submit(NodeBuilder::new("chatstate").attr("to", to).children([state]).build());
+        Ok(())
+    }
+
+    /// Uploads new one-time keys when few are left.
+    pub(super) fn refill_prekeys(&mut self) {
+        let who = self.who();
+        let low = self
+            .network
+            .lock()
+            .device(&who)
+            .is_some_and(|device| device.bundle.prekeys.len() < PREKEYS_LOW);
+        if low {
+            let more = self.memory.signal.more_prekeys(&mut self.rng);
+            if let Some(device) = self.network.lock().device_mut(&who) {
+                device.bundle.prekeys.extend(more);
+            }
+        }
+    }
+}
+
+fn enc(sealed: Sealed, count: Option<u64>) -> Node {
+    let mut builder = NodeBuilder::new("enc").attr("v", "2").attr("type", sealed.kind);
+    if let Some(count) = count {
+        builder = builder.attr("count", count);
+    }
+    builder.bytes(sealed.ciphertext).build()
+}
+
+/// The form in which an account's own devices get what one of them sent.
+fn device_sent(chat: &Jid, message: &Message) -> Message {
+    let sent = DeviceSentMessage {
+        destination_jid: Some(chat.to_string()),
+        message: MessageField::some(message.clone()),
+        ..Default::default()
+    };
+    Message {
+        device_sent_message: MessageField::some(sent),
+        message_context_info: message.message_context_info.clone(),
+        ..Default::default()
+    }
+}

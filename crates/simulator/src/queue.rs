@@ -1,0 +1,186 @@
+//! Stanzas for one device, in order, kept until the device acknowledges them.
+//!
+//! Pure bookkeeping: what counts as an acknowledgement is decided by the caller. Stanzas that were delivered and not
+//! acknowledged come again on the next connection, and only then.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+use wacore_binary::Node;
+
+use crate::stanza;
+
+/// Most stanzas that wait for one device.
+pub(crate) const QUEUE_LEN_MAX: usize = 100_000;
+
+/// The stanzas of one device.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Queue {
+    /// Delivered on the current connection, not acknowledged.
+    delivered: VecDeque<Queued>,
+    /// Not delivered on the current connection.
+    waiting: VecDeque<Queued>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Queued {
+    #[serde(with = "stanza::stored")]
+    node: Node,
+    id: String,
+    #[serde(skip)]
+    delivered_at: u64,
+}
+
+/// The queue is full.
+#[derive(Debug, thiserror::Error)]
+#[error("the device's queue is full")]
+pub(crate) struct Full;
+
+impl Queue {
+    pub(crate) fn len(&self) -> usize {
+        self.delivered.len() + self.waiting.len()
+    }
+
+    pub(crate) fn waiting_len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() >= QUEUE_LEN_MAX
+    }
+
+    pub(crate) fn push(&mut self, node: Node) -> Result<(), Full> {
+        if self.is_full() {
+            return Err(Full);
+        }
+        let id = stanza::text(&node, "id").unwrap_or_default();
+        self.waiting.push_back(Queued {
+            node,
+            id,
+            delivered_at: 0,
+        });
+        Ok(())
+    }
+
+    /// The stanza that goes out next.
+    pub(crate) fn next(&self) -> Option<&Node> {
+        self.waiting.front().map(|queued| &queued.node)
+    }
+
+    /// The next stanza went out.
+    pub(crate) fn delivered(&mut self, now: u64) {
+        if let Some(mut queued) = self.waiting.pop_front() {
+            queued.delivered_at = now;
+            self.delivered.push_back(queued);
+        }
+    }
+
+    /// Removes every stanza of this tag with this id; answers whether there was one.
+    pub(crate) fn ack(&mut self, tag: &str, id: &str) -> bool {
+        let before = self.len();
+        let keep = |queued: &Queued| queued.id != id || queued.node.tag != tag;
+        // Acknowledgements mostly come in order, so the common case is the front.
+        if self.delivered.front().is_some_and(|queued| !keep(queued)) {
+            self.delivered.pop_front();
+        }
+        self.delivered.retain(keep);
+        if self.len() == before {
+            // A late acknowledgement of what the connection before delivered.
+            self.waiting.retain(keep);
+        }
+        self.len() != before
+    }
+
+    /// The connection is gone: what it delivered without acknowledgement is due again, in the old order.
+    pub(crate) fn reconnect(&mut self) {
+        while let Some(queued) = self.delivered.pop_back() {
+            self.waiting.push_front(queued);
+        }
+    }
+
+    /// How many stanzas of each tag wait.
+    pub(crate) fn waiting_by_tag(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for queued in &self.waiting {
+            *counts.entry(queued.node.tag.to_string()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Delivered before a point in time and still not acknowledged: tag, id, time.
+    pub(crate) fn overdue(&self, before: u64) -> impl Iterator<Item = (String, String, u64)> + '_ {
+        self.delivered
+            .iter()
+            .filter(move |queued| queued.delivered_at < before)
+            .map(|queued| (queued.node.tag.to_string(), queued.id.clone(), queued.delivered_at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wacore_binary::builder::NodeBuilder;
+
+    use super::*;
+
+    fn message(id: &str) -> Node {
+        NodeBuilder::new("message").attr("id", id).build()
+    }
+
+    fn drain(queue: &mut Queue) -> Vec<String> {
+        let mut ids = Vec::new();
+        while let Some(node) = queue.next() {
+            ids.push(stanza::text(node, "id").unwrap());
+            queue.delivered(7);
+        }
+        ids
+    }
+
+    #[test]
+    fn unacknowledged_stanzas_come_again_in_order_on_the_next_connection_only() {
+        let mut queue = Queue::default();
+        for id in ["A", "B", "C", "D"] {
+            queue.push(message(id)).unwrap();
+        }
+        queue.delivered(1);
+        queue.delivered(1);
+        queue.delivered(1);
+        assert!(queue.ack("message", "B"));
+        assert_eq!(drain(&mut queue), ["D"]);
+        assert_eq!(drain(&mut queue), Vec::<String>::new());
+        queue.reconnect();
+        assert_eq!(drain(&mut queue), ["A", "C", "D"]);
+    }
+
+    #[test]
+    fn an_acknowledgement_names_the_kind_of_stanza() {
+        let mut queue = Queue::default();
+        queue.push(message("A")).unwrap();
+        queue.delivered(1);
+        assert!(!queue.ack("receipt", "A"));
+        assert_eq!(queue.overdue(2).count(), 1);
+        assert!(queue.ack("message", "A"));
+        assert!(!queue.ack("message", "A"));
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn a_late_acknowledgement_counts_after_a_reconnect() {
+        let mut queue = Queue::default();
+        queue.push(message("A")).unwrap();
+        queue.delivered(1);
+        queue.reconnect();
+        assert!(queue.ack("message", "A"));
+        assert_eq!(queue.waiting_len(), 0);
+    }
+
+    #[test]
+    fn a_queue_survives_json() {
+        let mut queue = Queue::default();
+        queue.push(message("A")).unwrap();
+        queue.delivered(1);
+        queue.push(message("B")).unwrap();
+        let mut read: Queue = serde_json::from_slice(&serde_json::to_vec(&queue).unwrap()).unwrap();
+        read.reconnect();
+        assert_eq!(drain(&mut read), ["A", "B"]);
+    }
+}
