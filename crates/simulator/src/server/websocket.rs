@@ -6,10 +6,12 @@ use std::future::ready;
 
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use futures::{Sink, SinkExt, Stream, StreamExt};
 
+use super::error::ApiError;
 use super::routes::AppState;
 
 /// The path of WhatsApp's own websocket.
@@ -18,11 +20,15 @@ pub(crate) const CHAT_PATH: &str = "/ws/chat";
 const CLIENT_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Upgrades and hands the connection to the network until it ends.
-pub(crate) async fn open_chat(State(state): State<AppState>, upgrade: WebSocketUpgrade) -> Response {
+pub(crate) async fn open_chat(
+    State(state): State<AppState>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    let upgrade = upgrade?;
     // Held until the connection ends: the upgrade runs in a task of the HTTP library, and the server must not be done
     // before it.
     let tracked = state.tasks.token();
-    upgrade
+    let response = upgrade
         .max_message_size(CLIENT_MESSAGE_BYTES_MAX)
         .max_frame_size(CLIENT_MESSAGE_BYTES_MAX)
         .on_failed_upgrade(|error| tracing::debug!(%error, "a websocket upgrade failed"))
@@ -31,7 +37,8 @@ pub(crate) async fn open_chat(State(state): State<AppState>, upgrade: WebSocketU
                 state.sandbox.accept(binary(socket)).await;
             }
             drop(tracked);
-        })
+        });
+    Ok(response)
 }
 
 /// The socket's binary messages. Pings are answered by the socket itself; a text is not WhatsApp's protocol.

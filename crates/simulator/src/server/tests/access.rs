@@ -81,6 +81,7 @@ async fn clients_open_the_websocket_with_whatsapps_origin_or_none() {
     assert_eq!(open(None).await, 101);
     assert_eq!(open(Some("https://web.whatsapp.com")).await, 101);
     assert_eq!(open(Some("https://evil.test")).await, 403);
+    client.get("/ws/chat").await.refusal(400);
     server.shutdown().await;
 }
 
@@ -136,7 +137,8 @@ async fn over_tls(server: &SandboxServer, name: &str, roots: RootCertStore, path
     let stream = TlsConnector::from(Arc::new(config))
         .connect(name_for_tls, stream)
         .await?;
-    Ok(exchange(stream, name, "GET", path, &UPGRADE, "").await)
+    let headers: &[_] = if path == "/ws/chat" { &UPGRADE } else { &[] };
+    Ok(exchange(stream, name, "GET", path, headers, "").await)
 }
 
 async fn authority(client: Client) -> RootCertStore {

@@ -64,12 +64,12 @@ pub(super) async fn exchange(
     read_answer(stream).await
 }
 
-/// Reads until the server closes, or until the head is complete if the protocol was switched.
+/// Reads one answer; the server need not close afterwards.
 async fn read_answer(mut stream: impl AsyncRead + Unpin) -> Answer {
     let mut bytes = Vec::new();
     // A server that refuses a large body closes before it has read all of it: what it said before still counts.
-    while let Ok(read) = stream.read_buf(&mut bytes).await {
-        if read == 0 || bytes.starts_with(b"HTTP/1.1 101") && bytes.ends_with(b"\r\n\r\n") {
+    while let Ok(1..) = stream.read_buf(&mut bytes).await {
+        if is_complete(&bytes) {
             break;
         }
     }
@@ -83,6 +83,15 @@ async fn read_answer(mut stream: impl AsyncRead + Unpin) -> Answer {
         head: head.to_ascii_lowercase(),
         body: body.to_owned(),
     }
+}
+
+fn is_complete(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return false;
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    bytes.len() >= end + 4 + length.map_or(0, |length| length.parse::<usize>().unwrap())
 }
 
 impl Answer {
