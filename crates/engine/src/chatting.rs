@@ -58,10 +58,16 @@ impl Chatting for Connection {
             ack: Ack::Pending,
         };
         let message = message(envelope, &proto);
-        let options = SendOptions::default().with_message_id(request.id);
+        let options = SendOptions::default().with_message_id(&request.id);
+        self.sent.add(&request.id);
         let sending = self.client.send_message_with_options(recipient.jid, proto, options);
-        within(SEND_TIMEOUT, sending).await?;
-        Ok(SentMessage { message })
+        match within(SEND_TIMEOUT, sending).await {
+            Ok(_) => Ok(SentMessage { message }),
+            Err(error) => {
+                self.sent.take(&request.id);
+                Err(error)
+            }
+        }
     }
 
     async fn send_seen(&self, request: SeenRequest) -> Result<(), EngineError> {

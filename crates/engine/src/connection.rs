@@ -26,7 +26,7 @@ use crate::backend::Backend;
 use crate::chatting::Recipients;
 use crate::ending::Ending;
 use crate::error::{failed, one_line, store_failed};
-use crate::events::{Events, Signaller};
+use crate::events::{Events, Signaller, Unacknowledged};
 use crate::hook::Hook;
 use crate::runtime::Tasks;
 use crate::transport::{Answered, Uplink};
@@ -53,6 +53,7 @@ pub(crate) struct Connection {
     pub(crate) client: Arc<Client>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) recipients: Recipients,
+    pub(crate) sent: Arc<Unacknowledged>,
     pub(crate) ending: Arc<Ending>,
     supervision: TaskTracker,
 }
@@ -107,6 +108,7 @@ impl Connection {
             .map_err(not_built)?
             .into_client();
         upkeep::start(&tasks, client.clone(), backend, whatsapp.clock.clone(), lost);
+        let sent = Arc::new(Unacknowledged::default());
         let (events, queued) = Events::new(inbox.clone(), ending.clone(), answered);
         let supervisor = Supervisor {
             subscription: client.subscribe_handler(Arc::new(events)),
@@ -116,6 +118,7 @@ impl Connection {
                 inbox: inbox.clone(),
                 clock: whatsapp.clock.clone(),
                 versions: whatsapp.versions.clone(),
+                sent: sent.clone(),
             },
             client: client.clone(),
             inbox,
@@ -131,6 +134,7 @@ impl Connection {
             client,
             clock: whatsapp.clock.clone(),
             recipients: Recipients::default(),
+            sent,
             ending,
             supervision,
         })

@@ -6,6 +6,7 @@
 //! has not seen them (channels, messages recovered from the phone): they carry a weaker promise.
 
 mod acks;
+mod sent;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,13 +15,15 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 use wacore::types::events::{
-    ConnectFailure, Event, EventHandler, EventInterest, EventKind, LoggedOut, MessageBatch, TemporaryBan,
+    ConnectFailure, Event, EventHandler, EventInterest, EventKind, LoggedOut, MessageBatch, Receipt, TemporaryBan,
 };
 use wharf_core::clock::Clock;
-use wharf_core::engine::{Closed, Inbox, Signal};
-use wharf_core::message::MessageKind;
+use wharf_core::engine::{AckUpdate, Closed, Inbox, Signal};
+use wharf_core::message::{Ack, MessageKind};
 use wharf_core::session::Me;
 use whatsapp_rust::Client;
+
+pub(crate) use sent::Unacknowledged;
 
 use crate::addresses::{linked_as, me};
 use crate::ending::Ending;
@@ -66,6 +69,7 @@ pub(crate) struct Signaller {
     pub(crate) inbox: Arc<dyn Inbox>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) versions: Arc<Versions>,
+    pub(crate) sent: Arc<Unacknowledged>,
 }
 
 impl Events {
@@ -188,8 +192,9 @@ impl Signaller {
                 let push_name = update.new_name.clone();
                 Signal::Renamed(Me { push_name, ..me })
             }),
-            Event::Receipt(receipt) => acks::receipt(&self.client, receipt).await.map(Signal::Ack),
+            Event::Receipt(receipt) => self.receipt(receipt).await,
             Event::ServerAck(ack) => {
+                self.sent.take(&ack.id);
                 let now = self.clock.now();
                 acks::server_ack(&self.client, ack, now).await.map(Signal::Ack)
             }
@@ -218,6 +223,21 @@ impl Signaller {
             tracing::error!("connected without an account");
         }
         me.map(Signal::Connected)
+    }
+
+    /// A receipt, and before it what it implies.
+    async fn receipt(&self, receipt: &Receipt) -> Option<Signal> {
+        let update = acks::receipt(&self.client, receipt).await?;
+        let implied: Vec<String> = update.ids.iter().filter(|id| self.sent.take(id)).cloned().collect();
+        if !implied.is_empty() {
+            self.inbox.signal(Signal::Ack(AckUpdate {
+                participant: None,
+                ids: implied,
+                ack: Ack::Server,
+                ..update.clone()
+            }));
+        }
+        Some(Signal::Ack(update))
     }
 
     async fn messages(&self, batch: &MessageBatch) {
