@@ -1,0 +1,188 @@
+// An unmodified Baileys client that a test drives: events as JSON lines on stdout, commands as JSON lines on stdin.
+//
+//   node client.mjs --url ws://127.0.0.1:PORT/ws/chat --name NAME [--trace]
+//
+// Events:   qr {qr}, open {me, lid}, message {from, id, text, fromMe, quoted, source}, receipt {chat, id, status},
+//           presence {chat, state}, history {chats, messages, contacts}, contacts {names}, sent {id, to},
+//           close {code, loggedOut}, error {command, error}
+// Commands: send {to, text, quote?}, read {chat, id}, typing {to, state}, subscribe {to}, exists {number},
+//           reconnect, logout, quit
+// Credentials live in memory. After the pairing's restart (515) it reconnects by itself.
+
+import { createInterface } from 'node:readline'
+import makeWASocket, {
+	BufferJSON,
+	DisconnectReason,
+	initAuthCreds,
+	jidNormalizedUser,
+	makeCacheableSignalKeyStore
+} from '@whiskeysockets/baileys'
+
+const option = name => {
+	const at = process.argv.indexOf(`--${name}`)
+	return at < 0 ? undefined : process.argv[at + 1]
+}
+const url = option('url')
+const name = option('name') ?? 'Baileys'
+const trace = process.argv.includes('--trace')
+if (!url) {
+	process.stderr.write('usage: node client.mjs --url ws://127.0.0.1:PORT/ws/chat --name NAME [--trace]\n')
+	process.exit(2)
+}
+
+// The Signal library talks on the console; stdout is for events only.
+for (const method of ['log', 'info', 'warn', 'debug']) console[method] = trace ? console.error : () => {}
+
+const emit = (event, fields = {}) => process.stdout.write(`${JSON.stringify({ event, ...fields })}\n`)
+
+// Keys are stored as text and read back, so that nothing the library keeps using can be changed from outside.
+const memoryKeys = () => {
+	const store = new Map()
+	return {
+		get: async (type, ids) => {
+			const found = {}
+			for (const id of ids) {
+				const value = store.get(`${type}:${id}`)
+				if (value !== undefined) found[id] = JSON.parse(value, BufferJSON.reviver)
+			}
+			return found
+		},
+		set: async data => {
+			for (const [type, entries] of Object.entries(data)) {
+				for (const [id, value] of Object.entries(entries)) {
+					if (value) store.set(`${type}:${id}`, JSON.stringify(value, BufferJSON.replacer))
+					else store.delete(`${type}:${id}`)
+				}
+			}
+		}
+	}
+}
+
+const logger = {
+	level: trace ? 'trace' : 'silent',
+	child: () => logger,
+	...Object.fromEntries(
+		['trace', 'debug', 'info', 'warn', 'error', 'fatal'].map(level => [
+			level,
+			(fields, text) => {
+				if (!trace) return
+				const shown = fields instanceof Object ? JSON.stringify(fields, (_, v) => (v instanceof Error ? v.stack : v)) : fields
+				process.stderr.write(`${level} ${text ?? ''} ${shown}\n`)
+			}
+		])
+	)
+}
+
+const creds = initAuthCreds()
+const keys = makeCacheableSignalKeyStore(memoryKeys(), logger)
+const sent = new Map()
+const received = new Map()
+let socket
+let leaving = false
+
+// What a person would call the other side: digits behind a hidden id where they are known.
+const person = key => jidNormalizedUser(key.remoteJidAlt ?? key.remoteJid)
+const textOf = message => message?.conversation ?? message?.extendedTextMessage?.text
+
+const connect = () => {
+	socket = makeWASocket({
+		waWebSocketUrl: url,
+		auth: { creds, keys },
+		pushName: name,
+		version: [2, 3000, 1027934701],
+		logger,
+		markOnlineOnConnect: true,
+		syncFullHistory: false,
+		getMessage: async key => sent.get(key.id)
+	})
+	socket.ev.on('creds.update', update => Object.assign(creds, update))
+	socket.ev.on('connection.update', onConnection)
+	socket.ev.on('messages.upsert', ({ messages, type }) => {
+		for (const message of messages) onMessage(message, type)
+	})
+	socket.ev.on('messages.update', updates => {
+		for (const { key, update } of updates) {
+			if (update.status !== undefined) emit('receipt', { chat: person(key), id: key.id, status: update.status })
+		}
+	})
+	socket.ev.on('presence.update', ({ id, presences }) => {
+		for (const { lastKnownPresence } of Object.values(presences)) emit('presence', { chat: id, state: lastKnownPresence })
+	})
+	socket.ev.on('messaging-history.set', ({ chats, contacts, messages }) =>
+		emit('history', { chats: chats.length, messages: messages.length, contacts: contacts.length })
+	)
+	socket.ev.on('contacts.upsert', contacts =>
+		emit('contacts', { names: contacts.map(contact => contact.name ?? contact.notify).filter(Boolean) })
+	)
+}
+
+const onConnection = ({ connection, lastDisconnect, qr }) => {
+	if (qr) emit('qr', { qr })
+	if (connection === 'open') emit('open', { me: jidNormalizedUser(creds.me.id), lid: jidNormalizedUser(creds.me.lid) })
+	if (connection !== 'close') return
+	const code = lastDisconnect?.error?.output?.statusCode
+	emit('close', { code, loggedOut: code === DisconnectReason.loggedOut })
+	if (leaving) process.exit(0)
+	if (code === DisconnectReason.restartRequired) connect()
+}
+
+const onMessage = (message, source) => {
+	if (!message.message) {
+		emit('undecryptable', { from: person(message.key), id: message.key.id })
+		return
+	}
+	const text = textOf(message.message)
+	if (text === undefined || text === null) return
+	received.set(message.key.id, message)
+	emit('message', {
+		from: person(message.key),
+		id: message.key.id,
+		text,
+		fromMe: message.key.fromMe ?? false,
+		quoted: message.message.extendedTextMessage?.contextInfo?.stanzaId,
+		source
+	})
+}
+
+const commands = {
+	send: async ({ to, text, quote }) => {
+		const message = await socket.sendMessage(to, { text }, quote ? { quoted: received.get(quote) } : {})
+		sent.set(message.key.id, message.message)
+		emit('sent', { id: message.key.id, to })
+	},
+	read: async ({ chat, id }) => socket.readMessages([received.get(id)?.key ?? { remoteJid: chat, id, fromMe: false }]),
+	typing: async ({ to, state }) => socket.sendPresenceUpdate(state ?? 'composing', to),
+	subscribe: async ({ to }) => socket.presenceSubscribe(to),
+	exists: async ({ number }) => {
+		const [found] = await socket.onWhatsApp(number)
+		emit('exists', { number, exists: Boolean(found?.exists), jid: found?.jid })
+	},
+	reconnect: async () => {
+		await socket.end(undefined)
+		connect()
+	},
+	logout: async () => socket.logout(),
+	quit: async () => {
+		leaving = true
+		await socket.end(undefined)
+		process.exit(0)
+	}
+}
+
+createInterface({ input: process.stdin })
+	.on('line', async line => {
+		if (!line.trim()) return
+		let command
+		try {
+			command = JSON.parse(line)
+			const run = commands[command.cmd]
+			if (!run) throw new Error(`there is no command ${command.cmd}`)
+			await run(command)
+		} catch (error) {
+			emit('error', { command: command?.cmd, error: String(error) })
+		}
+	})
+	// Whoever started this process is gone.
+	.on('close', () => process.exit(0))
+
+connect()
