@@ -1,6 +1,6 @@
 //! Events about a session itself.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -25,7 +25,7 @@ pub struct SessionStatusPayload {
 }
 
 /// A status and since when.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SessionStatusPoint {
     /// The status.
     pub status: SessionStatus,

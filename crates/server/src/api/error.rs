@@ -1,0 +1,195 @@
+//! Every answer that is not a success, in WAHA's shapes.
+//!
+//! A message to people says what to do next. An answer never echoes a body, a stack or a path of this machine; what went
+//! wrong inside is logged once, here.
+
+use axum::Json;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use wharf_core::BoxError;
+use wharf_core::engine::EngineError;
+use wharf_core::ids::SessionName;
+use wharf_core::session::SessionStatus;
+use wharf_core::store::StoreError;
+
+use crate::sessions::{CreateError, SendError};
+
+/// What handlers return.
+pub(super) type ApiResult<T> = Result<T, ApiError>;
+
+/// Seconds after which a caller may try again where storage is at fault.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("10");
+
+/// Why a request was not done.
+#[derive(Debug)]
+pub(super) enum ApiError {
+    /// The body or the query has wrong fields; one text each.
+    Invalid(Vec<String>),
+    /// The request as a whole cannot be read.
+    Unreadable(String),
+    /// The key is missing or wrong.
+    Unauthorized,
+    /// There is nothing under this address; the text says what.
+    NotFound(String),
+    /// The body is larger than it may be.
+    TooLarge,
+    /// The request is fine but cannot be done; the text says why and what to do.
+    Refused(String),
+    /// The operation is WAHA's but not built.
+    NotBuilt,
+    /// The session is in another status than the operation needs.
+    Status {
+        /// Which session.
+        session: SessionName,
+        /// How it is.
+        status: SessionStatus,
+        /// How it must be.
+        expected: SessionStatus,
+        /// What to do.
+        hint: String,
+    },
+    /// It may work later.
+    Unavailable(String),
+    /// WhatsApp did not answer; whether it happened is unknown.
+    TimedOut(String),
+    /// Nobody outside can do anything about it.
+    Internal(BoxError),
+}
+
+impl ApiError {
+    /// A session that the session operations do not know.
+    pub(super) fn session_not_found() -> Self {
+        Self::NotFound("Session not found".to_owned())
+    }
+
+    /// A session that does not run, as WAHA says it.
+    pub(super) fn session_not_started(name: &str, exists: bool) -> Self {
+        let mut message = format!(
+            "We didn't find a session with name '{name}'.\n\
+             Please start it first by using POST /api/sessions/{name}/start request"
+        );
+        if !exists {
+            message.push_str("\nThere is no session with this name yet: create it with POST /api/sessions");
+        }
+        Self::NotFound(message)
+    }
+
+    /// No operation has this method and path.
+    pub(super) fn no_route(method: &Method, path: &str) -> Self {
+        Self::NotFound(format!("Cannot {method} {path}"))
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, message): (_, Value) = match self {
+            Self::Invalid(problems) => (StatusCode::BAD_REQUEST, problems.into()),
+            Self::Unreadable(message) => (StatusCode::BAD_REQUEST, message.into()),
+            Self::Unauthorized => return unauthorized(),
+            Self::NotFound(message) => (StatusCode::NOT_FOUND, message.into()),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "request entity too large".into()),
+            Self::Refused(message) => (StatusCode::UNPROCESSABLE_ENTITY, message.into()),
+            Self::NotBuilt => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The method is not implemented by the engine.".into(),
+            ),
+            Self::Status {
+                session,
+                status,
+                expected,
+                hint,
+            } => {
+                // WAHA's one body without a status code in it.
+                let body = json!({
+                    "error": "Session status is not as expected. Try again later or restart the session",
+                    "session": session,
+                    "status": status,
+                    "expected": [expected],
+                    "hint": hint,
+                });
+                return (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response();
+            }
+            Self::Unavailable(message) => {
+                let mut response = waha_error(StatusCode::SERVICE_UNAVAILABLE, message.into());
+                response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
+                return response;
+            }
+            Self::TimedOut(message) => (StatusCode::GATEWAY_TIMEOUT, message.into()),
+            Self::Internal(error) => {
+                tracing::error!(error = error.as_ref(), "a request failed");
+                let message =
+                    "Internal Server Error. The log has the reason under the request id of this answer's X-Request-Id";
+                (StatusCode::INTERNAL_SERVER_ERROR, message.into())
+            }
+        };
+        waha_error(status, message)
+    }
+}
+
+fn waha_error(status: StatusCode, message: Value) -> Response {
+    let reason = status.canonical_reason().unwrap_or("Error");
+    let body = json!({"statusCode": status.as_u16(), "message": message, "error": reason});
+    (status, Json(body)).into_response()
+}
+
+fn unauthorized() -> Response {
+    let body = json!({
+        "statusCode": 401,
+        "message": "Unauthorized",
+        "hint": "send the key in the X-Api-Key header; it is WAHA_API_KEY, or was printed when the server first started",
+    });
+    (StatusCode::UNAUTHORIZED, Json(body)).into_response()
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full => Self::Unavailable("storage is full, free some space and try again".to_owned()),
+            StoreError::Unavailable(cause) => {
+                tracing::error!(error = cause.as_ref(), "storage is unavailable");
+                Self::Unavailable("storage is unavailable, try again later".to_owned())
+            }
+            other => Self::Internal(other.into()),
+        }
+    }
+}
+
+impl From<EngineError> for ApiError {
+    fn from(error: EngineError) -> Self {
+        let message = error.to_string();
+        match error {
+            EngineError::Offline => Self::Unavailable(
+                "the session is not connected now, it dials again by itself; try again soon".to_owned(),
+            ),
+            EngineError::NotLinked => Self::Refused(format!("{message}; scan its QR code first")),
+            EngineError::UnknownRecipient(_) | EngineError::Refused { .. } => Self::Refused(message),
+            EngineError::Invalid(problem) => Self::Invalid(vec![problem]),
+            EngineError::TimedOut { .. } => Self::TimedOut(message),
+            EngineError::Store(error) => error.into(),
+            EngineError::Internal(cause) => Self::Internal(cause),
+        }
+    }
+}
+
+impl From<SendError> for ApiError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Engine(error) => error.into(),
+            SendError::Store(error) => error.into(),
+            SendError::CutOff => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<CreateError> for ApiError {
+    fn from(error: CreateError) -> Self {
+        match error {
+            CreateError::Exists(name) => {
+                Self::Refused(format!("Session '{name}' already exists. Use PUT to update it."))
+            }
+            CreateError::TooMany => Self::Refused(error.to_string()),
+            CreateError::Store(error) => error.into(),
+        }
+    }
+}

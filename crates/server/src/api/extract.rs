@@ -1,0 +1,291 @@
+//! What handlers ask for: an authorized caller, a session, a session that is working, a body that is checked.
+//!
+//! WAHA puts the name of the session into the path, the query or the body; only this file knows that. The order is
+//! WAHA's: key, body is JSON, session, fields of the body.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use tokio::time::timeout;
+use url::form_urlencoded;
+use wharf_core::ids::SessionName;
+use wharf_core::session::SessionStatus;
+
+use super::AppState;
+use super::auth::Authorized;
+use super::error::ApiError;
+use crate::sessions::{Connection, QrCode, Session, View};
+use crate::validate::{self, Fields};
+
+/// The longest that a request waits for a session that is starting, as in WAHA.
+const STARTING_WITHIN: Duration = Duration::from_secs(5);
+/// The session that is meant where none is named.
+const SESSION_DEFAULT: &str = "default";
+
+/// A body whose fields are checked before it is converted.
+pub(super) trait Body: DeserializeOwned {
+    /// Notes what is wrong, in WAHA's words.
+    fn check(fields: &mut Fields<'_>);
+}
+
+/// An authorized request with a checked body.
+pub(super) struct Input<B>(pub(super) B);
+
+/// The session that the path names.
+pub(super) struct Known(pub(super) Arc<Session>);
+
+/// The session that the path names, while it waits for a scan.
+pub(super) struct Scanning {
+    /// What to scan.
+    pub(super) qr: QrCode,
+}
+
+/// The session that the body or the query names, while it is working, and the checked body.
+pub(super) struct Working<B> {
+    /// Its connection.
+    pub(super) connection: Connection,
+    /// The body.
+    pub(super) body: B,
+}
+
+impl<B: Body> FromRequest<AppState> for Input<B> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let (_, body) = read(request, state).await?;
+        convert(body).map(Self)
+    }
+}
+
+impl<B: Body> FromRequest<AppState> for Working<B> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let (parts, body) = read(request, state).await?;
+        let name = session_name(&parts, &body)?;
+        let session = name.parse().ok().and_then(|name| state.registry.get(&name));
+        let session = session.ok_or_else(|| ApiError::session_not_started(&name, false))?;
+        let view = in_status(&session, SessionStatus::Working, state).await?;
+        let connection = view.connection.clone();
+        let connection = connection.ok_or_else(|| wrong_status(&session, &view, SessionStatus::Working, state))?;
+        Ok(Self {
+            connection,
+            body: convert(body)?,
+        })
+    }
+}
+
+impl FromRequestParts<AppState> for Known {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        Authorized::from_request_parts(parts, state).await?;
+        let name = name_in_path(parts, state).await?;
+        let session = name.parse().ok().and_then(|name| state.registry.get(&name));
+        session.map(Self).ok_or_else(ApiError::session_not_found)
+    }
+}
+
+impl FromRequestParts<AppState> for Scanning {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        Authorized::from_request_parts(parts, state).await?;
+        let name = name_in_path(parts, state).await?;
+        let session = name.parse().ok().and_then(|name| state.registry.get(&name));
+        let session = session.ok_or_else(|| ApiError::session_not_started(&name, false))?;
+        let view = in_status(&session, SessionStatus::ScanQrCode, state).await?;
+        let qr = view.qr.clone();
+        let qr = qr.ok_or_else(|| wrong_status(&session, &view, SessionStatus::ScanQrCode, state))?;
+        Ok(Self { qr })
+    }
+}
+
+/// The session's name in the path, for operations that are fine without the session.
+pub(super) struct Named(pub(super) SessionName);
+
+impl FromRequestParts<AppState> for Named {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        Authorized::from_request_parts(parts, state).await?;
+        let name = name_in_path(parts, state).await?;
+        name.parse().map(Self).map_err(|_| ApiError::session_not_found())
+    }
+}
+
+async fn name_in_path(parts: &mut Parts, state: &AppState) -> Result<String, ApiError> {
+    let path = Path::<HashMap<String, String>>::from_request_parts(parts, state).await;
+    let Path(mut parameters) = path.map_err(|error| ApiError::Unreadable(error.body_text()))?;
+    parameters.remove("session").ok_or_else(ApiError::session_not_found)
+}
+
+/// Waits while the session starts; the error says what to do about any other status.
+async fn in_status(session: &Session, expected: SessionStatus, state: &AppState) -> Result<View, ApiError> {
+    let view = match timeout(STARTING_WITHIN, session.settled()).await {
+        Ok(view) => view,
+        Err(_) => session.view(),
+    };
+    match view.status {
+        status if status == expected => Ok(view),
+        SessionStatus::Stopped => Err(ApiError::session_not_started(session.name().as_str(), true)),
+        _ => Err(wrong_status(session, &view, expected, state)),
+    }
+}
+
+fn wrong_status(session: &Session, view: &View, expected: SessionStatus, state: &AppState) -> ApiError {
+    let name = session.name();
+    let base = &state.config.http.base_url;
+    let hint = match view.status {
+        SessionStatus::ScanQrCode => format!(
+            "link a phone first: open {base}/api/{name}/auth/qr and scan it with WhatsApp on the phone, under Linked devices"
+        ),
+        SessionStatus::Failed => {
+            let problem = view.problem.as_ref().map(|problem| format!("{}; ", problem.message));
+            format!(
+                "{}POST /api/sessions/{name}/restart starts it again",
+                problem.unwrap_or_default()
+            )
+        }
+        SessionStatus::Working if expected == SessionStatus::ScanQrCode => {
+            format!("a phone is linked already; POST /api/sessions/{name}/logout unlinks it")
+        }
+        _ => "it is connecting; try again in a few seconds".to_owned(),
+    };
+    ApiError::Status {
+        session: name.clone(),
+        status: view.status,
+        expected,
+        hint,
+    }
+}
+
+/// Authorizes the caller, then reads the body.
+async fn read(request: Request, state: &AppState) -> Result<(Parts, Value), ApiError> {
+    let (mut parts, body) = request.into_parts();
+    let caller = Authorized::from_request_parts(&mut parts, state).await?;
+    let request = Request::from_parts(parts.clone(), body);
+    let bytes = Bytes::from_request(request, state)
+        .await
+        .map_err(|error| match error.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge,
+            _ => ApiError::Unreadable(error.body_text()),
+        })?;
+    let body = parse(&parts.headers, &bytes, caller.by_key)?;
+    Ok((parts, body))
+}
+
+/// A body as JSON. Forms are read too, as in WAHA, but only with a key: a browser sends them across sites unasked.
+fn parse(headers: &HeaderMap, bytes: &[u8], by_key: bool) -> Result<Value, ApiError> {
+    if bytes.is_empty() {
+        return Ok(Value::Object(Map::new()));
+    }
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+    let is_json = kind.eq_ignore_ascii_case("application/json") || kind.ends_with("+json");
+    if is_json {
+        return serde_json::from_slice(bytes)
+            .map_err(|error| ApiError::Unreadable(format!("body is not JSON: {error}")));
+    }
+    // `curl -d` calls everything a form; a form that is JSON is a forgotten header.
+    let looks_like_json = bytes
+        .trim_ascii_start()
+        .first()
+        .is_some_and(|first| matches!(first, b'{' | b'['));
+    if kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") && by_key && !looks_like_json {
+        let fields = form_urlencoded::parse(bytes);
+        return Ok(fields
+            .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
+            .collect::<Map<_, _>>()
+            .into());
+    }
+    Err(ApiError::Unreadable(
+        "send the body as JSON, with the header Content-Type: application/json".to_owned(),
+    ))
+}
+
+fn convert<B: Body>(body: Value) -> Result<B, ApiError> {
+    let problems = validate::problems(&body, B::check);
+    if !problems.is_empty() {
+        return Err(ApiError::Invalid(problems));
+    }
+    serde_json::from_value(body).map_err(|error| ApiError::Invalid(vec![error.to_string()]))
+}
+
+/// The session that a request without one in its path means. Two that differ are a mistake, not a choice.
+fn session_name(parts: &Parts, body: &Value) -> Result<String, ApiError> {
+    let in_query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
+        .find(|(name, _)| name == "session")
+        .map(|(_, value)| value.into_owned());
+    let in_body = match body.get("session") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(name)) => Some(name.clone()),
+        Some(_) => return Err(ApiError::Invalid(vec!["session must be a string".to_owned()])),
+    };
+    match (in_query, in_body) {
+        (Some(query), Some(body)) if query != body => Err(ApiError::Invalid(vec![
+            "session must be the same in query and body".to_owned(),
+        ])),
+        (Some(name), _) | (None, Some(name)) => Ok(name),
+        (None, None) => Ok(SESSION_DEFAULT.to_owned()),
+    }
+}
+
+/// A boolean in a query as WAHA reads it; `None` where it is not there.
+pub(super) fn query_flag(query: Option<&str>, name: &str) -> Result<Option<bool>, ApiError> {
+    let mut values = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).filter(|(known, _)| known == name);
+    match values.next().as_ref().map(|(_, value)| value.as_ref()) {
+        None => Ok(None),
+        Some("true" | "True" | "1") => Ok(Some(true)),
+        Some("false" | "False" | "0") => Ok(Some(false)),
+        Some(_) => Err(ApiError::Invalid(vec![format!("{name} must be a boolean value")])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(kind: &'static str, body: &[u8], by_key: bool) -> Result<Value, ApiError> {
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, header::HeaderValue::from_static(kind))]);
+        parse(&headers, body, by_key)
+    }
+
+    #[test]
+    fn json_is_read_and_forms_only_with_a_key() {
+        assert_eq!(
+            parsed("application/json; charset=utf-8", b"{\"a\":1}", false).unwrap()["a"],
+            1
+        );
+        assert_eq!(
+            parsed("application/x-www-form-urlencoded", b"name=a%20b", true).unwrap()["name"],
+            "a b"
+        );
+        assert!(parsed("application/x-www-form-urlencoded", b"name=a", false).is_err());
+        assert!(parsed("text/plain", b"{\"a\":1}", true).is_err());
+    }
+
+    #[test]
+    fn booleans_in_queries_are_wahas() {
+        for (query, expected) in [
+            ("all=true", true),
+            ("all=True", true),
+            ("all=1", true),
+            ("all=false", false),
+            ("all=0", false),
+        ] {
+            assert_eq!(query_flag(Some(query), "all").unwrap(), Some(expected), "{query}");
+        }
+        assert_eq!(query_flag(None, "all").unwrap(), None);
+        for query in ["all=", "all=maybe", "all=TRUE"] {
+            assert!(query_flag(Some(query), "all").is_err(), "{query}");
+        }
+    }
+}

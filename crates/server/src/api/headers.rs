@@ -1,0 +1,46 @@
+//! What every answer carries: an id to find it in the log, CORS as WAHA has it, and no guessing of content types.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tracing::Instrument;
+
+use super::AppState;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Random bytes in a request id.
+const REQUEST_ID_BYTES: usize = 8;
+/// What a preflight allows, as in WAHA.
+const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE");
+
+/// Answers preflights and adds the headers.
+pub(super) async fn set(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let id = hex::encode(state.random.bytes::<REQUEST_ID_BYTES>());
+    // The path without the query: that may carry a key.
+    let span = tracing::info_span!("request", id, method = %request.method(), path = request.uri().path());
+    let is_preflight =
+        request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = match is_preflight {
+        true => preflight(&request),
+        false => next.run(request).instrument(span.clone()).await,
+    };
+    tracing::debug!(parent: &span, status = response.status().as_u16(), "answered");
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(id) = HeaderValue::try_from(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    response
+}
+
+fn preflight(request: &Request) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, ALLOWED_METHODS);
+    if let Some(asked) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+    }
+    response
+}

@@ -1,0 +1,381 @@
+//! Sessions: create, read, change, start, stop, restart, log out, delete.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use wharf_core::ids::{SESSION_NAME_CHARS_MAX, SessionName};
+use wharf_core::session::{Me, SessionStatus};
+
+use super::AppState;
+use super::auth::Authorized;
+use super::error::{ApiError, ApiResult};
+use super::extract::{Body, Input, Known, Named, query_flag};
+use crate::sessions::{Session, SessionConfig};
+use crate::validate::Fields;
+
+/// The most apps that a session may ask for.
+const APPS_MAX: usize = 32;
+
+/// The routes of this tag.
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_sessions, create_session))
+        .routes(routes!(get_session, update_session, delete_session))
+        .routes(routes!(get_me))
+        .routes(routes!(start_session))
+        .routes(routes!(stop_session))
+        .routes(routes!(restart_session))
+        .routes(routes!(log_out_session))
+}
+
+/// A session to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = SessionCreateRequest)]
+struct CreateSession {
+    /// Its name, a random one where none is given.
+    #[schema(value_type = Option<String>)]
+    name: Option<SessionName>,
+    /// Its apps.
+    apps: Option<Vec<App>>,
+    /// Whether it is started at once.
+    #[serde(default)]
+    #[schema(default = true)]
+    start: Option<bool>,
+    /// Its configuration.
+    #[serde(default)]
+    config: Option<SessionConfig>,
+}
+
+/// What a session is changed to. All of it: what is left out is taken away.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = SessionUpdateRequest)]
+struct UpdateSession {
+    /// Its apps.
+    apps: Option<Vec<App>>,
+    /// Its configuration.
+    #[serde(default)]
+    config: Option<SessionConfig>,
+}
+
+/// An app on a session.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+struct App {
+    /// Whether it runs.
+    #[serde(default)]
+    #[schema(default = true)]
+    enabled: Option<bool>,
+    /// Its id.
+    id: String,
+    /// Its session.
+    session: String,
+    /// Which app.
+    app: AppKind,
+    /// Its configuration.
+    #[schema(value_type = Object)]
+    config: Value,
+}
+
+/// The apps that there are.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum AppKind {
+    /// Chatwoot.
+    Chatwoot,
+    /// What to do about calls.
+    Calls,
+    /// The Model Context Protocol.
+    Mcp,
+}
+
+/// A session.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct SessionInfo {
+    /// Its name.
+    name: String,
+    /// Where it stands.
+    status: SessionStatus,
+    /// Its configuration.
+    config: SessionConfig,
+    /// Whose account it is linked to.
+    me: Option<Me>,
+    /// What is shown of us to others; `null` while nothing was set.
+    #[schema(value_type = Option<Object>)]
+    presence: Option<Value>,
+    /// When what happened.
+    timestamps: SessionTimestamps,
+    /// The process that runs it.
+    assigned_worker: String,
+    /// The engine that runs it; empty while it does not run.
+    engine: SessionEngine,
+    /// Its apps, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    apps: Option<Vec<App>>,
+}
+
+/// When what happened to a session.
+#[derive(Debug, Serialize, ToSchema)]
+struct SessionTimestamps {
+    /// The last message, in milliseconds since 1970.
+    activity: Option<i64>,
+}
+
+/// The engine of a session.
+#[derive(Debug, Serialize, ToSchema)]
+struct SessionEngine {
+    /// The WAHA engine whose answers are given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine: Option<String>,
+}
+
+/// Which sessions to list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only documents the query; `query_flag` reads it as WAHA does")]
+struct ListQuery {
+    /// Also those that are stopped.
+    all: Option<bool>,
+    /// What more to tell.
+    #[param(inline)]
+    expand: Option<Vec<Expand>>,
+}
+
+/// What more to tell about a session.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only documents the query")]
+struct GetQuery {
+    /// What more to tell.
+    #[param(inline)]
+    expand: Option<Vec<Expand>>,
+}
+
+/// What more to tell about a session.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only documents the query")]
+enum Expand {
+    Apps,
+}
+
+impl Body for CreateSession {
+    fn check(fields: &mut Fields<'_>) {
+        match fields.get("name") {
+            None => {}
+            Some(Value::String(name)) => {
+                if let Err(error) = name.parse::<SessionName>() {
+                    let message = error.to_string();
+                    fields.fail("name", message.trim_start_matches("session name "));
+                }
+            }
+            Some(_) => {
+                fields.fail(
+                    "name",
+                    &format!("must be shorter than or equal to {SESSION_NAME_CHARS_MAX} characters"),
+                );
+                fields.fail("name", "must be a string");
+            }
+        }
+        fields.boolean("start");
+        check_config_and_apps(fields);
+    }
+}
+
+impl Body for UpdateSession {
+    fn check(fields: &mut Fields<'_>) {
+        check_config_and_apps(fields);
+    }
+}
+
+fn check_config_and_apps(fields: &mut Fields<'_>) {
+    fields.object("config", SessionConfig::check);
+    fields.objects("apps", APPS_MAX, |app| {
+        app.required_string("id");
+        app.required_string("session");
+        app.one_of("app", &["chatwoot", "calls", "mcp"]);
+    });
+}
+
+/// What would be dropped silently and must not: apps that do nothing, a proxy that is not used.
+fn accept(config: Option<SessionConfig>, apps: Option<Vec<App>>) -> ApiResult<SessionConfig> {
+    let config = config.unwrap_or_default();
+    if apps.is_some_and(|apps| !apps.is_empty()) {
+        return Err(ApiError::Refused("apps are not built yet, leave them out".to_owned()));
+    }
+    if config.proxy.is_some() {
+        let message = "config.proxy is not built yet; leave it out, or the session would connect without it";
+        return Err(ApiError::Refused(message.to_owned()));
+    }
+    Ok(config)
+}
+
+/// List the sessions.
+#[utoipa::path(
+    get, path = "/api/sessions", tag = "🖥️ Sessions", params(ListQuery),
+    responses((status = 200, description = "The sessions", body = Vec<SessionInfo>)),
+    security(("api_key" = []))
+)]
+async fn list_sessions(
+    State(state): State<AppState>,
+    _caller: Authorized,
+    RawQuery(query): RawQuery,
+) -> ApiResult<Json<Vec<SessionInfo>>> {
+    let all = query_flag(query.as_deref(), "all")?.unwrap_or(false);
+    let sessions = state.registry.all();
+    let infos = sessions
+        .iter()
+        .map(|session| info(session, &state, query.as_deref()))
+        .filter(|info| all || info.status != SessionStatus::Stopped)
+        .collect();
+    Ok(Json(infos))
+}
+
+/// Create a session, and start it unless told otherwise.
+#[utoipa::path(
+    post, path = "/api/sessions", tag = "🖥️ Sessions", request_body = CreateSession,
+    responses((status = 201, description = "The session", body = SessionInfo)),
+    security(("api_key" = []))
+)]
+async fn create_session(
+    State(state): State<AppState>,
+    Input(request): Input<CreateSession>,
+) -> ApiResult<(StatusCode, Json<SessionInfo>)> {
+    let config = accept(request.config, request.apps)?;
+    let session = state.registry.create(request.name, config).await?;
+    if request.start.unwrap_or(true) {
+        session.start().await?;
+    }
+    Ok(created(&session, &state))
+}
+
+/// Get a session.
+#[utoipa::path(
+    get, path = "/api/sessions/{session}", tag = "🖥️ Sessions",
+    params(("session" = String, Path, description = "Its name"), GetQuery),
+    responses((status = 200, description = "The session", body = SessionInfo)),
+    security(("api_key" = []))
+)]
+async fn get_session(State(state): State<AppState>, session: Known, RawQuery(query): RawQuery) -> Json<SessionInfo> {
+    Json(info(&session.0, &state, query.as_deref()))
+}
+
+/// Change a session's configuration. A session that runs is started anew.
+#[utoipa::path(
+    put, path = "/api/sessions/{session}", tag = "🖥️ Sessions", request_body = UpdateSession,
+    params(("session" = String, Path, description = "Its name")),
+    responses((status = 200, description = "The session", body = SessionInfo)),
+    security(("api_key" = []))
+)]
+async fn update_session(
+    State(state): State<AppState>,
+    session: Known,
+    Input(request): Input<UpdateSession>,
+) -> ApiResult<Json<SessionInfo>> {
+    session.0.update(accept(request.config, request.apps)?).await?;
+    Ok(Json(info(&session.0, &state, None)))
+}
+
+/// Delete a session with everything it has. Fine where there is none.
+#[utoipa::path(
+    delete, path = "/api/sessions/{session}", tag = "🖥️ Sessions",
+    params(("session" = String, Path, description = "Its name")),
+    responses((status = 200, description = "It is gone")),
+    security(("api_key" = []))
+)]
+async fn delete_session(State(state): State<AppState>, session: Named) -> ApiResult<StatusCode> {
+    state.registry.delete(&session.0).await?;
+    Ok(StatusCode::OK)
+}
+
+/// Get the account that a session is linked to; `null` where it is linked to none.
+#[utoipa::path(
+    get, path = "/api/sessions/{session}/me", tag = "🖥️ Sessions",
+    params(("session" = String, Path, description = "Its name")),
+    responses((status = 200, description = "The account", body = Option<Me>)),
+    security(("api_key" = []))
+)]
+async fn get_me(session: Known) -> Json<Option<Me>> {
+    Json(session.0.view().me)
+}
+
+/// Start a session. Fine where it runs.
+#[utoipa::path(
+    post, path = "/api/sessions/{session}/start", tag = "🖥️ Sessions",
+    params(("session" = String, Path, description = "Its name")),
+    responses((status = 201, description = "The session", body = SessionInfo)),
+    security(("api_key" = []))
+)]
+async fn start_session(State(state): State<AppState>, session: Known) -> ApiResult<(StatusCode, Json<SessionInfo>)> {
+    session.0.start().await?;
+    Ok(created(&session.0, &state))
+}
+
+/// Stop a session. Fine where it does not run; it stays linked to its phone.
+#[utoipa::path(
+    post, path = "/api/sessions/{session}/stop", tag = "🖥️ Sessions",
+    params(("session" = String, Path, description = "Its name")),
+    responses((status = 201, description = "The session", body = SessionInfo)),
+    security(("api_key" = []))
+)]
+async fn stop_session(State(state): State<AppState>, session: Known) -> ApiResult<(StatusCode, Json<SessionInfo>)> {
+    session.0.stop().await?;
+    Ok(created(&session.0, &state))
+}
+
+/// Stop a session and start it again.
+#[utoipa::path(
+    post, path = "/api/sessions/{session}/restart", tag = "🖥️ Sessions",
+    params(("session" = String, Path, description = "Its name")),
+    responses((status = 201, description = "The session", body = SessionInfo)),
+    security(("api_key" = []))
+)]
+async fn restart_session(State(state): State<AppState>, session: Known) -> ApiResult<(StatusCode, Json<SessionInfo>)> {
+    session.0.restart().await?;
+    Ok(created(&session.0, &state))
+}
+
+/// Unlink a session from its phone and delete its data. Its configuration stays; if it ran, it starts again at a QR code.
+#[utoipa::path(
+    post, path = "/api/sessions/{session}/logout", tag = "🖥️ Sessions",
+    params(("session" = String, Path, description = "Its name")),
+    responses((status = 201, description = "The session", body = SessionInfo)),
+    security(("api_key" = []))
+)]
+async fn log_out_session(State(state): State<AppState>, session: Known) -> ApiResult<(StatusCode, Json<SessionInfo>)> {
+    session.0.log_out().await?;
+    Ok(created(&session.0, &state))
+}
+
+fn created(session: &Arc<Session>, state: &AppState) -> (StatusCode, Json<SessionInfo>) {
+    (StatusCode::CREATED, Json(info(session, state, None)))
+}
+
+fn info(session: &Arc<Session>, state: &AppState, query: Option<&str>) -> SessionInfo {
+    let view = session.view();
+    let expands_apps = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+        .any(|(name, value)| name == "expand" && value.split(',').any(|part| part == "apps"));
+    let runs = view.status != SessionStatus::Stopped;
+    SessionInfo {
+        name: session.name().to_string(),
+        status: view.status,
+        config: view.config.as_ref().clone(),
+        me: view.me,
+        presence: None,
+        timestamps: SessionTimestamps {
+            activity: session.activity_ms(),
+        },
+        assigned_worker: state.config.sessions.worker_id.clone(),
+        engine: SessionEngine {
+            engine: runs.then(|| state.config.engine.dialect.as_str().to_owned()),
+        },
+        // `accept` lets none in.
+        apps: expands_apps.then(Vec::new),
+    }
+}

@@ -1,0 +1,143 @@
+//! Configuration: one typed struct per area, read from environment variables under WAHA's names.
+//!
+//! Each variable is declared once, as a [`Variable`] next to the code that reads it; [`document`] makes `docs/env.md`
+//! from those. Never reads the process's environment itself: the caller passes an [`Environment`].
+
+mod auth;
+mod engine;
+mod environment;
+mod foreign;
+mod http;
+mod key_file;
+mod logging;
+mod sessions;
+mod storage;
+mod swagger;
+mod webhooks;
+
+pub use auth::{ApiKey, AuthConfig, PathPattern};
+pub use engine::{Dialect, EngineConfig};
+pub use environment::{ConfigError, Environment, Variable};
+pub use http::HttpConfig;
+pub use key_file::{KeyFileError, StoredKey, keep_generated_key};
+pub use logging::{LogFormat, LoggingConfig};
+pub use sessions::SessionsConfig;
+pub use storage::StorageConfig;
+pub use swagger::SwaggerConfig;
+pub use webhooks::WebhooksConfig;
+
+use std::fmt::Write as _;
+
+/// An area of the configuration: its title in the documentation, and its variables.
+type Area = (&'static str, &'static [&'static Variable]);
+
+const AREAS: &[Area] = &[
+    ("HTTP", http::VARIABLES),
+    ("API key", auth::VARIABLES),
+    ("Sessions", sessions::VARIABLES),
+    ("Storage", storage::VARIABLES),
+    ("Engine", engine::VARIABLES),
+    ("Global webhook", webhooks::VARIABLES),
+    ("Swagger", swagger::VARIABLES),
+    ("Logging", logging::VARIABLES),
+];
+
+/// Everything that can be configured.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where and how to listen.
+    pub http: HttpConfig,
+    /// Who may call.
+    pub auth: AuthConfig,
+    /// How sessions are run.
+    pub sessions: SessionsConfig,
+    /// Where data is kept.
+    pub storage: StorageConfig,
+    /// Which WAHA engine's answers to give.
+    pub engine: EngineConfig,
+    /// The webhook of all sessions.
+    pub webhooks: WebhooksConfig,
+    /// The API's documentation page.
+    pub swagger: SwaggerConfig,
+    /// What is logged.
+    pub logging: LoggingConfig,
+    /// What was found odd but is not an error; to be logged once.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads the configuration. The error is one line that names the variable and echoes no secret.
+    pub fn read(environment: &Environment) -> Result<Self, ConfigError> {
+        let engine = EngineConfig::read(environment)?;
+        let mut warnings = unknown_variables(environment);
+        let webhooks = WebhooksConfig::read(environment)?;
+        warnings.extend(webhooks.warning());
+        Ok(Self {
+            http: HttpConfig::read(environment)?,
+            auth: AuthConfig::read(environment)?,
+            sessions: SessionsConfig::read(environment)?,
+            storage: StorageConfig::read(environment, engine.dialect)?,
+            swagger: SwaggerConfig::read(environment)?,
+            logging: LoggingConfig::read(environment)?,
+            engine,
+            webhooks,
+            warnings,
+        })
+    }
+}
+
+/// Names that look like WAHA's or ours but mean nothing here, each as a warning.
+fn unknown_variables(environment: &Environment) -> Vec<String> {
+    let known = |name: &str| {
+        let declared = AREAS
+            .iter()
+            .flat_map(|(_, variables)| variables.iter())
+            .any(|variable| variable.names.contains(&name));
+        declared || foreign::is_of_other_programs(name) || foreign::has_no_effect(name)
+    };
+    environment
+        .names()
+        .filter(|name| foreign::is_ours_by_prefix(name) && !known(name))
+        .map(|name| format!("{name} is not known and has no effect"))
+        .collect()
+}
+
+/// The documentation of every variable, in Markdown.
+pub fn document() -> String {
+    let mut page = String::from(
+        "# Environment variables\n\n\
+         Names, defaults and meaning are WAHA's; Wharf's own begin with `WHARF_`. Booleans are `True`, `true`, `1`, `yes`, \
+         `on` and their opposites. An empty value counts as not set. Where a line has several names, the first one that is \
+         set wins. A wrong value ends the start with exit code 2 and one line that says which.\n",
+    );
+    for (title, variables) in AREAS {
+        // Writing to a String cannot fail.
+        let _ = write!(page, "\n## {title}\n\n| name | default | meaning |\n|---|---|---|\n");
+        for variable in *variables {
+            let names: Vec<_> = variable.names.iter().map(|name| format!("`{name}`")).collect();
+            let default = match variable.default {
+                "" => String::new(),
+                default => format!("`{default}`"),
+            };
+            let secret = if variable.secret { " Secret: never logged." } else { "" };
+            let _ = writeln!(
+                page,
+                "| {} | {default} | {}{secret} |",
+                names.join(", "),
+                variable.about
+            );
+        }
+    }
+    page.push_str("\n## Accepted without effect\n\n");
+    page.push_str(
+        "WAHA's settings for browsers and for the insides of its engines are accepted silently, because Wharf has one \
+         native engine and no browser: ",
+    );
+    let names: Vec<_> = foreign::WITHOUT_EFFECT.iter().map(|name| format!("`{name}`")).collect();
+    page.push_str(&names.join(", "));
+    page.push_str(". Every other `WAHA_*`, `WHATSAPP_*` or `WHARF_*` name is warned about once, at start.\n");
+    page
+}
+
+#[cfg(test)]
+mod tests;

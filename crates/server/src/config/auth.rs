@@ -1,0 +1,229 @@
+//! Who may call the API: the key, and the paths that need none.
+
+use std::fmt;
+
+use sha2::{Digest, Sha512};
+use subtle::ConstantTimeEq;
+
+use super::{ConfigError, Environment, Variable};
+
+pub(super) const VARIABLES: &[&Variable] = &[&KEY, &NO_KEY, &EXCLUDE_PATH];
+
+/// Before the hexadecimal digest of a key.
+const SHA512_PREFIX: &str = "sha512:";
+
+/// Keys that stand in documentation and examples; whoever reads those knows them.
+const PUBLISHED_KEYS: &[&str] = &[
+    "admin",
+    "waha",
+    "123",
+    "secret",
+    "yoursecretkey",
+    "00000000000000000000000000000000",
+];
+
+const KEY: Variable = Variable {
+    names: &["WAHA_API_KEY", "WHATSAPP_API_KEY"],
+    default: "",
+    about: "The key that callers send in `X-Api-Key`: plain, or `sha512:` and its SHA-512 in hexadecimal. Where none is set, \
+            one is made at the first start, kept in a file that only the owner can read, and printed.",
+    secret: true,
+};
+const NO_KEY: Variable = Variable {
+    names: &["WAHA_NO_API_KEY"],
+    default: "False",
+    about: "Lets everybody in without a key. Only for a server that nobody else can reach.",
+    secret: false,
+};
+const EXCLUDE_PATH: Variable = Variable {
+    names: &["WAHA_API_KEY_EXCLUDE_PATH", "WHATSAPP_API_KEY_EXCLUDE_PATH"],
+    default: "",
+    about: "Paths that need no key, separated by commas, without the slash at the start: `health,ping`. `(.*)` or `*` stands \
+            for anything. Each entry must fit the whole path.",
+    secret: false,
+};
+
+/// Who may call.
+#[derive(Debug, Clone, Default)]
+pub struct AuthConfig {
+    /// The administrator's key; `None` until one is set or made.
+    pub key: Option<ApiKey>,
+    /// Whether everybody is let in without a key.
+    pub no_key: bool,
+    /// The paths that need no key.
+    pub exclude: Vec<PathPattern>,
+}
+
+/// A key, of which only the digest is kept.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    digest: [u8; 64],
+}
+
+/// A path, with `*` for any text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathPattern {
+    pieces: Vec<String>,
+}
+
+impl AuthConfig {
+    pub(super) fn read(environment: &Environment) -> Result<Self, ConfigError> {
+        let key = match environment.set(&KEY) {
+            None => None,
+            Some((_, text)) => Some(ApiKey::configured(text).map_err(|problem| environment.wrong(&KEY, problem))?),
+        };
+        let exclude = environment
+            .text(&EXCLUDE_PATH)
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+            .map(|entry| {
+                PathPattern::parse(entry).ok_or_else(|| {
+                    environment.wrong(
+                        &EXCLUDE_PATH,
+                        "may have letters, digits, / - _ . and (.*) or * for any text",
+                    )
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            key,
+            no_key: environment.boolean(&NO_KEY)?,
+            exclude,
+        })
+    }
+}
+
+impl ApiKey {
+    /// A key as text.
+    pub fn plain(key: &str) -> Self {
+        Self {
+            digest: Sha512::digest(key.as_bytes()).into(),
+        }
+    }
+
+    /// A key as it is written in the configuration, plain or as a digest; the error says what is wrong with it.
+    fn configured(text: &str) -> Result<Self, &'static str> {
+        let key = match text.split_once(':') {
+            Some(("sha512", digest)) => {
+                let mut bytes = [0; 64];
+                hex::decode_to_slice(digest, &mut bytes)
+                    .map_err(|_| "must have 128 hexadecimal characters after sha512:")?;
+                Self { digest: bytes }
+            }
+            Some(("sha1" | "sha256" | "sha384", _)) => {
+                return Err("must be plain, or sha512: and 128 hexadecimal characters");
+            }
+            _ => Self::plain(text),
+        };
+        if PUBLISHED_KEYS.iter().any(|published| Self::plain(published) == key) {
+            return Err("is a key from published examples, choose one that nobody knows");
+        }
+        Ok(key)
+    }
+
+    /// Whether a caller sent this key. Takes the same time for every wrong key.
+    pub fn accepts(&self, sent: &str) -> bool {
+        Self::plain(sent).digest.ct_eq(&self.digest).into()
+    }
+
+    /// The key as `sha512:…`, which can be shown but still belongs into no log.
+    pub fn as_digest(&self) -> String {
+        format!("{SHA512_PREFIX}{}", hex::encode(self.digest))
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(…)")
+    }
+}
+
+impl PathPattern {
+    /// A pattern as WAHA writes it, or `None` where it uses more of regular expressions than `(.*)`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim_start_matches('/').replace("(.*)", "*").replace(".*", "*");
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '*');
+        (!text.is_empty() && text.chars().all(allowed)).then(|| Self {
+            pieces: text.split('*').map(str::to_owned).collect(),
+        })
+    }
+
+    /// Whether the pattern fits the whole path.
+    pub fn fits(&self, path: &str) -> bool {
+        let path = path.trim_matches('/');
+        let [first, middle @ .., last] = self.pieces.as_slice() else {
+            return self.pieces.first().is_some_and(|only| only == path);
+        };
+        let Some(mut rest) = path.strip_prefix(first.as_str()) else {
+            return false;
+        };
+        for piece in middle {
+            let Some(at) = rest.find(piece.as_str()) else {
+                return false;
+            };
+            rest = &rest[at + piece.len()..];
+        }
+        rest.ends_with(last.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_accepted_plain_and_by_its_digest() {
+        let digest = hex::encode(Sha512::digest(b"correct horse"));
+        for configured in [
+            "correct horse".to_owned(),
+            format!("sha512:{digest}"),
+            format!("sha512:{}", digest.to_uppercase()),
+        ] {
+            let key = ApiKey::configured(&configured).unwrap();
+            assert!(key.accepts("correct horse"), "{configured}");
+            for wrong in ["", "correct", "correct horse ", &digest, &format!("sha512:{digest}")] {
+                assert!(!key.accepts(wrong), "{wrong}");
+            }
+        }
+    }
+
+    #[test]
+    fn broken_digests_and_published_keys_are_refused() {
+        let published = hex::encode(Sha512::digest(b"00000000000000000000000000000000"));
+        for text in [
+            "sha512:abc",
+            "sha512:",
+            "sha256:abcd",
+            "admin",
+            &format!("sha512:{published}"),
+        ] {
+            assert!(ApiKey::configured(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_fits_whole_paths_only() {
+        for (pattern, path, fits) in [
+            ("health", "/health", true),
+            ("/health", "/health/", true),
+            ("health", "/healthX", false),
+            ("health", "/api/health", false),
+            ("health", "/api/sessions", false),
+            ("api/files/(.*)", "/api/files/default/a.jpg", true),
+            ("api/files/*", "/api/sessions", false),
+            ("api/.*/screenshot", "/api/default/screenshot", true),
+            ("api/.*/screenshot", "/api/default/screenshots", false),
+            ("*", "/anything", true),
+        ] {
+            assert_eq!(
+                PathPattern::parse(pattern).unwrap().fits(path),
+                fits,
+                "{pattern} {path}"
+            );
+        }
+        for pattern in ["", "/", "a|b", "a+", "^a$", "(a)"] {
+            assert_eq!(PathPattern::parse(pattern), None, "{pattern}");
+        }
+    }
+}

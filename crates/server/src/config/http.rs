@@ -1,0 +1,70 @@
+//! Where and how the HTTP server listens.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{ConfigError, Environment, Variable};
+
+pub(super) const VARIABLES: &[&Variable] = &[&PORT, &LISTEN, &HOSTNAME, &SCHEMA, &BASE_URL];
+
+const PORT: Variable = Variable {
+    names: &["WHATSAPP_API_PORT", "PORT"],
+    default: "3000",
+    about: "The port to listen on.",
+    secret: false,
+};
+const LISTEN: Variable = Variable {
+    names: &["WHARF_LISTEN"],
+    default: "127.0.0.1",
+    about: "The address to listen on; `0.0.0.0` for all, as in the container image.",
+    secret: false,
+};
+const HOSTNAME: Variable = Variable {
+    names: &["WHATSAPP_API_HOSTNAME"],
+    default: "localhost",
+    about: "The host name in links to this server.",
+    secret: false,
+};
+const SCHEMA: Variable = Variable {
+    names: &["WHATSAPP_API_SCHEMA"],
+    default: "http",
+    about: "The scheme in links to this server, `http` or `https`.",
+    secret: false,
+};
+const BASE_URL: Variable = Variable {
+    names: &["WAHA_BASE_URL"],
+    default: "",
+    about: "What links to this server begin with, where scheme, host name and port do not say it.",
+    secret: false,
+};
+
+/// Where and how to listen.
+#[derive(Debug, Clone)]
+pub struct HttpConfig {
+    /// The address to listen on; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// What links to this server begin with, without a slash at the end.
+    pub base_url: String,
+}
+
+impl HttpConfig {
+    pub(super) fn read(environment: &Environment) -> Result<Self, ConfigError> {
+        let port: u16 = environment.parse(&PORT, "a port number from 0 to 65535")?;
+        let address: IpAddr = environment.parse(&LISTEN, "an IP address")?;
+        let scheme = environment.text(&SCHEMA);
+        if !matches!(scheme, "http" | "https") {
+            return Err(environment.wrong(&SCHEMA, "must be http or https"));
+        }
+        let base_url = match environment.text(&BASE_URL) {
+            "" => format!("{scheme}://{}:{port}", environment.text(&HOSTNAME)),
+            base => base.trim_end_matches('/').to_owned(),
+        };
+        match url::Url::parse(&base_url) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") => {}
+            _ => return Err(environment.wrong(&BASE_URL, "must be an http or https URL")),
+        }
+        Ok(Self {
+            listen: SocketAddr::new(address, port),
+            base_url,
+        })
+    }
+}

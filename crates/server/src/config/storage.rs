@@ -1,0 +1,50 @@
+//! Where data is kept.
+
+use std::path::PathBuf;
+
+use super::{ConfigError, Dialect, Environment, Variable};
+
+pub(super) const VARIABLES: &[&Variable] = &[&BASE_DIR, &NAMESPACE];
+
+/// The most characters of a namespace; it is part of folder and database names.
+const NAMESPACE_CHARS_MAX: usize = 40;
+
+const BASE_DIR: Variable = Variable {
+    names: &["WAHA_LOCAL_STORE_BASE_DIR"],
+    default: ".sessions",
+    about: "The folder for the local store.",
+    secret: false,
+};
+const NAMESPACE: Variable = Variable {
+    names: &["WAHA_NAMESPACE"],
+    default: "",
+    about: "Separates servers that share a store; the engine's name in lower case where it is not set.",
+    secret: false,
+};
+
+/// Where data is kept.
+#[derive(Debug, Clone)]
+pub struct StorageConfig {
+    /// The folder for the local store.
+    pub base_dir: PathBuf,
+    /// The part of the store that is this server's.
+    pub namespace: String,
+}
+
+impl StorageConfig {
+    pub(super) fn read(environment: &Environment, dialect: Dialect) -> Result<Self, ConfigError> {
+        let namespace = match environment.text(&NAMESPACE) {
+            "" => dialect.as_str().to_ascii_lowercase(),
+            namespace => namespace.to_owned(),
+        };
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        if namespace.len() > NAMESPACE_CHARS_MAX || !namespace.chars().all(allowed) {
+            let problem = format!("must be at most {NAMESPACE_CHARS_MAX} characters of A-Z, a-z, 0-9, _ and -");
+            return Err(environment.wrong(&NAMESPACE, problem));
+        }
+        Ok(Self {
+            base_dir: PathBuf::from(environment.text(&BASE_DIR)),
+            namespace,
+        })
+    }
+}

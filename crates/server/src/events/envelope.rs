@@ -1,0 +1,92 @@
+//! The envelope around every event, as WAHA writes it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use wharf_core::events::EventName;
+use wharf_core::ids::{EventId, SessionName};
+use wharf_core::session::Me;
+
+use crate::config::Dialect;
+
+/// The version of WAHA whose interface this is.
+const WAHA_VERSION: &str = "2026.7.1";
+/// Nothing is held back for a paid edition.
+const TIER: &str = "PLUS";
+
+/// What serves the API.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = WAHAEnvironment)]
+pub(crate) struct ServerEnvironment {
+    /// The version of WAHA whose interface this is.
+    pub version: String,
+    /// The WAHA engine whose answers are given.
+    pub engine: String,
+    /// Always `PLUS`.
+    pub tier: String,
+    /// Always `null`: there is no browser.
+    pub browser: Option<String>,
+    /// System and processor, `linux/x64`.
+    pub platform: String,
+    /// This process among several.
+    pub worker: WorkerInfo,
+    /// Wharf itself.
+    pub wharf: WharfInfo,
+}
+
+/// One of several processes.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct WorkerInfo {
+    /// `WAHA_WORKER_ID`.
+    pub id: String,
+}
+
+/// Wharf itself.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct WharfInfo {
+    /// Its version.
+    pub version: String,
+}
+
+impl ServerEnvironment {
+    /// This server.
+    pub(crate) fn new(dialect: Dialect, worker_id: &str) -> Self {
+        // Node's names, which clients of WAHA know.
+        let processor = match std::env::consts::ARCH {
+            "x86_64" => "x64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        Self {
+            version: WAHA_VERSION.to_owned(),
+            engine: dialect.as_str().to_owned(),
+            tier: TIER.to_owned(),
+            browser: None,
+            platform: format!("{}/{processor}", std::env::consts::OS),
+            worker: WorkerInfo {
+                id: worker_id.to_owned(),
+            },
+            wharf: WharfInfo {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+        }
+    }
+}
+
+/// One event as receivers get it.
+#[derive(Serialize)]
+pub(super) struct Envelope<'a> {
+    pub(super) id: &'a EventId,
+    /// Milliseconds since 1970.
+    pub(super) timestamp: i64,
+    pub(super) event: EventName,
+    pub(super) session: &'a SessionName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) metadata: Option<&'a BTreeMap<String, String>>,
+    pub(super) me: Option<&'a Me>,
+    pub(super) payload: &'a Value,
+    pub(super) engine: &'a str,
+    pub(super) environment: &'a ServerEnvironment,
+}

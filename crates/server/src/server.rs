@@ -1,0 +1,181 @@
+//! One running server: what it is made of, how it starts, and how it stops without losing anything.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::{Router, ServiceExt};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Layer;
+use tower_http::normalize_path::NormalizePathLayer;
+use wharf_core::clock::Clock;
+use wharf_core::engine::Connector;
+use wharf_core::random::Random;
+use wharf_core::store::{Storage, StoreError};
+
+use crate::api::{self, App, AppState};
+use crate::config::Config;
+use crate::egress::{self, EgressError};
+use crate::events::{Delivery, EventLog, ServerEnvironment};
+use crate::sessions::{Registry, Shared, WaitingForScan};
+
+/// The longest that stopping may take.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// Of that, the longest that requests and websockets may take.
+const HTTP_STOP_WITHIN: Duration = Duration::from_secs(3);
+
+/// What a server is made from, beside its configuration.
+pub struct Parts {
+    /// Where data is kept. The caller closes it after the server has stopped.
+    pub storage: Arc<dyn Storage>,
+    /// What connects to WhatsApp.
+    pub connector: Arc<dyn Connector>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+}
+
+/// Why a server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: {cause}")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// What was stored cannot be read.
+    #[error("cannot read what is stored")]
+    Store(#[from] StoreError),
+    /// Webhooks could not be delivered.
+    #[error(transparent)]
+    Egress(#[from] EgressError),
+}
+
+/// A running server.
+pub struct Server {
+    local_addr: SocketAddr,
+    registry: Arc<Registry>,
+    tasks: TaskTracker,
+    sockets: TaskTracker,
+    stop_http: CancellationToken,
+    stop_delivery: CancellationToken,
+}
+
+impl Server {
+    /// Listens, starts the sessions that ran before, and delivers what is still to be delivered.
+    pub async fn start(config: Config, parts: Parts) -> Result<Self, StartError> {
+        // First: two servers on one port must not touch the same sessions.
+        let address = config.http.listen;
+        let listen = |cause| StartError::Listen { address, cause };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let local_addr = listener.local_addr().map_err(listen)?;
+
+        let Parts {
+            storage,
+            connector,
+            clock,
+            random,
+        } = parts;
+        let client = egress::client()?;
+        let dialect = config.engine.dialect;
+        let events = EventLog::open(
+            storage.server(),
+            Arc::clone(&clock),
+            Arc::clone(&random),
+            dialect,
+            ServerEnvironment::new(dialect, &config.sessions.worker_id),
+            config.webhooks.global.clone(),
+        );
+        let events = Arc::new(events.await?);
+        let shared = Shared::new(
+            Arc::clone(&storage),
+            connector,
+            Arc::clone(&events),
+            Arc::clone(&clock),
+            Arc::clone(&random),
+        );
+        let registry = Registry::open(Arc::new(shared), config.sessions.restart).await?;
+        let delivery = Delivery::new(Arc::clone(&events), client, Arc::clone(&clock), Arc::clone(&random));
+
+        let (tasks, sockets) = (TaskTracker::new(), TaskTracker::new());
+        let (stop_http, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
+        tasks.spawn(delivery.run(stop_delivery.clone()));
+        let state = AppState(Arc::new(App {
+            started_at: clock.now(),
+            config,
+            registry: Arc::clone(&registry),
+            events,
+            storage,
+            clock,
+            random,
+            sockets: sockets.clone(),
+            stop: stop_http.clone(),
+        }));
+        tasks.spawn(serve(listener, api::router(state), stop_http.clone()));
+        Ok(Self {
+            local_addr,
+            registry,
+            tasks,
+            sockets,
+            stop_http,
+            stop_delivery,
+        })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The sessions that wait for a phone to scan, with their QR codes.
+    pub fn waiting_for_scan(&self) -> Vec<WaitingForScan> {
+        self.registry.waiting_for_scan()
+    }
+
+    /// Stops within ten seconds: takes no more requests, ends the sessions' connections, and finishes the deliveries that
+    /// are under way. What is not delivered then is delivered after the next start.
+    pub async fn shut_down(self) {
+        self.stop_http.cancel();
+        self.sockets.close();
+        self.tasks.close();
+        let orderly = async {
+            if timeout(HTTP_STOP_WITHIN, self.sockets.wait()).await.is_err() {
+                tracing::warn!("some websockets did not close in time");
+            }
+            // Sessions before deliveries: their last events are logged, and may still go out.
+            self.registry.shut_down().await;
+            self.stop_delivery.cancel();
+            self.tasks.wait().await;
+        };
+        if timeout(STOP_WITHIN, orderly).await.is_err() {
+            tracing::warn!("stopping took too long, the rest is cut off");
+        }
+    }
+}
+
+/// Serves until `stop`, then lets requests finish for a while.
+async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    // Around the router, because a layer inside it would see the path after it was matched.
+    let service = NormalizePathLayer::trim_trailing_slash().layer(router);
+    let service = ServiceExt::<Request>::into_make_service(service);
+    let stopping = stop.clone();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned());
+    tokio::select! {
+        served = serving => if let Err(error) = served {
+            tracing::error!(error = %error, "the listener failed");
+        },
+        () = async {
+            stopping.cancelled().await;
+            tokio::time::sleep(HTTP_STOP_WITHIN).await;
+        } => tracing::warn!("some requests did not finish in time"),
+    }
+}

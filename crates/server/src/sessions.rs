@@ -1,0 +1,76 @@
+//! Sessions: their configuration, their lives, and what they receive and send.
+//!
+//! [`Registry`] holds them all; each has one supervisor task that owns at most one connection. Knows nothing of HTTP.
+
+mod config;
+mod connection;
+mod inbox;
+mod messages;
+mod registry;
+mod state;
+mod store;
+mod supervisor;
+mod webhook;
+
+pub(crate) use config::SessionConfig;
+pub(crate) use connection::{Connection, SendError};
+pub use registry::WaitingForScan;
+pub(crate) use registry::{CreateError, Registry, Session};
+pub(crate) use state::{QrCode, View};
+pub(crate) use webhook::{CustomHeader, HmacConfig, RetryPolicy, RetryRules, Webhook, WebhookEvents};
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use wharf_core::clock::Clock;
+use wharf_core::engine::Connector;
+use wharf_core::random::Random;
+use wharf_core::store::Storage;
+
+use crate::events::EventLog;
+
+/// Connections that are set up at the same time, over all sessions: at boot they would otherwise all start at once.
+const CONNECTS_AT_ONCE: usize = 32;
+
+/// What every session works with.
+pub(crate) struct Shared {
+    /// Where data is kept.
+    pub(crate) storage: Arc<dyn Storage>,
+    /// What makes connections.
+    pub(crate) connector: Arc<dyn Connector>,
+    /// Where events go.
+    pub(crate) events: Arc<EventLog>,
+    /// The time of day.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// For jitter and names.
+    pub(crate) random: Arc<dyn Random>,
+    /// Owns every task of every session.
+    pub(crate) tasks: TaskTracker,
+    /// Ends every session when the server stops.
+    pub(crate) shutdown: CancellationToken,
+    connects: Semaphore,
+}
+
+impl Shared {
+    /// What every session works with.
+    pub(crate) fn new(
+        storage: Arc<dyn Storage>,
+        connector: Arc<dyn Connector>,
+        events: Arc<EventLog>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Self {
+        Self {
+            storage,
+            connector,
+            events,
+            clock,
+            random,
+            tasks: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+            connects: Semaphore::new(CONNECTS_AT_ONCE),
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Takes in what a connection reports: keeps messages, raises acks, appends events, and passes on the rest.
+//!
+//! The order is what makes it safe (each step can be repeated with the same result): the message with the engine's marks
+//! in the session's store, then the event with its deliveries in the log, then the engine may tell WhatsApp. Never calls
+//! the engine: it is called from inside it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use wharf_core::engine::{AckUpdate, Inbox, Signal};
+use wharf_core::events::{EventName, MessageAckPayload};
+use wharf_core::ids::SessionName;
+use wharf_core::message::{Ack, Message, MessageKind};
+use wharf_core::store::{Batch, Store, StoreError};
+
+use super::messages::{self, StoredMessage};
+use super::state::View;
+use crate::events::{EventLog, EventSource, Identity, NewEvent};
+
+/// What a connection reports to.
+pub(crate) struct SessionInbox {
+    name: SessionName,
+    store: Arc<dyn Store>,
+    events: Arc<EventLog>,
+    view: watch::Receiver<View>,
+    /// One commit at a time, so that events are logged in the order in which messages were kept.
+    turn: tokio::sync::Mutex<()>,
+    /// Unbounded because [`Inbox::signal`] may neither wait nor lose anything; a signal is small, and the engine makes
+    /// few of them.
+    lifecycle: mpsc::UnboundedSender<Signal>,
+    /// As above; what arrives here was sent by WhatsApp stanza by stanza, and is kept as fast as the store can.
+    records: Mutex<Option<mpsc::UnboundedSender<Record>>>,
+    /// Sends under way, by WhatsApp's id, with the acks that came before the message itself was kept.
+    outgoing: Mutex<HashMap<String, Vec<AckUpdate>>>,
+    born: Instant,
+    /// The last sign of life, in milliseconds since `born`.
+    alive_ms: AtomicU64,
+    /// When the session last received or sent, in milliseconds since 1970; 0 for never.
+    activity_ms: Arc<AtomicI64>,
+}
+
+/// What is kept in the background, in order.
+pub(super) enum Record {
+    /// Messages have come further.
+    Ack(AckUpdate),
+    /// A message that was not held back until it was kept.
+    Message(Box<Message>),
+}
+
+/// The receiving ends of an inbox.
+pub(super) struct Reports {
+    /// For the supervisor.
+    pub(super) lifecycle: mpsc::UnboundedReceiver<Signal>,
+    /// For [`SessionInbox::keep_records`].
+    pub(super) records: mpsc::UnboundedReceiver<Record>,
+}
+
+impl SessionInbox {
+    /// The inbox of a new connection.
+    pub(super) fn new(
+        name: SessionName,
+        store: Arc<dyn Store>,
+        events: Arc<EventLog>,
+        view: watch::Receiver<View>,
+        activity_ms: Arc<AtomicI64>,
+    ) -> (Arc<Self>, Reports) {
+        let (lifecycle, lifecycle_receiver) = mpsc::unbounded_channel();
+        let (records, records_receiver) = mpsc::unbounded_channel();
+        let inbox = Self {
+            name,
+            store,
+            events,
+            view,
+            turn: tokio::sync::Mutex::new(()),
+            lifecycle,
+            records: Mutex::new(Some(records)),
+            outgoing: Mutex::default(),
+            born: Instant::now(),
+            alive_ms: AtomicU64::new(0),
+            activity_ms,
+        };
+        let reports = Reports {
+            lifecycle: lifecycle_receiver,
+            records: records_receiver,
+        };
+        (Arc::new(inbox), reports)
+    }
+
+    /// The session's store.
+    pub(super) fn store(&self) -> &dyn Store {
+        self.store.as_ref()
+    }
+
+    /// When the connection last gave a sign of life.
+    pub(super) fn last_alive(&self) -> Instant {
+        self.born + Duration::from_millis(self.alive_ms.load(Ordering::Relaxed))
+    }
+
+    /// Takes no more records; [`Self::keep_records`] ends after those that are there.
+    pub(super) fn close_records(&self) {
+        lock(&self.records).take();
+    }
+
+    /// Keeps records in the order in which they came, until [`Self::close_records`].
+    pub(super) async fn keep_records(&self, mut records: mpsc::UnboundedReceiver<Record>) {
+        while let Some(record) = records.recv().await {
+            let kept = match record {
+                Record::Ack(update) => self.raise_acks(update).await,
+                Record::Message(message) => self.commit(vec![*message], Batch::new()).await,
+            };
+            if let Err(error) = kept {
+                tracing::error!(session = %self.name, error = %error, "a receipt or message could not be kept");
+            }
+        }
+    }
+
+    /// Announces a send, so that acks that come before its message is kept wait for it.
+    pub(super) fn begin_send(&self, id: &str) {
+        lock(&self.outgoing).insert(id.to_owned(), Vec::new());
+    }
+
+    /// Keeps a message that was sent, tells of it, and lets its acks pass.
+    pub(super) async fn finish_send(&self, message: Message) -> Result<(), StoreError> {
+        let id = message.id.id.clone();
+        let kept = self.commit(vec![message], Batch::new()).await;
+        self.end_send(&id);
+        kept
+    }
+
+    /// Lets the acks pass that waited for a send.
+    pub(super) fn end_send(&self, id: &str) {
+        for update in lock(&self.outgoing).remove(id).unwrap_or_default() {
+            self.record(Record::Ack(update));
+        }
+    }
+
+    /// Notes that messages to us were read.
+    pub(super) async fn mark_read(&self, read: Vec<StoredMessage>) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
+        let mut batch = Batch::new();
+        for mut stored in read {
+            stored.unread = false;
+            batch = messages::change(batch, &stored)?;
+        }
+        match batch.is_empty() {
+            true => Ok(()),
+            false => self.store.write(batch).await,
+        }
+    }
+
+    fn record(&self, record: Record) {
+        if let Some(records) = lock(&self.records).as_ref() {
+            // Fails only when the session has stopped; then WhatsApp's next redelivery brings it again.
+            let _ = records.send(record);
+        }
+    }
+
+    /// Takes out the ids whose send is still under way, to wait for it.
+    fn without_outgoing(&self, mut update: AckUpdate) -> AckUpdate {
+        let mut outgoing = lock(&self.outgoing);
+        update.ids.retain(|id| match outgoing.get_mut(id) {
+            None => true,
+            Some(waiting) => {
+                waiting.push(AckUpdate {
+                    ids: vec![id.clone()],
+                    participant: update.participant.clone(),
+                    chat: update.chat.clone(),
+                    error: update.error.clone(),
+                    ..update
+                });
+                false
+            }
+        });
+        update
+    }
+
+    async fn raise_acks(&self, update: AckUpdate) -> Result<(), StoreError> {
+        let update = self.without_outgoing(update);
+        if update.ids.is_empty() {
+            return Ok(());
+        }
+        let _turn = self.turn.lock().await;
+        let (mut events, mut batch) = (Vec::new(), Batch::new());
+        for mut stored in messages::with_own_ids(self.store(), &update.ids).await? {
+            let message = &mut stored.message;
+            if !message.id.from_me {
+                // Another device of ours has read what somebody wrote to us.
+                if stored.unread && update.ack >= Ack::Read {
+                    stored.unread = false;
+                    batch = messages::change(batch, &stored)?;
+                }
+            } else if update.participant.is_some() {
+                events.push(ack_event(EventName::MessageAckGroup, message, &update)?);
+            } else if comes_further(message.ack, update.ack) {
+                message.ack = update.ack;
+                events.push(ack_event(EventName::MessageAck, message, &update)?);
+                batch = messages::change(batch, &stored)?;
+            }
+        }
+        // The events first: were the state kept first, a crash in between would leave it risen and nobody told.
+        self.append(events).await?;
+        match batch.is_empty() {
+            true => Ok(()),
+            false => self.store.write(batch).await,
+        }
+    }
+
+    /// `message.any` for everything, and `message` for what others write.
+    fn add_message_events(&self, message: &Message, events: &mut Vec<NewEvent>) -> Result<(), StoreError> {
+        let payload = self.events.dialect().message(message);
+        let names: &[EventName] = match message.id.from_me {
+            true => &[EventName::MessageAny],
+            false => &[EventName::Message, EventName::MessageAny],
+        };
+        for name in names {
+            let identity = Identity::Repeatable {
+                at: message.timestamp,
+                key: message.id.to_string(),
+            };
+            events.push(NewEvent::new(*name, &payload, identity)?.in_chat(&message.id.chat));
+        }
+        Ok(())
+    }
+
+    async fn append(&self, events: Vec<NewEvent>) -> Result<(), StoreError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let source = {
+            let view = self.view.borrow();
+            EventSource {
+                session: self.name.clone(),
+                config: Arc::clone(&view.config),
+                me: view.me.clone(),
+            }
+        };
+        self.events.append(&source, events, Batch::new()).await
+    }
+}
+
+#[async_trait]
+impl Inbox for SessionInbox {
+    async fn commit(&self, messages: Vec<Message>, marks: Batch) -> Result<(), StoreError> {
+        let config = Arc::clone(&self.view.borrow().config);
+        let told: Vec<Message> = messages
+            .into_iter()
+            .filter(|message| message.kind == MessageKind::Content && !is_ignored(&config, message))
+            .collect();
+        let _turn = self.turn.lock().await;
+        // What is known keeps its ack and its unread mark; only its events are made sure of.
+        let known = match told.is_empty() {
+            true => Vec::new(),
+            false => messages::known(self.store(), &told).await?,
+        };
+        let mut batch = marks;
+        for message in told.iter().filter(|message| !known.contains(&message.id.to_string())) {
+            batch = messages::keep(batch, message)?;
+        }
+        if !batch.is_empty() {
+            self.store.write(batch).await?;
+        }
+        if let Some(newest) = told.iter().map(|message| message.timestamp).max() {
+            self.activity_ms.fetch_max(newest.as_millisecond(), Ordering::Relaxed);
+        }
+        let mut events = Vec::new();
+        for message in &told {
+            self.add_message_events(message, &mut events)?;
+        }
+        self.append(events).await
+    }
+
+    fn signal(&self, signal: Signal) {
+        let alive = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.alive_ms.store(alive, Ordering::Relaxed);
+        match signal {
+            Signal::Alive => {}
+            Signal::Ack(update) => self.record(Record::Ack(update)),
+            Signal::Message(message) => self.record(Record::Message(message)),
+            signal => {
+                // Fails only when the supervisor has let go of this connection.
+                let _ = self.lifecycle.send(signal);
+            }
+        }
+    }
+}
+
+fn ack_event(name: EventName, message: &Message, update: &AckUpdate) -> Result<NewEvent, StoreError> {
+    let participant = update.participant.as_ref().map(ToString::to_string);
+    let key = format!(
+        "{}|{}|{}",
+        message.id,
+        participant.as_deref().unwrap_or_default(),
+        update.ack.number()
+    );
+    let mut payload = MessageAckPayload::new(message, participant, update.ack);
+    payload.data = update.error.as_ref().map(|error| serde_json::json!({ "error": error }));
+    let event = NewEvent::new(name, &payload, Identity::Repeatable { at: update.at, key })?;
+    Ok(event.in_chat(&message.id.chat))
+}
+
+/// Ignore rules are about what others write; our own sends are always kept.
+fn is_ignored(config: &super::SessionConfig, message: &Message) -> bool {
+    !message.id.from_me && config.ignores(&message.id.chat)
+}
+
+/// An error is news only as long as WhatsApp has not taken the message.
+fn comes_further(now: Ack, next: Ack) -> bool {
+    match next {
+        Ack::Error => now == Ack::Pending,
+        next => next > now,
+    }
+}
+
+/// The guarded values are plain data, valid even if a holder panicked.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acks_never_go_backwards() {
+        for (now, next, news) in [
+            (Ack::Pending, Ack::Server, true),
+            (Ack::Server, Ack::Read, true),
+            (Ack::Read, Ack::Device, false),
+            (Ack::Read, Ack::Read, false),
+            (Ack::Pending, Ack::Error, true),
+            (Ack::Server, Ack::Error, false),
+        ] {
+            assert_eq!(comes_further(now, next), news, "{now:?} {next:?}");
+        }
+    }
+}

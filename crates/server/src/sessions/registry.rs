@@ -1,0 +1,250 @@
+//! All sessions of this server, by name.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use wharf_core::ids::SessionName;
+use wharf_core::session::SessionStatus;
+use wharf_core::store::{Expect, StoreError};
+
+use super::state::View;
+use super::store::{Desired, SessionDocument, load_all};
+use super::supervisor::{COMMANDS_WAITING_MAX, Command, Request, Supervisor};
+use super::{SessionConfig, Shared};
+
+/// The most sessions of one server.
+const SESSIONS_MAX: usize = 5_000;
+/// Random bytes in the name of a session that was given none; WAHA writes them as 32 hexadecimal digits.
+const NAME_BYTES: usize = 16;
+
+/// All sessions.
+pub(crate) struct Registry {
+    shared: Arc<Shared>,
+    sessions: RwLock<BTreeMap<SessionName, Arc<Session>>>,
+    /// One creation at a time, so that two of the same name cannot pass each other.
+    creation: tokio::sync::Mutex<()>,
+}
+
+/// One session.
+pub(crate) struct Session {
+    name: SessionName,
+    view: watch::Receiver<View>,
+    requests: mpsc::Sender<Request>,
+    activity_ms: Arc<AtomicI64>,
+}
+
+/// A session that waits for a phone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingForScan {
+    /// Its name.
+    pub session: SessionName,
+    /// The text of its QR code.
+    pub code: String,
+}
+
+/// Why a session could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CreateError {
+    /// There is one with this name.
+    #[error("session {0} exists already")]
+    Exists(SessionName),
+    /// There are as many as there may be.
+    #[error("there are {SESSIONS_MAX} sessions, more are not allowed")]
+    TooMany,
+    /// It could not be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Registry {
+    /// Loads the sessions that are stored, and starts those that ran if `restart`.
+    pub(crate) async fn open(shared: Arc<Shared>, restart: bool) -> Result<Arc<Self>, StoreError> {
+        let stored = load_all(shared.storage.server().as_ref()).await?;
+        let registry = Arc::new(Self {
+            shared,
+            sessions: RwLock::default(),
+            creation: tokio::sync::Mutex::default(),
+        });
+        for (name, document) in stored {
+            let command = match document.desired {
+                Desired::Running if restart => Some(Command::Start),
+                Desired::Deleted => Some(Command::Delete),
+                Desired::Running | Desired::Stopped => None,
+            };
+            let is_going = document.desired == Desired::Deleted;
+            let session = registry.run(name.clone(), document);
+            if let Some(command) = command {
+                // Nobody waits for the outcome; the session's status tells.
+                let (outcome, _) = oneshot::channel();
+                let _ = session.requests.try_send((command, outcome));
+            }
+            if !is_going {
+                registry.write().insert(name, session);
+            }
+        }
+        Ok(registry)
+    }
+
+    /// The session with this name.
+    pub(crate) fn get(&self, name: &SessionName) -> Option<Arc<Session>> {
+        self.read().get(name).cloned()
+    }
+
+    /// All sessions, by name.
+    pub(crate) fn all(&self) -> Vec<Arc<Session>> {
+        self.read().values().cloned().collect()
+    }
+
+    /// The sessions that wait for a phone to scan.
+    pub(crate) fn waiting_for_scan(&self) -> Vec<WaitingForScan> {
+        let waiting = |session: &Arc<Session>| {
+            session.view().qr.map(|qr| WaitingForScan {
+                session: session.name.clone(),
+                code: qr.code,
+            })
+        };
+        self.read().values().filter_map(waiting).collect()
+    }
+
+    /// Makes a session, under a random name where none is given.
+    pub(crate) async fn create(
+        &self,
+        name: Option<SessionName>,
+        config: SessionConfig,
+    ) -> Result<Arc<Session>, CreateError> {
+        let _turn = self.creation.lock().await;
+        let name = match name {
+            Some(name) => name,
+            None => self.random_name()?,
+        };
+        if self.read().contains_key(&name) {
+            return Err(CreateError::Exists(name));
+        }
+        if self.read().len() >= SESSIONS_MAX {
+            return Err(CreateError::TooMany);
+        }
+        let document = SessionDocument::new(config);
+        let batch = document.put(&name, Expect::Absent)?;
+        match self.shared.storage.server().write(batch).await {
+            Err(StoreError::Conflict { .. }) => return Err(CreateError::Exists(name)),
+            outcome => outcome?,
+        }
+        let session = self.run(name.clone(), document);
+        self.write().insert(name, Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// Deletes a session with everything it has; fine where there is none.
+    pub(crate) async fn delete(&self, name: &SessionName) -> Result<(), StoreError> {
+        let Some(session) = self.get(name) else {
+            return Ok(());
+        };
+        session.order(Command::Delete).await?;
+        self.write().remove(name);
+        Ok(())
+    }
+
+    /// Ends every session's connection; what they should be doing stays as it is.
+    pub(crate) async fn shut_down(&self) {
+        self.shared.shutdown.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+
+    fn run(&self, name: SessionName, document: SessionDocument) -> Arc<Session> {
+        let (requests, receiver) = mpsc::channel(COMMANDS_WAITING_MAX);
+        let activity_ms = Arc::new(AtomicI64::new(0));
+        let (supervisor, view) = Supervisor::new(
+            name.clone(),
+            Arc::clone(&self.shared),
+            document,
+            receiver,
+            Arc::clone(&activity_ms),
+        );
+        self.shared.tasks.spawn(supervisor.run());
+        Arc::new(Session {
+            name,
+            view,
+            requests,
+            activity_ms,
+        })
+    }
+
+    fn random_name(&self) -> Result<SessionName, StoreError> {
+        let name = format!("session_{}", hex::encode(self.shared.random.bytes::<NAME_BYTES>()));
+        name.parse()
+            .map_err(|error: wharf_core::ids::SessionNameError| StoreError::Internal(error.into()))
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<SessionName, Arc<Session>>> {
+        self.sessions.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<SessionName, Arc<Session>>> {
+        self.sessions.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session {
+    /// Its name.
+    pub(crate) fn name(&self) -> &SessionName {
+        &self.name
+    }
+
+    /// How it is now.
+    pub(crate) fn view(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    /// When it last received or sent, in milliseconds since 1970.
+    pub(crate) fn activity_ms(&self) -> Option<i64> {
+        match self.activity_ms.load(Ordering::Relaxed) {
+            0 => None,
+            millis => Some(millis),
+        }
+    }
+
+    /// Waits while it starts, and returns how it is afterwards. The caller sets a limit.
+    pub(crate) async fn settled(&self) -> View {
+        let mut view = self.view.clone();
+        match view.wait_for(|view| view.status != SessionStatus::Starting).await {
+            Ok(settled) => settled.clone(),
+            // The session is gone; its last state stays.
+            Err(_) => self.view(),
+        }
+    }
+
+    /// Runs it; fine if it runs.
+    pub(crate) async fn start(&self) -> Result<(), StoreError> {
+        self.order(Command::Start).await
+    }
+
+    /// Stops it; fine if it does not run.
+    pub(crate) async fn stop(&self) -> Result<(), StoreError> {
+        self.order(Command::Stop).await
+    }
+
+    /// Ends its connection and makes a new one.
+    pub(crate) async fn restart(&self) -> Result<(), StoreError> {
+        self.order(Command::Restart).await
+    }
+
+    /// Unlinks it and deletes its credentials and data; starts it again if it ran.
+    pub(crate) async fn log_out(&self) -> Result<(), StoreError> {
+        self.order(Command::Logout).await
+    }
+
+    /// Gives it another configuration; starts it again if it runs.
+    pub(crate) async fn update(&self, config: SessionConfig) -> Result<(), StoreError> {
+        self.order(Command::Update(Box::new(config))).await
+    }
+
+    async fn order(&self, command: Command) -> Result<(), StoreError> {
+        let gone = || StoreError::Unavailable("the session is being deleted, or the server is stopping".into());
+        let (answer, outcome) = oneshot::channel();
+        self.requests.send((command, answer)).await.map_err(|_| gone())?;
+        outcome.await.map_err(|_| gone())?
+    }
+}

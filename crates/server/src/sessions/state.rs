@@ -1,0 +1,280 @@
+//! The states of a session: the one table of what leads where, and what the end of a connection means.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use wharf_core::engine::Closed;
+use wharf_core::events::SessionStatusPoint;
+use wharf_core::session::Me;
+use wharf_core::session::SessionStatus::{self, Failed, ScanQrCode, Starting, Stopped, Working};
+
+use super::{Connection, SessionConfig};
+
+/// The statuses that a session remembers, as WAHA's `statuses`.
+pub(super) const STATUSES_MAX: usize = 3;
+
+/// A session as it is now.
+#[derive(Clone)]
+pub(crate) struct View {
+    /// Its status.
+    pub status: SessionStatus,
+    /// The last statuses, oldest first.
+    pub statuses: Vec<SessionStatusPoint>,
+    /// Its configuration.
+    pub config: Arc<SessionConfig>,
+    /// Whose account it is linked to.
+    pub me: Option<Me>,
+    /// What to scan, while the status is `SCAN_QR_CODE`.
+    pub qr: Option<QrCode>,
+    /// Why it failed, while the status is `FAILED`.
+    pub problem: Option<Problem>,
+    /// Its connection, while it runs.
+    pub connection: Option<Connection>,
+}
+
+/// A QR code to be scanned.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct QrCode {
+    /// The text that the picture carries. Whoever has it can link a phone: it belongs into no log.
+    pub code: String,
+    /// Until when it can be scanned.
+    pub valid_until: Timestamp,
+}
+
+/// Why a session failed, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// A constant name, for programs.
+    pub reason: &'static str,
+    /// What happened and what to do, for people.
+    pub message: String,
+    /// More that belongs to this reason, such as the file that is damaged.
+    pub details: Vec<(&'static str, Value)>,
+}
+
+/// What happens to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trigger {
+    /// It was asked to start, or to start again.
+    Start,
+    /// It was asked to stop.
+    Stop,
+    /// There is a new QR code.
+    QrCode,
+    /// A phone has scanned.
+    Linked,
+    /// It is logged in.
+    Connected,
+    /// The connection is gone and comes back.
+    Lost,
+    /// The connection is gone and does not come back by itself.
+    GaveUp,
+}
+
+/// From which statuses a trigger leads to which. What is not here changes nothing.
+const TRANSITIONS: &[(Trigger, &[SessionStatus], SessionStatus)] = &[
+    (
+        Trigger::Start,
+        &[Stopped, Failed, Starting, ScanQrCode, Working],
+        Starting,
+    ),
+    (Trigger::Stop, &[Failed, Starting, ScanQrCode, Working], Stopped),
+    (Trigger::QrCode, &[Starting, ScanQrCode], ScanQrCode),
+    (Trigger::Linked, &[Starting, ScanQrCode], Starting),
+    (Trigger::Connected, &[Starting, ScanQrCode], Working),
+    (Trigger::Lost, &[Starting, ScanQrCode, Working], Starting),
+    (Trigger::GaveUp, &[Starting, ScanQrCode, Working], Failed),
+];
+
+/// Where a trigger leads, or `None` where it means nothing.
+pub(super) fn next(status: SessionStatus, trigger: Trigger) -> Option<SessionStatus> {
+    TRANSITIONS
+        .iter()
+        .find(|(known, from, _)| *known == trigger && from.contains(&status))
+        .map(|(_, _, to)| *to)
+}
+
+/// What to do after a connection closed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum AfterClose {
+    /// Nothing: we asked for it.
+    Nothing,
+    /// Connect again, after a while.
+    Rebuild {
+        /// What happened.
+        reason: String,
+        /// Whether to give up after many times.
+        bounded: bool,
+    },
+    /// Fail.
+    Fail(Problem),
+    /// Fail; the credentials are worthless, and the next start begins with none.
+    Unlinked(Problem),
+}
+
+/// What the end of a connection means for the session.
+pub(super) fn after_close(closed: Closed) -> AfterClose {
+    match closed {
+        Closed::Asked => AfterClose::Nothing,
+        Closed::Unexpected => AfterClose::Rebuild {
+            reason: "the connection ended without saying why".to_owned(),
+            bounded: true,
+        },
+        // A full disk may stay full for days; WhatsApp keeps the messages meanwhile.
+        Closed::StoreFailed { reason } => AfterClose::Rebuild { reason, bounded: false },
+        Closed::LoggedOut { reason } => AfterClose::Unlinked(
+            Problem::new(
+                "LOGGED_OUT",
+                "the phone or WhatsApp unlinked this session; restart it and scan the new QR code",
+            )
+            .with("details", reason),
+        ),
+        Closed::QrCodesExpired => AfterClose::Fail(Problem::new(
+            "QR_CODES_EXPIRED",
+            "nobody scanned any of the QR codes; restart the session to get new ones",
+        )),
+        Closed::Replaced => AfterClose::Fail(Problem::new(
+            "REPLACED",
+            "another connection uses the same credentials; stop the other server or copy, then restart this session",
+        )),
+        Closed::Banned { code, expires_in } => AfterClose::Fail(banned(code, expires_in)),
+        Closed::Outdated => AfterClose::Fail(Problem::new(
+            "OUTDATED",
+            "WhatsApp does not accept this client version any more; update Wharf, then restart the session",
+        )),
+        Closed::Refused { reason } => AfterClose::Fail(
+            Problem::new(
+                "REFUSED",
+                "WhatsApp refused the login; restart the session, or log it out and link it again",
+            )
+            .with("details", reason),
+        ),
+    }
+}
+
+fn banned(code: i32, expires_in: Option<Duration>) -> Problem {
+    let seconds = expires_in.map(|duration| duration.as_secs());
+    let message = match seconds {
+        Some(seconds) => format!("WhatsApp banned this account for {seconds} seconds; restart the session after that"),
+        None => "WhatsApp banned this account; see WhatsApp on the phone, then restart the session".to_owned(),
+    };
+    Problem::new("BANNED", message)
+        .with("code", code)
+        .with("expiresInSeconds", seconds)
+}
+
+impl Problem {
+    /// A problem with no details.
+    pub(super) fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            details: Vec::new(),
+        }
+    }
+
+    /// Adds a detail.
+    #[must_use]
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.details.push((name, value.into()));
+        self
+    }
+
+    /// As the `data` of a `session.status` event.
+    pub(crate) fn data(&self) -> Value {
+        let mut data = json!({"reason": self.reason, "message": self.message});
+        for (name, value) in &self.details {
+            data[*name] = value.clone();
+        }
+        data
+    }
+}
+
+impl View {
+    /// A session that does not run.
+    pub(super) fn stopped(config: SessionConfig, me: Option<Me>, statuses: Vec<SessionStatusPoint>) -> Self {
+        Self {
+            status: Stopped,
+            statuses,
+            config: Arc::new(config),
+            me,
+            qr: None,
+            problem: None,
+            connection: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairing_and_loss_walk_through_the_table() {
+        let walk = [
+            (Trigger::Start, Starting),
+            (Trigger::QrCode, ScanQrCode),
+            (Trigger::QrCode, ScanQrCode),
+            (Trigger::Linked, Starting),
+            (Trigger::Connected, Working),
+            (Trigger::Lost, Starting),
+            (Trigger::Connected, Working),
+            (Trigger::GaveUp, Failed),
+            (Trigger::Start, Starting),
+            (Trigger::Stop, Stopped),
+        ];
+        let mut status = Stopped;
+        for (trigger, expected) in walk {
+            status = next(status, trigger).unwrap_or_else(|| panic!("{status:?} {trigger:?}"));
+            assert_eq!(status, expected, "{trigger:?}");
+        }
+    }
+
+    #[test]
+    fn a_stopped_session_hears_nothing_but_start() {
+        for trigger in [
+            Trigger::Stop,
+            Trigger::QrCode,
+            Trigger::Linked,
+            Trigger::Connected,
+            Trigger::Lost,
+            Trigger::GaveUp,
+        ] {
+            assert_eq!(next(Stopped, trigger), None, "{trigger:?}");
+        }
+    }
+
+    #[test]
+    fn a_failed_session_does_not_come_back_by_itself() {
+        for trigger in [Trigger::QrCode, Trigger::Linked, Trigger::Connected, Trigger::Lost] {
+            assert_eq!(next(Failed, trigger), None, "{trigger:?}");
+        }
+    }
+
+    #[test]
+    fn every_failure_says_what_to_do() {
+        for closed in [
+            Closed::QrCodesExpired,
+            Closed::LoggedOut {
+                reason: "401".to_owned(),
+            },
+            Closed::Replaced,
+            Closed::Banned {
+                code: 101,
+                expires_in: Some(Duration::from_secs(60)),
+            },
+            Closed::Outdated,
+            Closed::Refused {
+                reason: "405".to_owned(),
+            },
+        ] {
+            let (AfterClose::Fail(problem) | AfterClose::Unlinked(problem)) = after_close(closed.clone()) else {
+                panic!("{closed:?} must fail");
+            };
+            assert!(problem.message.contains("restart"), "{}", problem.message);
+            assert_eq!(problem.data()["reason"], problem.reason);
+        }
+    }
+}
