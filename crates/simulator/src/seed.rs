@@ -13,10 +13,10 @@ use crate::error::SandboxError;
 use crate::keys::Blob;
 use crate::model::{Account, Device, Saved};
 use crate::phone::Memory;
-use crate::phone::inbox::ChatMessage;
+use crate::phone::inbox::{ChatMessage, entry};
 use crate::phone::signal::Signal;
 use crate::queue::Queue;
-use crate::views::{ReceiptKind, Seed};
+use crate::views::{InboxEntry, InboxKind, ReceiptKind, Seed};
 
 /// Alice, who has a history with Bob and Carol.
 pub const ALICE: &str = "12025550101";
@@ -144,13 +144,27 @@ impl Garden<'_> {
                     timestamp: now.saturating_sub(*ago),
                     receipt: Some(ReceiptKind::Read).filter(|_| from_me),
                 };
+                let author = if from_me { owner } else { peer };
+                let mut shown = entry(InboxKind::Message, peer, author, from_me, message.timestamp);
+                (shown.id, shown.text) = (Some(id.clone()), message.text.clone());
                 if let Some(memory) = self.memories.get_mut(owner) {
                     memory.chats.add(peer, message);
                     memory.chats.read(peer);
+                    memory.inbox.push(shown);
+                    if from_me {
+                        memory.inbox.push(read_by(peer, &id, now.saturating_sub(*ago)));
+                    }
                 }
             }
         }
     }
+}
+
+/// The note that the other party has read a message.
+fn read_by(peer: &str, id: &str, timestamp: u64) -> InboxEntry {
+    let mut read = entry(InboxKind::Receipt, peer, peer, false, timestamp);
+    (read.id, read.receipt) = (Some(id.to_owned()), Some(ReceiptKind::Read));
+    read
 }
 
 /// An account with a new phone, not yet on the network.
@@ -221,6 +235,9 @@ mod tests {
         assert_eq!(saved.accounts.len(), memories.len());
         assert_eq!(memories[ALICE].contacts[BOB], "Bob");
         assert_eq!(memories[ALICE].chats.0[BOB].messages.len(), ALICE_AND_BOB.len());
+        let shown = memories[ALICE].inbox.page(0).entries;
+        let texts = shown.iter().filter(|entry| entry.kind == InboxKind::Message && entry.chat == BOB);
+        assert_eq!(texts.count(), ALICE_AND_BOB.len());
         assert!(memories[ECHO].echoes);
     }
 
