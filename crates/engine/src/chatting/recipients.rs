@@ -4,7 +4,7 @@
 //! may be asked, so a yes holds for a day; a no for minutes, because people join.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -38,8 +38,11 @@ pub(crate) struct Recipient {
 /// The answers of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Recipients {
-    answers: Mutex<HashMap<ChatId, Answer>>,
+    answers: Mutex<HashMap<ChatId, Slot>>,
 }
+
+/// The answer about one number. Locked while WhatsApp is asked, so that messages sent together ask once.
+type Slot = Arc<tokio::sync::Mutex<Option<Answer>>>;
 
 #[derive(Debug, Clone)]
 struct Answer {
@@ -69,34 +72,33 @@ impl Recipients {
             }
             ChatKind::Phone | ChatKind::Lid => {}
         }
-        let found = match self.remembered(chat, Instant::now()) {
-            Some(answer) => answer,
+        let slot = self.slot(chat);
+        let mut answer = slot.lock().await;
+        let recipient = match answer.as_ref().filter(|answer| Instant::now() < answer.until) {
+            Some(known) => known.recipient.clone(),
             None => {
-                let answer = ask(client, itself).await?;
-                self.remember(chat, answer.clone(), Instant::now());
-                answer
+                let found = ask(client, itself).await?;
+                *answer = Some(Answer::new(found.clone(), Instant::now()));
+                found
             }
         };
-        found.ok_or_else(|| EngineError::UnknownRecipient(chat.clone()))
+        recipient.ok_or_else(|| EngineError::UnknownRecipient(chat.clone()))
     }
 
-    fn remembered(&self, chat: &ChatId, now: Instant) -> Option<Option<Recipient>> {
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = answers.get(chat).filter(|answer| now < answer.until)?;
-        Some(answer.recipient.clone())
-    }
-
-    fn remember(&self, chat: &ChatId, recipient: Option<Recipient>, now: Instant) {
-        let holds = if recipient.is_some() { KNOWN_FOR } else { UNKNOWN_FOR };
+    fn slot(&self, chat: &ChatId) -> Slot {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if answers.len() >= ANSWERS_MAX {
-            answers.retain(|_, answer| now < answer.until);
-        }
-        if answers.len() >= ANSWERS_MAX {
+        if answers.len() >= ANSWERS_MAX && !answers.contains_key(chat) {
             answers.clear();
         }
+        answers.entry(chat.clone()).or_default().clone()
+    }
+}
+
+impl Answer {
+    fn new(recipient: Option<Recipient>, now: Instant) -> Self {
+        let holds = if recipient.is_some() { KNOWN_FOR } else { UNKNOWN_FOR };
         let until = now + holds;
-        answers.insert(chat.clone(), Answer { recipient, until });
+        Self { recipient, until }
     }
 }
 
@@ -141,24 +143,24 @@ mod tests {
 
     #[test]
     fn a_yes_holds_for_a_day_and_a_no_for_minutes() {
+        let now = Instant::now();
+        assert_eq!(Answer::new(Some(recipient("12025550102")), now).until, now + KNOWN_FOR);
+        assert_eq!(Answer::new(None, now).until, now + UNKNOWN_FOR);
+    }
+
+    #[test]
+    fn one_number_has_one_answer() {
         let recipients = Recipients::default();
-        let (bob, nobody) = (chat("12025550102"), chat("12025550199"));
-        let start = Instant::now();
-        recipients.remember(&bob, Some(recipient("12025550102")), start);
-        recipients.remember(&nobody, None, start);
-        let soon = start + Duration::from_secs(60);
-        assert_eq!(recipients.remembered(&bob, soon), Some(Some(recipient("12025550102"))));
-        assert_eq!(recipients.remembered(&nobody, soon), Some(None));
-        assert_eq!(recipients.remembered(&nobody, start + UNKNOWN_FOR), None);
-        assert_eq!(recipients.remembered(&bob, start + KNOWN_FOR), None);
+        let (bob, carol) = (chat("12025550102"), chat("12025550103"));
+        assert!(Arc::ptr_eq(&recipients.slot(&bob), &recipients.slot(&bob)));
+        assert!(!Arc::ptr_eq(&recipients.slot(&bob), &recipients.slot(&carol)));
     }
 
     #[test]
     fn answers_do_not_pile_up() {
         let recipients = Recipients::default();
-        let start = Instant::now();
         for number in 0..2 * ANSWERS_MAX {
-            recipients.remember(&ChatId::new(ChatKind::Phone, number.to_string()), None, start);
+            recipients.slot(&ChatId::new(ChatKind::Phone, number.to_string()));
         }
         assert!(recipients.answers.lock().unwrap().len() <= ANSWERS_MAX);
     }
