@@ -236,7 +236,9 @@ mod tests {
         assert_eq!(memories[ALICE].contacts[BOB], "Bob");
         assert_eq!(memories[ALICE].chats.0[BOB].messages.len(), ALICE_AND_BOB.len());
         let shown = memories[ALICE].inbox.page(0).entries;
-        let texts = shown.iter().filter(|entry| entry.kind == InboxKind::Message && entry.chat == BOB);
+        let texts = shown
+            .iter()
+            .filter(|entry| entry.kind == InboxKind::Message && entry.chat == BOB);
         assert_eq!(texts.count(), ALICE_AND_BOB.len());
         assert!(memories[ECHO].echoes);
     }
