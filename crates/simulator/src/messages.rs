@@ -173,16 +173,19 @@ impl State {
                 builder = builder.attr(key, value.clone());
             }
         }
+        let is_own = copy.to.number == who.number;
         if let Some(sender) = self.account(&who.number) {
             builder = builder
                 .attr("from", sender.device_jid(copy.space, who.device))
                 .attr("notify", sender.name.as_str());
+            // Own devices know both of their addresses, and would take the other one for the chat's (Baileys
+            // `decode-wa-message.ts` pairs `sender_pn` with the chat).
             builder = match copy.space {
+                _ if is_own => builder,
                 Space::Lid => builder.attr("sender_pn", sender.user_jid(Space::Pn)),
                 Space::Pn => builder.attr("sender_lid", sender.user_jid(Space::Lid)),
             };
         }
-        let is_own = copy.to.number == who.number;
         if is_own && sent.attrs.get("category").is_none() {
             // An own device sees which chat it is. A resend is addressed to the device and names the chat itself.
             let chat = sent

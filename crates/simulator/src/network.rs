@@ -14,7 +14,7 @@ use wacore_binary::Node;
 use crate::clock::Env;
 use crate::faults::{FaultAction, FaultDirection};
 use crate::metrics::stanza_key;
-use crate::model::{ConnId, DeviceRef, Flow, Link, Out, Role, State};
+use crate::model::{ConnId, Flow, Link, Out, Role, State};
 use crate::phone::Phone;
 use crate::stanza;
 
@@ -135,15 +135,7 @@ impl Network {
         let mut state = self.lock();
         let id = state.next_conn;
         state.next_conn += 1;
-        let link = Link {
-            id,
-            out,
-            role: Role::New,
-            flow: Flow::Waiting,
-            stalled: false,
-            lagging: false,
-            available: false,
-        };
+        let link = Link { out, role: Role::New, flow: Flow::Waiting, stalled: false, lagging: false, available: false };
         state.links.insert(id, link);
         (id, receiver)
     }

@@ -431,4 +431,23 @@ mod tests {
                 .is_err()
         );
     }
+
+    #[test]
+    fn two_sessions_that_were_started_at_once_become_one_conversation() {
+        let (mut alice, mut bob, alice_ref, bob_ref, mut rng) = two();
+        connect(&mut alice, &mut bob, &bob_ref, &mut rng);
+        let to_bob = alice.encrypt(&bob_ref, b"one").unwrap();
+        bob.decrypt(&alice_ref, to_bob.kind, &to_bob.ciphertext, &mut rng).unwrap();
+        connect(&mut bob, &mut alice, &alice_ref, &mut rng);
+        let to_alice = bob.encrypt(&alice_ref, b"two").unwrap();
+        assert_eq!(to_alice.kind, "pkmsg");
+        alice.decrypt(&bob_ref, to_alice.kind, &to_alice.ciphertext, &mut rng).unwrap();
+        for text in [&b"three"[..], b"four", b"five"] {
+            let to_bob = alice.encrypt(&bob_ref, text).unwrap();
+            assert_eq!(bob.decrypt(&alice_ref, to_bob.kind, &to_bob.ciphertext, &mut rng).unwrap(), text);
+            let to_alice = bob.encrypt(&alice_ref, text).unwrap();
+            assert_eq!(to_alice.kind, "msg");
+            assert_eq!(alice.decrypt(&bob_ref, to_alice.kind, &to_alice.ciphertext, &mut rng).unwrap(), text);
+        }
+    }
 }
