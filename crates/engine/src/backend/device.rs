@@ -9,7 +9,7 @@ use wharf_core::store::{Collection, Document};
 
 use super::{Backend, Result, decode, encode};
 
-static DEVICE: Collection = Collection {
+pub(super) static DEVICE: Collection = Collection {
     name: "wa_device",
     fields: &[],
 };
