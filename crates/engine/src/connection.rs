@@ -156,7 +156,13 @@ impl Drop for Connection {
 
 impl Supervisor {
     async fn run(self, signalling: &TaskTracker) {
-        let signalling = signalling.spawn(self.signaller.run(self.queued));
+        // A session that hears nothing more must not go on, so the connection ends with its signaller, whatever ends it.
+        let deaf = self.ending.begun().clone().drop_guard();
+        let (signaller, queued) = (self.signaller, self.queued);
+        let signalling = signalling.spawn(async move {
+            let _deaf = deaf;
+            signaller.run(queued).await;
+        });
         run_client(&self.client, &self.ending).await;
         let left = self.tasks.stop(STOP_TIMEOUT).await;
         if left > 0 {
@@ -165,8 +171,10 @@ impl Supervisor {
         // With the subscription goes the queue's only sender, so the signaller ends once it has said everything.
         drop(self.stanzas);
         self.subscription.unsubscribe();
-        if tokio::time::timeout(EVENTS_TIMEOUT, signalling).await.is_err() {
-            tracing::error!("the last events of a connection are not signalled in time");
+        match tokio::time::timeout(EVENTS_TIMEOUT, signalling).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "signalling the events of a connection failed"),
+            Err(_) => tracing::error!("the last events of a connection are not signalled in time"),
         }
         self.inbox.signal(Signal::Closed(self.ending.reason()));
     }

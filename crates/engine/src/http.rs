@@ -69,16 +69,108 @@ impl HttpClient for Http {
         // The address may carry a token, so it stays out of errors and logs.
         let response = outgoing.send().await.map_err(reqwest::Error::without_url)?;
         let status_code = response.status().as_u16();
-        let mut body = Vec::new();
-        let mut chunks = response.bytes_stream();
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(reqwest::Error::without_url)?;
-            ensure!(
-                body.len() + chunk.len() <= BODY_BYTES_MAX,
-                "response is larger than {BODY_BYTES_MAX} bytes"
-            );
-            body.extend_from_slice(&chunk);
-        }
+        let body = body(response).await?;
         Ok(HttpResponse { status_code, body })
+    }
+}
+
+/// Reads a body that fits; one that says it will not is not even begun.
+async fn body(response: reqwest::Response) -> anyhow::Result<Vec<u8>> {
+    let fits = |length: usize| {
+        ensure!(
+            length <= BODY_BYTES_MAX,
+            "response is larger than {BODY_BYTES_MAX} bytes"
+        );
+        Ok(())
+    };
+    fits(
+        response
+            .content_length()
+            .and_then(|length| length.try_into().ok())
+            .unwrap_or_default(),
+    )?;
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(reqwest::Error::without_url)?;
+        fits(body.len() + chunk.len())?;
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+#[cfg(test)]
+#[cfg(feature = "sandbox")]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::network::Network;
+
+    /// A server on this machine that answers one request, and a client of the sandbox that it stands for.
+    async fn server(answer: String) -> (String, Http, JoinSet<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            // The client may have hung up already, which is what one of the tests is about.
+            let _ = stream.write_all(answer.as_bytes()).await;
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        let url = Url::parse(&format!("ws://{address}/ws/chat")).unwrap();
+        let gate = Gate::new(&Network::Sandbox { url }).unwrap();
+        let http = Http::new(gate, &crate::tls::client_config().unwrap()).unwrap();
+        (format!("http://{address}"), http, tasks)
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_an_answer_whatever_its_status() {
+        let answer = "HTTP/1.1 404 Not Found\r\ncontent-length: 4\r\n\r\ngone".to_owned();
+        let (site, http, mut tasks) = server(answer).await;
+        let request = HttpRequest::post(format!("{site}/mms/image"))
+            .with_header("origin", "https://web.whatsapp.com")
+            .with_body("picture");
+        let response = http.execute(request).await.unwrap();
+        assert_eq!(
+            (response.status_code, response.body.as_slice()),
+            (404, b"gone".as_slice())
+        );
+        let asked = tasks.join_next().await.unwrap().unwrap();
+        assert!(asked.starts_with("POST /mms/image HTTP/1.1\r\n"), "{asked}");
+        assert!(asked.contains("origin: https://web.whatsapp.com\r\n"), "{asked}");
+        assert!(asked.ends_with("\r\n\r\npicture"), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn redirects_are_not_followed() {
+        let answer = "HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n".to_owned();
+        let (site, http, _tasks) = server(answer).await;
+        assert_eq!(http.execute(HttpRequest::get(site)).await.unwrap().status_code, 302);
+    }
+
+    #[tokio::test]
+    async fn other_hosts_are_refused() {
+        let (_site, http, _tasks) = server(String::new()).await;
+        for outside in [
+            "https://mmg.whatsapp.net/x",
+            "http://example.com/",
+            "file:///etc/passwd",
+            "no url",
+        ] {
+            assert!(http.execute(HttpRequest::get(outside)).await.is_err(), "{outside}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_without_end_is_cut_off() {
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", BODY_BYTES_MAX + 1);
+        let (site, http, _tasks) = server(answer).await;
+        let error = http.execute(HttpRequest::get(site)).await.unwrap_err();
+        assert!(error.to_string().contains("larger than"), "{error}");
     }
 }
