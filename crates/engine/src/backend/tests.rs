@@ -381,7 +381,6 @@ async fn the_device_comes_back_whole() {
         account_signature_key: Some(vec![4; 32]),
         account_signature: Some(vec![5; 64]),
         device_signature: Some(vec![6; 64]),
-        ..Default::default()
     }));
     device.push_name = "Zoë \"Z\" 🚢".to_owned();
     device.edge_routing_info = Some(vec![0, 255]);

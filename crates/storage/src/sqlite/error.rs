@@ -118,3 +118,46 @@ fn primary_code(error: &dyn sqlx::error::DatabaseError) -> Option<u32> {
     let extended: u32 = error.code()?.parse().ok()?;
     Some(extended & 0xff)
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::{ConnectOptions, Executor};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_apart() {
+        let options = SqliteConnectOptions::new()
+            .in_memory(true)
+            .pragma("max_page_count", "4");
+        let mut connection = options.connect().await.expect("a database in memory");
+        connection
+            .execute("CREATE TABLE t (body BLOB)")
+            .await
+            .expect("there is room for it");
+        let error = connection
+            .execute("INSERT INTO t VALUES (zeroblob(100000))")
+            .await
+            .expect_err("there is no room");
+        assert!(matches!(Fault::from(error), Fault::Full));
+        assert!(matches!(
+            Fault::from(io::Error::from(io::ErrorKind::StorageFull)),
+            Fault::Full
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_mistake_of_ours_is_not_blamed_on_the_file() {
+        let mut connection = SqliteConnectOptions::new()
+            .in_memory(true)
+            .connect()
+            .await
+            .expect("a database in memory");
+        let error = connection
+            .execute("SELECT nothing FROM nowhere")
+            .await
+            .expect_err("there is no such table");
+        assert!(matches!(Fault::from(error), Fault::Internal(_)));
+    }
+}
