@@ -143,7 +143,7 @@ impl Server {
 
     /// Stops within ten seconds: takes no more requests, ends the sessions' connections, and finishes the deliveries that
     /// are under way. What is not delivered then is delivered after the next start.
-    pub async fn shut_down(self) {
+    pub async fn shut_down(&self) {
         self.stop_http.cancel();
         self.sockets.close();
         self.tasks.close();

@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! The `wharf` program. Everything it does is in the library beside it, so that tests can call the same code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    wharf_cli::main()
+}

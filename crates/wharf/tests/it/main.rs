@@ -1,1 +1,21 @@
-//! placeholder
+//! The integration suite: the real server, the real protocol, a sandbox network for each test.
+//!
+//! One file for each tag of the API, and one for each promise that crosses them.
+
+mod auth;
+mod baileys;
+mod chatting;
+mod cli;
+mod durability;
+mod environment;
+mod events;
+mod observability;
+mod openapi;
+mod pairing;
+mod production;
+mod readme;
+mod sandbox_page;
+mod sessions;
+mod support;
+mod tidy;
+mod websocket;

@@ -1,0 +1,164 @@
+//! The sandbox network in this program: beside the server, or alone as `wharf sandbox`.
+//!
+//! A build without the feature `sandbox` has none of it: asking for it ends the program.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use wharf_core::random::Random;
+
+use crate::cli::SandboxArgs;
+
+/// Where the sandbox listens and keeps its state.
+#[derive(Debug, Clone)]
+pub struct SandboxOptions {
+    /// The page, the control API and the WhatsApp endpoint.
+    pub listen: SocketAddr,
+    /// The same endpoint over TLS.
+    pub tls_listen: SocketAddr,
+    /// The file that keeps the network across restarts; none keeps nothing.
+    pub snapshot: Option<PathBuf>,
+}
+
+#[cfg(not(feature = "sandbox"))]
+pub(crate) use absent::{Sandbox, run};
+#[cfg(feature = "sandbox")]
+pub(crate) use present::{Sandbox, run};
+
+#[cfg(not(feature = "sandbox"))]
+mod absent {
+    use super::*;
+
+    /// Said to whoever asks a production build for a sandbox.
+    const REFUSAL: &str = "this build is for the real WhatsApp network and has no sandbox; \
+                           build with --features wharf/sandbox (or use ./dev run) for one";
+
+    /// There is none.
+    pub(crate) enum Sandbox {}
+
+    impl Sandbox {
+        pub(crate) async fn start(_: SandboxOptions) -> anyhow::Result<Self> {
+            anyhow::bail!(REFUSAL)
+        }
+
+        pub(crate) async fn stop(self) {
+            match self {}
+        }
+    }
+
+    pub(crate) async fn run(_: SandboxArgs, _: BTreeMap<String, String>, _: Arc<dyn Random>) -> anyhow::Result<()> {
+        anyhow::bail!(REFUSAL)
+    }
+}
+
+#[cfg(feature = "sandbox")]
+mod present {
+    use std::sync::OnceLock;
+
+    use async_trait::async_trait;
+    use url::Url;
+    use wharf_server::config::{Config, Environment};
+    use wharf_server::{Server, WaitingForScan};
+    use wharf_simulator::{Env, QrSource, SandboxServer, SandboxServerConfig, Seed, WaitingSession, load_or_new};
+
+    use super::*;
+    use crate::output::print;
+    use crate::{logging, shutdown};
+
+    /// A running sandbox network and its listeners.
+    pub struct Sandbox {
+        listeners: SandboxServer,
+        network: wharf_simulator::Sandbox,
+        sessions: Arc<Sessions>,
+    }
+
+    /// The sessions of the server beside it, once that runs.
+    #[derive(Default)]
+    struct Sessions(OnceLock<Arc<Server>>);
+
+    #[async_trait]
+    impl QrSource for Sessions {
+        async fn waiting(&self) -> Vec<WaitingSession> {
+            let waiting = self.0.get().map(|server| server.waiting_for_scan()).unwrap_or_default();
+            let scannable = |it: WaitingForScan| WaitingSession {
+                name: it.session.to_string(),
+                qr: it.code,
+            };
+            waiting.into_iter().map(scannable).collect()
+        }
+    }
+
+    impl Sandbox {
+        pub(crate) async fn start(options: SandboxOptions) -> anyhow::Result<Self> {
+            let env = Env::system();
+            let network = load_or_new(env.clone(), Seed::Fresh, options.snapshot.as_deref())?;
+            let config = SandboxServerConfig {
+                listen: options.listen,
+                tls_listen: options.tls_listen,
+                snapshot: options.snapshot,
+                ..SandboxServerConfig::new(env)
+            };
+            let sessions = Arc::new(Sessions::default());
+            let source = Arc::clone(&sessions) as Arc<dyn QrSource>;
+            let listeners = SandboxServer::start(config, network.clone(), Some(source)).await?;
+            Ok(Self {
+                listeners,
+                network,
+                sessions,
+            })
+        }
+
+        /// Where a client connects.
+        pub(crate) fn chat_url(&self) -> anyhow::Result<Url> {
+            Ok(format!("ws://{}/ws/chat", self.listeners.local_addr()).parse()?)
+        }
+
+        /// Where the page and the control API are.
+        pub fn address(&self) -> SocketAddr {
+            self.listeners.local_addr()
+        }
+
+        /// The network itself, for tests.
+        pub fn network(&self) -> &wharf_simulator::Sandbox {
+            &self.network
+        }
+
+        /// Lets the page scan the QR codes of this server's sessions.
+        pub(crate) fn attach(&self, server: Arc<Server>) {
+            // Set once, right after both have started.
+            let _ = self.sessions.0.set(server);
+        }
+
+        pub(crate) async fn stop(self) {
+            self.listeners.shutdown().await;
+        }
+    }
+
+    /// `wharf sandbox`: the network alone, until it is told to stop.
+    pub(crate) async fn run(
+        args: SandboxArgs,
+        environment: BTreeMap<String, String>,
+        _: Arc<dyn Random>,
+    ) -> anyhow::Result<()> {
+        let config = Config::read(&environment.into_iter().collect::<Environment>())?;
+        logging::start(&config.logging);
+        let options = SandboxOptions {
+            listen: args.listen,
+            tls_listen: args.tls_listen,
+            snapshot: args.snapshot,
+        };
+        let sandbox = Sandbox::start(options).await?;
+        let address = sandbox.address();
+        print(format_args!(
+            "sandbox network: http://{address}  (simulated phones; nothing leaves this machine)"
+        ));
+        print(format_args!(
+            "a server on it:  WHARF_SANDBOX_URL=ws://{address}/ws/chat wharf serve"
+        ));
+        shutdown::requested().await;
+        sandbox.stop().await;
+        Ok(())
+    }
+}

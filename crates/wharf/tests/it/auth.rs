@@ -1,0 +1,98 @@
+//! Who is let in.
+
+use reqwest::Method;
+use serde_json::json;
+use sha2::{Digest, Sha512};
+
+use crate::support::{KEY, TestWharf, contract};
+
+/// What can be called without a key.
+const OPEN: &[(&str, &str)] = &[("get", "/ping")];
+
+#[tokio::test]
+async fn every_operation_wants_the_key() {
+    let wharf = TestWharf::start().await;
+    let paths = contract::DOCUMENT["paths"].as_object().unwrap();
+    let mut asked = 0;
+    for (path, item) in paths {
+        for method in item.as_object().unwrap().keys() {
+            let Ok(verb) = method.to_ascii_uppercase().parse::<Method>() else {
+                continue;
+            };
+            if OPEN.contains(&(method.as_str(), path.as_str()))
+                || !["get", "post", "put", "delete"].contains(&method.as_str())
+            {
+                continue;
+            }
+            let concrete = path.replace(['{', '}'], "x");
+            for key in [None, Some("wrong"), Some("")] {
+                let mut request = wharf.request(verb.clone(), &concrete);
+                if let Some(key) = key {
+                    request = request.header("x-api-key", key);
+                }
+                let answer = wharf.send(request).await;
+                assert_eq!(answer.status, 401, "{method} {path} with {key:?}");
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 100, "only {asked} requests were made");
+}
+
+#[tokio::test]
+async fn the_refusal_is_wahas_and_says_where_to_look() {
+    let wharf = TestWharf::start().await;
+    let body = wharf
+        .send(wharf.request(Method::GET, "/api/sessions"))
+        .await
+        .expect(401);
+    assert_eq!(body["statusCode"], 401);
+    assert_eq!(body["message"], "Unauthorized");
+    assert!(body.to_string().contains("X-Api-Key"), "{body}");
+}
+
+#[tokio::test]
+async fn a_key_that_is_configured_as_digest_is_sent_plain() {
+    let digest = hex::encode(Sha512::digest("plain text"));
+    let wharf = TestWharf::start_with(&[("WAHA_API_KEY", &format!("sha512:{digest}"))]).await;
+    for (key, status) in [("plain text", 200), (digest.as_str(), 401), (KEY, 401)] {
+        let answer = wharf
+            .send(wharf.request(Method::GET, "/api/sessions").header("x-api-key", key))
+            .await;
+        assert_eq!(answer.status, status, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn excluded_paths_are_whole_paths() {
+    let wharf = TestWharf::start_with(&[("WAHA_API_KEY_EXCLUDE_PATH", "health,api/server/status")]).await;
+    for (path, status) in [
+        ("/health", 200),
+        ("/api/server/status", 200),
+        ("/api/server/version", 401),
+        ("/api/sessions", 401),
+        ("/api/sessions?x=health", 401),
+        ("/api/health", 401),
+    ] {
+        let answer = wharf.send(wharf.request(Method::GET, path)).await;
+        assert_eq!(answer.status, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_key_is_said_before_the_body_is_looked_at() {
+    let wharf = TestWharf::start().await;
+    let request = wharf
+        .request(Method::POST, "/api/sendText")
+        .header("content-type", "application/json")
+        .body("{broken");
+    wharf.send(request).await.expect(401);
+    let request = wharf.request(Method::POST, "/api/sessions").header("x-api-key", KEY);
+    let body = wharf
+        .send(request.header("content-type", "application/json").body("{broken"))
+        .await
+        .expect(400);
+    assert_eq!(body["error"], "Bad Request");
+    assert!(body["message"].is_string(), "{body}");
+    assert_eq!(wharf.get("/api/sessions?all=true").await.expect(200), json!([]));
+}

@@ -1,0 +1,368 @@
+//! The program itself: commands, exit codes, and the one line that says what is wrong.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::support::process::{Process, command, run, sandbox_binary};
+use crate::support::{KEY, Receiver, TestWharf};
+
+/// The program in a sandbox of its own, on free ports.
+fn serve(folder: &Path) -> tokio::process::Command {
+    let mut command = command(&sandbox_binary(), folder);
+    command.args([
+        "serve",
+        "--port",
+        "0",
+        "--sandbox",
+        "--sandbox-listen",
+        "127.0.0.1:0",
+        "--sandbox-tls-listen",
+        "127.0.0.1:0",
+    ]);
+    command
+}
+
+/// The address in a line like `wharf 0.1.0 on http://127.0.0.1:4000/`.
+fn address(line: &str) -> String {
+    let rest = &line[line.find("http://").expect("no address")..];
+    rest.split(['/', ' ']).nth(2).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_first_start_makes_a_key_and_keeps_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start(serve(folder.path()));
+    let api = address(&process.line_with("wharf ").await);
+    let line = process.line_with("API key: ").await;
+    let key = line.split_whitespace().nth(2).unwrap().to_owned();
+    let file = folder.path().join(".sessions/api-key");
+    assert_eq!(fs::read_to_string(&file).unwrap(), key);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    process.line_with("sandbox network: http://").await;
+
+    let health = {
+        let mut check = command(&sandbox_binary(), folder.path());
+        check
+            .env("WHATSAPP_API_PORT", api.rsplit(':').next().unwrap())
+            .arg("healthcheck");
+        run(check).await
+    };
+    assert_eq!(health.code, Some(0), "{health:?}");
+    let (code, _) = process.terminate().await;
+    assert_eq!(code, Some(0));
+
+    let mut again = Process::start(serve(folder.path()));
+    let line = again.line_with("API key: ").await;
+    assert!(!line.contains(&key), "a kept key is not printed again: {line}");
+    again.terminate().await;
+}
+
+#[tokio::test]
+async fn a_healthcheck_without_a_server_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let mut check = command(&sandbox_binary(), folder.path());
+    check.env("WHATSAPP_API_PORT", free.to_string()).arg("healthcheck");
+    let ended = run(check).await;
+    assert_ne!(ended.code, Some(0), "{ended:?}");
+}
+
+#[tokio::test]
+async fn what_keeps_it_from_starting_is_one_line_and_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = taken.local_addr().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "in the way").unwrap();
+    let settings: &[(&str, String, &str)] = &[
+        ("WHATSAPP_API_PORT", "seven".to_owned(), "WHATSAPP_API_PORT"),
+        ("WAHA_NO_API_KEY", "maybe".to_owned(), "WAHA_NO_API_KEY"),
+        ("WAHA_API_KEY", "sha512:nonsense-of-a-secret".to_owned(), "WAHA_API_KEY"),
+        (
+            "WHATSAPP_DEFAULT_ENGINE",
+            "TELEGRAM".to_owned(),
+            "WHATSAPP_DEFAULT_ENGINE",
+        ),
+        ("WAHA_LOCAL_STORE_BASE_DIR", file.display().to_string(), "file"),
+        ("WHATSAPP_API_PORT", taken.port().to_string(), &taken.port().to_string()),
+    ];
+    for (name, value, word) in settings {
+        let mut command = command(&sandbox_binary(), folder.path());
+        command.args([
+            "serve",
+            "--sandbox",
+            "--sandbox-listen",
+            "127.0.0.1:0",
+            "--sandbox-tls-listen",
+            "127.0.0.1:0",
+        ]);
+        let ended = run({
+            command.env(name, value).env("WAHA_LOG_LEVEL", "error");
+            command
+        })
+        .await;
+        assert_eq!(ended.code, Some(2), "{name}={value}: {ended:?}");
+        let lines: Vec<_> = ended.stderr.lines().collect();
+        assert_eq!(lines.len(), 1, "{name}={value}: {lines:#?}");
+        assert!(
+            lines[0].starts_with("wharf: ") && lines[0].contains(word),
+            "{name}={value}: {lines:#?}"
+        );
+        assert!(
+            !ended.stderr.contains("nonsense-of-a-secret"),
+            "the secret is echoed: {}",
+            ended.stderr
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_folder_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = Process::start(serve(folder.path()));
+    first.line_with("sandbox network").await;
+    let ended = run(serve(folder.path())).await;
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert_eq!(
+        ended.stderr.lines().filter(|line| line.starts_with("wharf: ")).count(),
+        1,
+        "{}",
+        ended.stderr
+    );
+    first.terminate().await;
+}
+
+#[tokio::test]
+async fn a_sandbox_build_without_a_sandbox_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command(&sandbox_binary(), folder.path());
+    let ended = run({
+        command.args(["serve", "--port", "0"]);
+        command
+    })
+    .await;
+    assert_eq!(ended.code, Some(2));
+    assert!(
+        ended.stderr.contains("--sandbox") && ended.stderr.contains("WHARF_SANDBOX_URL"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[tokio::test]
+async fn a_server_joins_a_sandbox_that_runs_elsewhere_and_survives_kill_9() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sandbox = {
+        let mut command = command(&sandbox_binary(), folder.path());
+        command.args([
+            "sandbox",
+            "--listen",
+            "127.0.0.1:0",
+            "--tls-listen",
+            "127.0.0.1:0",
+            "--snapshot",
+            "network.json",
+        ]);
+        Process::start(command)
+    };
+    let page = address(&sandbox.line_with("sandbox network: ").await);
+    let receiver = Receiver::start().await;
+    let server = || {
+        let mut command = command(&sandbox_binary(), folder.path());
+        command.args(["serve", "--port", "0"]).env("WAHA_API_KEY", KEY);
+        command.env("WHARF_SANDBOX_URL", format!("ws://{page}/ws/chat"));
+        Process::start(command)
+    };
+    let mut first = server();
+    let api = address(&first.line_with("wharf ").await);
+    let client = Client::new(&api, &page);
+    let webhook = json!({ "url": receiver.url(), "events": ["message", "session.status"] });
+    client
+        .api(
+            "POST",
+            "/api/sessions",
+            json!({ "name": "default", "config": { "webhooks": [webhook] } }),
+        )
+        .await;
+    let qr = client.api("GET", "/api/default/auth/qr?format=raw", Value::Null).await;
+    client
+        .admin("/admin/phones/12025550101/scan", json!({ "qr": qr["value"] }))
+        .await;
+    receiver
+        .wait_for("WORKING", |event| event["payload"]["status"] == "WORKING")
+        .await;
+
+    first.kill().await;
+    client
+        .admin(
+            "/admin/phones/12025550102/send",
+            json!({ "to": "12025550101", "text": "while dead" }),
+        )
+        .await;
+    let mut second = server();
+    second.line_with("wharf ").await;
+    receiver
+        .wait_for("the text", |event| event["payload"]["body"] == "while dead")
+        .await;
+    let scans = receiver
+        .deliveries()
+        .into_iter()
+        .filter(|it| it.event["payload"]["status"] == "SCAN_QR_CODE")
+        .count();
+    assert_eq!(scans, 1, "no second scan was needed");
+    assert_eq!(second.terminate().await.0, Some(0));
+    assert_eq!(sandbox.terminate().await.0, Some(0));
+    assert!(folder.path().join("network.json").exists());
+}
+
+/// Calls a server and a sandbox in other processes.
+struct Client {
+    http: reqwest::Client,
+    api: String,
+    page: String,
+}
+
+impl Client {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the client of the tests calls the server under test, not the outside"
+    )]
+    fn new(api: &str, page: &str) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self {
+            http,
+            api: api.to_owned(),
+            page: page.to_owned(),
+        }
+    }
+
+    async fn api(&self, method: &str, path: &str, body: Value) -> Value {
+        let mut request = self
+            .http
+            .request(method.parse().unwrap(), format!("http://{}{path}", self.api));
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        let answer = request
+            .header("x-api-key", KEY)
+            .send()
+            .await
+            .unwrap()
+            .error_for_status()
+            .unwrap();
+        answer.json().await.unwrap()
+    }
+
+    async fn admin(&self, path: &str, body: Value) {
+        let url = format!("http://{}{path}", self.page);
+        self.http
+            .post(url)
+            .json(&body)
+            .send()
+            .await
+            .unwrap()
+            .error_for_status()
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn init_writes_secrets_that_only_the_owner_reads_and_never_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let init = || {
+        let mut command = command(&sandbox_binary(), folder.path());
+        command.args(["init", "deploy"]);
+        command
+    };
+    let ended = run(init()).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let file = folder.path().join("deploy/.env");
+    let text = fs::read_to_string(&file).unwrap();
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let secrets: Vec<_> = text
+        .lines()
+        .filter(|it| it.contains("KEY=") || it.contains("PASSWORD="))
+        .collect();
+    assert!(
+        secrets.len() >= 4 && secrets.iter().all(|it| it.split('=').nth(1).unwrap().len() >= 32),
+        "{secrets:?}"
+    );
+    let again = run(init()).await;
+    assert_eq!(again.code, Some(2));
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+}
+
+#[tokio::test]
+async fn the_env_file_is_read_and_the_environment_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join(".env"),
+        format!("WAHA_API_KEY={KEY}\nWHATSAPP_DEFAULT_ENGINE=NOWEB\n"),
+    )
+    .unwrap();
+    let mut command = serve(folder.path());
+    command.env("WHATSAPP_DEFAULT_ENGINE", "GOWS");
+    let mut process = Process::start(command);
+    let api = address(&process.line_with("wharf ").await);
+    let client = Client::new(&api, "");
+    assert_eq!(
+        client.api("GET", "/api/server/version", Value::Null).await["engine"],
+        "GOWS"
+    );
+    process.terminate().await;
+}
+
+#[tokio::test]
+async fn listen_prints_webhooks_and_checks_their_signature() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut listen = command(&sandbox_binary(), folder.path());
+    listen.args(["listen", "--port", "0", "--hmac-key", "my-secret-key"]);
+    let mut listen = Process::start(listen);
+    let address = address(&listen.line_with("listening").await);
+    let wharf = TestWharf::start().await;
+    let webhook = json!({
+        "url": format!("http://{address}/"), "events": ["session.status"], "hmac": { "key": "my-secret-key" },
+    });
+    let body = json!({ "name": "default", "config": { "webhooks": [webhook] } });
+    wharf.post("/api/sessions", body).await.expect(201);
+    let line = listen.line_with("session.status").await;
+    assert!(line.contains("default") && line.contains("signature ok"), "{line}");
+    assert_eq!(listen.terminate().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn openapi_prints_the_document() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command(&sandbox_binary(), folder.path());
+    let ended = run({
+        command.arg("openapi");
+        command
+    })
+    .await;
+    assert_eq!(ended.code, Some(0));
+    let document: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert!(document["paths"]["/api/sendText"]["post"].is_object());
+}
+
+#[tokio::test]
+async fn selftest_says_that_a_sandbox_build_verifies_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command(&sandbox_binary(), folder.path());
+    let ended = run({
+        command.arg("selftest");
+        command
+    })
+    .await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("certificate check: off"), "{}", ended.stdout);
+}

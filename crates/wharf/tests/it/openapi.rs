@@ -1,0 +1,98 @@
+//! The OpenAPI document: complete, stable, and seen to work.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{ALICE, BOB, KEY, TestWharf, contract};
+
+#[test]
+fn the_document_changes_only_on_purpose() {
+    insta::assert_json_snapshot!(*contract::DOCUMENT);
+}
+
+#[tokio::test]
+async fn the_document_and_its_page_are_served() {
+    let wharf = TestWharf::start().await;
+    let document = wharf.get("/-json").await.expect(200);
+    assert_eq!(document["openapi"], contract::DOCUMENT["openapi"]);
+    assert_eq!(document["paths"], contract::DOCUMENT["paths"]);
+    let page = wharf.get("/").await;
+    assert_eq!(page.status, 200);
+    assert!(page.content_type.starts_with("text/html"), "{}", page.content_type);
+    assert!(String::from_utf8_lossy(&page.body).contains("swagger"));
+}
+
+/// The operations that the document declares a success for.
+fn declared() -> BTreeSet<(String, String)> {
+    let paths = contract::DOCUMENT["paths"].as_object().unwrap();
+    let operations = paths
+        .iter()
+        .flat_map(|(path, item)| item.as_object().unwrap().iter().map(move |it| (path, it)));
+    let built = operations.filter(|(_, (_, operation))| {
+        operation["responses"]
+            .as_object()
+            .is_some_and(|all| all.keys().any(|status| status.starts_with('2')))
+    });
+    built
+        .map(|(path, (method, _))| (method.clone(), path.clone()))
+        .collect()
+}
+
+#[tokio::test]
+async fn every_declared_operation_succeeds() {
+    let (wharf, receiver) = TestWharf::with_alice().await;
+    wharf.network.send(BOB, ALICE, "hello", None).await.unwrap();
+    receiver.wait_for_event("message").await;
+    let chat = json!({ "session": "default", "chatId": format!("{BOB}@c.us") });
+    let text = json!({ "session": "default", "chatId": format!("{BOB}@c.us"), "text": "hi" });
+    let steps: Vec<(&str, &str, Value)> = vec![
+        ("GET", "/ping", Value::Null),
+        ("GET", "/health", Value::Null),
+        ("GET", "/api/version", Value::Null),
+        ("GET", "/api/server/version", Value::Null),
+        ("GET", "/api/server/status", Value::Null),
+        ("GET", "/api/sessions", Value::Null),
+        ("GET", "/api/sessions/default", Value::Null),
+        ("GET", "/api/sessions/default/me", Value::Null),
+        ("POST", "/api/sendText", text),
+        ("POST", "/api/sendSeen", chat.clone()),
+        ("POST", "/api/startTyping", chat.clone()),
+        ("POST", "/api/stopTyping", chat),
+        ("POST", "/api/sessions", json!({ "name": "second" })),
+        ("GET", "/api/second/auth/qr", Value::Null),
+        (
+            "PUT",
+            "/api/sessions/second",
+            json!({ "config": { "metadata": { "a": "b" } } }),
+        ),
+        ("POST", "/api/sessions/second/stop", json!({})),
+        ("POST", "/api/sessions/second/start", json!({})),
+        ("POST", "/api/sessions/second/restart", json!({})),
+        ("POST", "/api/sessions/second/logout", json!({})),
+        ("DELETE", "/api/sessions/second", Value::Null),
+    ];
+    let mut seen = BTreeSet::new();
+    for (method, path, body) in steps {
+        let verb: Method = method.parse().unwrap();
+        let mut request = wharf.request(verb, path).header("x-api-key", KEY);
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        let answer = wharf.send(request).await;
+        assert!(
+            answer.status.is_success(),
+            "{method} {path}: {} {}",
+            answer.status,
+            String::from_utf8_lossy(&answer.body)
+        );
+        let operation = contract::operation(method, path).unwrap_or_else(|| panic!("{method} {path} is not declared"));
+        seen.insert((operation.method, operation.path));
+    }
+    let unseen: Vec<_> = declared().difference(&seen).cloned().collect();
+    assert!(
+        unseen.is_empty(),
+        "declared, but no test has seen them succeed: {unseen:?}"
+    );
+}

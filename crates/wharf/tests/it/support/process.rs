@@ -1,0 +1,110 @@
+//! The real program as a process of its own: started, read line by line, stopped or killed.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+/// Nothing that the program does at start or stop takes longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program with the sandbox, as built for this test run.
+pub(crate) fn sandbox_binary() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_wharf"))
+}
+
+/// A command that inherits no setting of ours, in a folder of its own.
+pub(crate) fn command(program: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
+    for (name, _) in std::env::vars() {
+        if ["WAHA_", "WHATSAPP_", "WHARF_", "PORT"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+        {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// What a program that ended had to say.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs a command to its end.
+pub(crate) async fn run(mut command: Command) -> Ended {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = timeout(PATIENCE, command.output())
+        .await
+        .expect("the program should have ended")
+        .unwrap();
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A program that runs until it is told to stop.
+pub(crate) struct Process {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    seen: Vec<String>,
+}
+
+impl Process {
+    /// Starts it.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self {
+            child,
+            lines,
+            seen: Vec::new(),
+        }
+    }
+
+    /// The first line of its output that contains `text`, from here on.
+    pub(crate) async fn line_with(&mut self, text: &str) -> String {
+        let search = async {
+            while let Some(line) = self.lines.next_line().await.unwrap() {
+                self.seen.push(line.clone());
+                if line.contains(text) {
+                    return Some(line);
+                }
+            }
+            None
+        };
+        let found = timeout(PATIENCE, search).await;
+        found
+            .ok()
+            .flatten()
+            .unwrap_or_else(|| panic!("no line with {text:?} in {:#?}", self.seen))
+    }
+
+    /// Kills it at once, as a crash does.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Asks it to stop, as an operator does, and answers its exit code and the rest of its output.
+    pub(crate) async fn terminate(mut self) -> (Option<i32>, String) {
+        let id = self.child.id().expect("the program has ended already").to_string();
+        assert!(Command::new("kill").arg(id).status().await.unwrap().success());
+        let status = timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("the program should have stopped")
+            .unwrap();
+        let mut rest = String::new();
+        self.lines.into_inner().read_to_string(&mut rest).await.unwrap();
+        (status.code(), rest)
+    }
+}

@@ -1,0 +1,295 @@
+//! A whole server on a sandbox network of its own, in this process, and a client that checks every answer.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use wharf_cli::serve::{Peer, Running, start};
+use wharf_core::random::SystemRandom;
+use wharf_server::config::{Config, Environment};
+use wharf_simulator::{Env, InboxEntry, Sandbox, SandboxServer, SandboxServerConfig, Seed};
+
+use super::{ALICE, KEY, PATIENCE, Receiver, contract, within};
+
+/// A server and the network that it is on. Dropping it fails the test where the network saw a stanza that it does not
+/// know, a malformed one, or one that was never acknowledged.
+pub(crate) struct TestWharf {
+    pub(crate) network: Sandbox,
+    sandbox: Option<SandboxServer>,
+    folder: TempDir,
+    settings: Vec<(String, String)>,
+    running: Option<Running>,
+    client: reqwest::Client,
+}
+
+/// What the server answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) content_type: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as JSON; `null` where there is none.
+    pub(crate) fn json(&self) -> Value {
+        if self.body.is_empty() {
+            return Value::Null;
+        }
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("no JSON: {error}: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// The JSON body, where the status is the expected one.
+    #[track_caller]
+    pub(crate) fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.body));
+        self.json()
+    }
+
+    /// Status and body, for snapshots.
+    pub(crate) fn shape(&self) -> Value {
+        json!({ "status": self.status.as_u16(), "body": self.json() })
+    }
+}
+
+impl TestWharf {
+    /// A server with default settings.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// A server with these settings.
+    pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
+        // Fails where another test was faster with the same provider.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let env = Env::system();
+        let network = Sandbox::new(env.clone(), Seed::Fresh);
+        let config = SandboxServerConfig {
+            listen: ([127, 0, 0, 1], 0).into(),
+            tls_listen: ([127, 0, 0, 1], 0).into(),
+            ..SandboxServerConfig::new(env)
+        };
+        let sandbox = SandboxServer::start(config, network.clone(), None).await.unwrap();
+        let settings = settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let folder = tempfile::tempdir().unwrap();
+        let client = client();
+        let mut wharf = Self {
+            network,
+            sandbox: Some(sandbox),
+            folder,
+            settings,
+            running: None,
+            client,
+        };
+        wharf.boot().await;
+        wharf
+    }
+
+    /// Starts the server on the same folder and network; it must have been stopped.
+    pub(crate) async fn boot(&mut self) {
+        assert!(self.running.is_none(), "the server runs already");
+        let own = [
+            ("WAHA_API_KEY".to_owned(), KEY.to_owned()),
+            (
+                "WAHA_LOCAL_STORE_BASE_DIR".to_owned(),
+                self.base_dir().display().to_string(),
+            ),
+            ("WHATSAPP_API_PORT".to_owned(), "0".to_owned()),
+        ];
+        let environment: Environment = own.into_iter().chain(self.settings.clone()).collect();
+        let config = Config::read(&environment).unwrap();
+        let url = format!("ws://{}/ws/chat", self.sandbox_address());
+        self.running = Some(
+            start(config, Peer::SandboxAt(url), Arc::new(SystemRandom))
+                .await
+                .unwrap(),
+        );
+    }
+
+    /// Stops the server as SIGTERM does; the network stays.
+    pub(crate) async fn stop(&mut self) {
+        let running = self.running.take().expect("the server does not run");
+        within("the server to stop", running.stop()).await;
+    }
+
+    /// Stops and starts the server.
+    pub(crate) async fn restart(&mut self) {
+        self.stop().await;
+        self.boot().await;
+    }
+
+    /// The folder that the server keeps its data in.
+    pub(crate) fn base_dir(&self) -> std::path::PathBuf {
+        self.folder.path().join("sessions")
+    }
+
+    /// The folder of one session's data.
+    pub(crate) fn session_dir(&self, session: &str) -> std::path::PathBuf {
+        self.base_dir().join(Path::new("webjs")).join(session)
+    }
+
+    /// Where the sandbox listens.
+    pub(crate) fn sandbox_address(&self) -> std::net::SocketAddr {
+        self.sandbox
+            .as_ref()
+            .expect("only dropping takes the sandbox")
+            .local_addr()
+    }
+
+    /// Where the API is.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!(
+            "http://{}{path}",
+            self.running.as_ref().expect("the server does not run").address()
+        )
+    }
+
+    /// A request without a key, to be filled in and given to [`Self::send`].
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, self.url(path))
+    }
+
+    /// Sends a request, and checks the answer against the OpenAPI document.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Answer {
+        let request = request.build().unwrap();
+        let operation = contract::operation(request.method().as_str(), request.url().path());
+        let response = self.client.execute(request).await.unwrap();
+        let content_type = response
+            .headers()
+            .get("content-type")
+            .map(|it| it.to_str().unwrap().to_owned());
+        let content_type = content_type.unwrap_or_default();
+        let status = response.status();
+        let body = response.bytes().await.unwrap().to_vec();
+        if let Some(operation) = operation {
+            contract::check(&operation, status.as_u16(), &content_type, &body);
+        }
+        Answer {
+            status,
+            content_type,
+            body,
+        }
+    }
+
+    /// GET with the key.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path).header("x-api-key", KEY))
+            .await
+    }
+
+    /// POST with the key.
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::POST, path).header("x-api-key", KEY).json(&body))
+            .await
+    }
+
+    /// PUT with the key.
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::PUT, path).header("x-api-key", KEY).json(&body))
+            .await
+    }
+
+    /// DELETE with the key.
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.send(self.request(Method::DELETE, path).header("x-api-key", KEY))
+            .await
+    }
+
+    /// Creates a session that reports to `receiver`, and starts it.
+    pub(crate) async fn create(&self, name: &str, receiver: &Receiver) {
+        let webhook = json!({ "url": receiver.url(), "events": ALL_BUILT_EVENTS });
+        let body = json!({ "name": name, "config": { "metadata": { "user.id": "123" }, "webhooks": [webhook] } });
+        self.post("/api/sessions", body).await.expect(201);
+    }
+
+    /// The text of the session's QR code; waits for one.
+    pub(crate) async fn qr(&self, name: &str) -> String {
+        let answer = self.get(&format!("/api/{name}/auth/qr?format=raw")).await;
+        answer.expect(200)["value"].as_str().unwrap().to_owned()
+    }
+
+    /// A session that is linked to a phone and `WORKING`.
+    pub(crate) async fn paired(&self, name: &str, number: &str, receiver: &Receiver) {
+        self.create(name, receiver).await;
+        self.scan(name, number).await;
+        self.wait_for_status(name, "WORKING").await;
+    }
+
+    /// The session `default`, linked to Alice, and where its events go.
+    pub(crate) async fn with_alice() -> (Self, Receiver) {
+        let wharf = Self::start().await;
+        let receiver = Receiver::start().await;
+        wharf.paired("default", ALICE, &receiver).await;
+        (wharf, receiver)
+    }
+
+    /// The phone scans the session's QR code.
+    pub(crate) async fn scan(&self, name: &str, number: &str) {
+        let qr = self.qr(name).await;
+        self.network.scan(number, &qr).await.unwrap();
+    }
+
+    /// Waits until the session has this status, by its own account.
+    pub(crate) async fn wait_for_status(&self, name: &str, status: &str) {
+        let reached = async {
+            let mut ticks = tokio::time::interval(Duration::from_millis(10));
+            while self.get(&format!("/api/sessions/{name}")).await.json()["status"] != status {
+                ticks.tick().await;
+            }
+        };
+        within(&format!("session {name} to be {status}"), reached).await;
+    }
+
+    /// Waits for something that a phone shows, from the beginning of its inbox on.
+    pub(crate) async fn phone_shows(
+        &self,
+        number: &str,
+        what: &str,
+        wanted: impl Fn(&InboxEntry) -> bool,
+    ) -> InboxEntry {
+        let search = async {
+            let mut after = 0;
+            loop {
+                let page = self.network.inbox(number, after, PATIENCE).await.unwrap();
+                if let Some(found) = page.entries.into_iter().find(&wanted) {
+                    return found;
+                }
+                after = page.next;
+            }
+        };
+        within(&format!("{what} on the phone {number}"), search).await
+    }
+}
+
+impl Drop for TestWharf {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let metrics = self.network.metrics();
+        let bad = metrics.unknown_count + metrics.malformed_count + metrics.unacked_count + metrics.prekeys_reused;
+        assert_eq!(bad, 0, "the sandbox objects to what it saw: {metrics:#?}");
+    }
+}
+
+/// The events that fire so far.
+const ALL_BUILT_EVENTS: &[&str] = &["session.status", "message", "message.any", "message.ack"];
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the client of the tests calls the server under test, not the outside"
+)]
+fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(PATIENCE * 2)
+        .build()
+        .unwrap()
+}
