@@ -37,19 +37,22 @@ pub struct WhatsApp {
 impl WhatsApp {
     /// Sets up what all sessions share. Connects to nothing yet.
     pub fn new(config: WhatsAppConfig) -> Result<Self, ConfigError> {
-        let gate = Gate::new(&config.network)?;
+        Self::through(Gate::new(&config.network)?, config.clock, config.version)
+    }
+
+    fn through(gate: Gate, clock: Arc<dyn Clock>, version: Option<Version>) -> Result<Self, ConfigError> {
         let tls = tls::client_config().map_err(|error| ConfigError::Client(Box::new(error)))?;
         let http: Arc<dyn HttpClient> = Arc::new(Http::new(gate.clone(), &tls)?);
-        let versions = match config.version {
+        let versions = match version {
             Some(version) => Versions::Fixed(version),
             None if gate.is_sandbox() => Versions::pinned(),
-            None => Versions::published(http.clone(), config.clock.clone()),
+            None => Versions::published(http.clone(), clock.clone()),
         };
         Ok(Self {
             dialer: Arc::new(Dialer::new(gate, tls)),
             http,
             versions: Arc::new(versions),
-            clock: config.clock,
+            clock,
         })
     }
 }
@@ -61,3 +64,7 @@ impl Connector for WhatsApp {
         Ok(Arc::new(connection))
     }
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "sandbox"))]
+mod tests;

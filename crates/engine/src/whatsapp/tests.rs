@@ -1,0 +1,73 @@
+//! A build for WhatsApp checks who it talks to: it neither pairs with a sandbox nor has a way to be sent to one.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use url::Url;
+use wharf_core::clock::SystemClock;
+use wharf_core::engine::Signal;
+use wharf_core::ids::SessionName;
+use wharf_core::message::Message;
+use wharf_core::store::{Batch, Storage as _, StoreError};
+use wharf_simulator::{Env, Sandbox, SandboxServer, SandboxServerConfig, Seed};
+use wharf_storage::{LocalConfig, LocalStorage};
+
+use super::*;
+
+/// How long the handshake may take; it takes milliseconds.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Passes signals on to the test.
+struct Signals(mpsc::UnboundedSender<Signal>);
+
+#[async_trait]
+impl Inbox for Signals {
+    async fn commit(&self, _messages: Vec<Message>, _marks: Batch) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) {
+        let _ = self.0.send(signal);
+    }
+}
+
+async fn sandbox() -> SandboxServer {
+    let config = SandboxServerConfig {
+        listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        tls_listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        ..SandboxServerConfig::new(Env::system())
+    };
+    let sandbox = Sandbox::new(Env::system(), Seed::Fresh);
+    SandboxServer::start(config, sandbox, None).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_server_that_whatsapp_does_not_vouch_for_is_refused() {
+    let server = sandbox().await;
+    let url = format!("ws://{}/ws/chat", server.local_addr());
+    let gate = Gate::anywhere(Url::parse(&url).unwrap());
+    let whatsapp = WhatsApp::through(gate, Arc::new(SystemClock), None).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let storage = LocalStorage::open(LocalConfig::new(folder.path(), "test"))
+        .await
+        .unwrap();
+    let session: SessionName = "alice".parse().unwrap();
+    let options = EngineOptions {
+        store: storage.session(&session).await.unwrap(),
+        session,
+        device_name: "Ubuntu".to_owned(),
+        browser_name: "Chrome".to_owned(),
+    };
+    let (sender, mut signals) = mpsc::unbounded_channel();
+
+    let engine = whatsapp.connect(options, Arc::new(Signals(sender))).await.unwrap();
+    let first = tokio::time::timeout(HANDSHAKE_TIMEOUT, signals.recv()).await.unwrap();
+
+    match first {
+        Some(Signal::ConnectFailed { reason }) => assert_eq!(reason, "the handshake with the server failed"),
+        other => panic!("{other:?}"),
+    }
+    engine.disconnect().await;
+    server.shutdown().await;
+}
