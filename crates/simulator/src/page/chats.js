@@ -6,6 +6,9 @@ import { avatar, byId, el, readable, sync, text, when } from "/dom.js";
 const PHONES_SHOWN_MAX = 100;
 const PHONES_WITHOUT_SEARCH = 12;
 
+/** The phone that was last scrolled into view. */
+let inView = null;
+
 export function startLists() {
   byId("chat-filter").addEventListener("input", changed);
   byId("phone-filter").addEventListener("input", changed);
@@ -16,6 +19,10 @@ export function drawPhones() {
   byId("phone-search").hidden = state.phones.length <= PHONES_WITHOUT_SEARCH;
   const found = state.phones.filter((owner) => matches(filter, owner.name, owner.number));
   sync(byId("phone-list"), found.slice(0, PHONES_SHOWN_MAX), (owner) => owner.number, createPhone, updatePhone);
+  if (state.number !== inView) {
+    inView = state.number;
+    document.querySelector("#phone-list [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
 }
 
 function createPhone(owner) {

@@ -11,6 +11,7 @@ export function startDevices() {
     act(event.submitter ?? event.target.querySelector("button"), async () => {
       await post(phonePath(state.number, "scan"), { qr: field.value.trim() });
       field.value = "";
+      field.closest("details").open = false;
     });
   });
 }
@@ -20,6 +21,7 @@ export function drawDevices() {
   const place = byId("device-list");
   const rows = owner?.devices.map((device) => ({ ...device, number: owner.number })) ?? [];
   sync(place, rows, (device) => device.jid, createDevice, updateDevice);
+  byId("devices-empty").hidden = !owner || rows.length > 0;
   byId("scan").hidden = !owner;
   text(byId("devices-title"), owner ? `${owner.name}'s linked devices` : "Linked devices");
   drawScan(owner);
@@ -29,7 +31,7 @@ function createDevice(device) {
   const unlink = el("button", { type: "button", class: "soft" }, "Unlink");
   confirmTwice(unlink, "Really?", () => post(phonePath(device.number, "unlink"), { device: device.device }));
   const words = el("span", { class: "words" },
-    el("span", { class: "name" }, device.push_name || device.platform || "Device"),
+    el("span", { class: "name" }),
     el("span", { class: "sub" }), el("code", {}, device.jid));
   return el("li", {}, el("span", { class: "dot", role: "img" }), words, unlink);
 }
@@ -38,6 +40,7 @@ function updateDevice(row, device) {
   const dot = row.querySelector(".dot");
   dot.classList.toggle("good", device.connected);
   dot.setAttribute("aria-label", device.connected ? "connected" : "not connected");
+  text(row.querySelector(".name"), device.platform || "Device");
   const queued = device.queued > 0 ? ` · ${device.queued} waiting` : "";
   const connection = device.connected ? "Connected" : "Offline";
   text(row.querySelector(".sub"), `${connection} · linked ${when(device.linked_at * 1000)}${queued}`);

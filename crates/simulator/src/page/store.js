@@ -64,11 +64,15 @@ export function setOnline(online) {
 export function follow(hash) {
   const [number, view, chat] = hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
   const known = state.phones.some((candidate) => candidate.number === number);
-  state.number = known ? number : (state.phones[0]?.number ?? null);
+  state.number = known ? number : (likely()?.number ?? null);
   state.view = ["chats", "devices", "webhooks"].includes(view) ? view : "chats";
   state.chat = known && state.view === "chats" && chat ? chat : null;
   changed();
 }
+
+/** The phone that a person who chose none most likely wants: a linked one, else one with chats. */
+const likely = () =>
+  state.phones.find((owner) => owner.devices.length > 0) ?? state.phones.find((owner) => owner.chats.length > 0) ?? state.phones[0];
 
 export const addressOf = (number, view = "chats", chat = "") =>
   `#/${encodeURIComponent(number)}/${view}${chat && `/${encodeURIComponent(chat)}`}`;

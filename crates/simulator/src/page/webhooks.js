@@ -33,7 +33,8 @@ function explain() {
   ];
 }
 
-function createRequest(request) {
+function createRequest(received) {
+  const request = { ...received, json: parse(received.body) };
   const event = typeof request.json?.event === "string" ? request.json.event : request.method;
   const family = event.split(".")[0];
   const summary = el("summary", {},
@@ -46,6 +47,15 @@ function createRequest(request) {
     if (details.open && details.childElementCount === 1) details.append(...unfold(request));
   });
   return el("li", {}, details);
+}
+
+/** The body as JSON in the order in which it was written; null if it is none. */
+function parse(body) {
+  try {
+    return JSON.parse(body);
+  } catch {
+    return null;
+  }
 }
 
 /** The most telling words of a request. Anything may be missing or of another type. */
