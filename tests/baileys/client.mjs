@@ -81,7 +81,8 @@ let socket
 let leaving = false
 
 // What a person would call the other side: digits behind a hidden id where they are known.
-const person = key => jidNormalizedUser(key.remoteJidAlt ?? key.remoteJid)
+const person = key =>
+	jidNormalizedUser([key.remoteJidAlt, key.remoteJid].find(jid => jid?.endsWith('@s.whatsapp.net')) ?? key.remoteJid)
 const textOf = message => message?.conversation ?? message?.extendedTextMessage?.text
 
 const connect = () => {

@@ -63,6 +63,13 @@ pub(crate) struct Memory {
     pub(crate) echoes: bool,
     #[serde(skip)]
     conn: Option<ConnId>,
+    /// Whether it was loaded and its companions do not know yet that its sessions are gone.
+    #[serde(skip, default = "loaded")]
+    is_loaded: bool,
+}
+
+fn loaded() -> bool {
+    true
 }
 
 /// An own message, kept to be sent again.
@@ -124,6 +131,7 @@ impl Memory {
             seen: VecDeque::new(),
             echoes: false,
             conn: None,
+            is_loaded: false,
         }
     }
 }
@@ -166,6 +174,7 @@ impl Phone {
             let (conn, mut stanzas) = network.connect(PHONE_DEPTH);
             self.memory().conn = Some(conn);
             network.lock().attach_phone(conn, &who);
+            self.desk(&network).renew_sessions();
             while let Some(out) = stanzas.recv().await {
                 match out {
                     Out::Node(node) | Out::Later(_, node) => self.desk(&network).handle(&node),

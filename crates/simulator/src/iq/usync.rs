@@ -100,7 +100,7 @@ impl State {
         for protocol in protocols {
             match protocol.as_str() {
                 "contact" => children.push(contact_node("in", contact)),
-                "devices" => children.push(devices(account, user)),
+                "devices" => children.extend(devices(account, user)),
                 "lid" => children.push(
                     NodeBuilder::new("lid")
                         .attr("val", account.user_jid(Space::Lid))
@@ -117,6 +117,9 @@ impl State {
                 }
                 _ => {} // No pictures, businesses, user names or bots yet: their absence is the answer.
             }
+        }
+        if children.is_empty() && protocols.iter().all(|protocol| protocol == "devices") {
+            return Ok(None);
         }
         let mut builder = NodeBuilder::new("user").attr("jid", &jid);
         if Space::of(&jid) == Some(Space::Lid) {
@@ -164,14 +167,15 @@ fn about(account: &Account) -> Node {
     }
 }
 
-fn devices(account: &Account, asked: &Node) -> Node {
+/// The account's devices; nothing for a client that has the same list already and says so with its hash, which is how
+/// it learns that nothing changed (WhatsApp Web `syncDeviceList`).
+fn devices(account: &Account, asked: &Node) -> Option<Node> {
     let hash = device_hash(account);
-    // A client that has the same list already says so and gets no other (WhatsApp Web `syncDeviceList`).
     let known = asked
         .get_optional_child("devices")
         .and_then(|hint| stanza::text(hint, "device_hash"));
     if known.is_some_and(|known| known == hash) {
-        return NodeBuilder::new("devices").attr("hash", hash).build();
+        return None;
     }
     let list = account.devices.values().map(|device| {
         let builder = NodeBuilder::new("device").attr("id", device.id);
@@ -191,7 +195,7 @@ fn devices(account: &Account, asked: &Node) -> Node {
         let signed = NodeBuilder::new("key-index-list").attr("ts", account.key_index_at);
         children.push(signed.bytes(account.key_index_list.0.clone()).build());
     }
-    NodeBuilder::new("devices").children(children).build()
+    Some(NodeBuilder::new("devices").children(children).build())
 }
 
 fn device_hash(account: &Account) -> String {

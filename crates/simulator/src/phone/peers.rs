@@ -55,6 +55,29 @@ impl Desk<'_> {
         }
     }
 
+    /// A phone that was loaded has no sessions. It starts new ones with its companions by sharing the key once more,
+    /// rather than ask for what they send again: whatsapp-rust 0.7.0 takes a phone's retry for the chat's
+    /// (`retry.rs` `resolve_retry_chat_info`) and replaces the wrong session.
+    pub(super) fn renew_sessions(&mut self) {
+        if !std::mem::take(&mut self.memory.is_loaded) {
+            return;
+        }
+        let companions: Vec<DeviceRef> = {
+            let state = self.network.lock();
+            let devices = state
+                .account(self.number)
+                .into_iter()
+                .flat_map(|account| account.devices.values());
+            let known = devices.filter(|device| device.id != 0 && !device.awaits_phone);
+            known.map(|device| DeviceRef::new(self.number, device.id)).collect()
+        };
+        for companion in companions {
+            if let Err(error) = self.share_key(&companion) {
+                tracing::warn!(phone = self.number, %companion, %error, "a phone could not renew a session");
+            }
+        }
+    }
+
     /// Writes the account's settings when there are none yet.
     fn write_settings(&mut self) -> Result<(), PhoneError> {
         let now = self.now();
