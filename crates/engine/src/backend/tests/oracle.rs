@@ -5,6 +5,7 @@
 //! in-memory store forgets a number when one of its LIDs moves on, this one answers with the other.
 
 use std::fmt::Debug;
+use std::ops::Range;
 
 use proptest::prelude::*;
 use wacore::appstate::hash::HashState;
@@ -14,10 +15,10 @@ use wacore_appstate::processor::AppStateMutationMAC;
 use super::*;
 
 /// How many sequences are tried.
-const CASES: u32 = 24;
+const CASES: u32 = 32;
 
 /// How long a sequence is at the most.
-const CALLS_MAX: usize = 120;
+const CALLS_MAX: usize = 160;
 
 /// One call: which method, on which of a few names, with which content.
 #[derive(Debug, Clone)]
@@ -29,19 +30,21 @@ struct Op {
     bytes: Vec<u8>,
 }
 
-/// How many methods there are below.
-const METHODS: u8 = 54;
+/// The methods of each topic below. A sequence keeps to one topic, so that its calls meet often.
+const TOPICS: [Range<u8>; 4] = [0..22, 22..31, 31..44, 44..54];
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let bytes = proptest::collection::vec(any::<u8>(), 0..6);
-    let op = (0..METHODS, 0..3u8, 0..3u8, any::<bool>(), bytes).prop_map(|(method, a, b, flag, bytes)| Op {
-        method,
-        a,
-        b,
-        flag,
-        bytes,
-    });
-    proptest::collection::vec(op, 1..CALLS_MAX)
+    proptest::sample::select(&TOPICS[..]).prop_flat_map(|methods| {
+        let bytes = proptest::collection::vec(0..4u8, 0..3);
+        let op = (methods, 0..3u8, 0..3u8, any::<bool>(), bytes).prop_map(|(method, a, b, flag, bytes)| Op {
+            method,
+            a,
+            b,
+            flag,
+            bytes,
+        });
+        proptest::collection::vec(op, CALLS_MAX / 2..CALLS_MAX)
+    })
 }
 
 proptest! {
@@ -67,9 +70,9 @@ proptest! {
 /// Makes one call and says what came back.
 async fn call(backend: &dyn wacore::store::traits::Backend, op: &Op, step: i64) -> String {
     match op.method {
-        0..=21 => signal(backend, op).await,
-        22..=30 => appsync(backend, op).await,
-        31..=43 => protocol(backend, op, step).await,
+        method if TOPICS[0].contains(&method) => signal(backend, op).await,
+        method if TOPICS[1].contains(&method) => appsync(backend, op).await,
+        method if TOPICS[2].contains(&method) => protocol(backend, op, step).await,
         _ => messages(backend, op, step).await,
     }
 }
