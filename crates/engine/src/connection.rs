@@ -127,8 +127,8 @@ impl Connection {
             queued,
         };
         let supervision = TaskTracker::new();
-        let signalling = supervision.clone();
-        supervision.spawn(async move { supervisor.run(&signalling).await });
+        let tracker = supervision.clone();
+        supervision.spawn(async move { supervisor.run(&tracker).await });
         supervision.close();
         Ok(Self {
             client,
@@ -155,11 +155,11 @@ impl Drop for Connection {
 }
 
 impl Supervisor {
-    async fn run(self, signalling: &TaskTracker) {
+    async fn run(self, tracker: &TaskTracker) {
         // A session that hears nothing more must not go on, so the connection ends with its signaller, whatever ends it.
         let deaf = self.ending.begun().clone().drop_guard();
         let (signaller, queued) = (self.signaller, self.queued);
-        let signalling = signalling.spawn(async move {
+        let mut signalling = tracker.spawn(async move {
             let _deaf = deaf;
             signaller.run(queued).await;
         });
@@ -171,10 +171,13 @@ impl Supervisor {
         // With the subscription goes the queue's only sender, so the signaller ends once it has said everything.
         drop(self.stanzas);
         self.subscription.unsubscribe();
-        match tokio::time::timeout(EVENTS_TIMEOUT, signalling).await {
+        match tokio::time::timeout(EVENTS_TIMEOUT, &mut signalling).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "signalling the events of a connection failed"),
-            Err(_) => tracing::error!("the last events of a connection are not signalled in time"),
+            Err(_) => {
+                tracing::error!("the last events of a connection are not signalled in time");
+                signalling.abort();
+            }
         }
         self.inbox.signal(Signal::Closed(self.ending.reason()));
     }
