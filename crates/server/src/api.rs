@@ -13,6 +13,7 @@ mod not_built;
 mod observability;
 mod openapi;
 mod pairing;
+mod refusals;
 mod sessions;
 
 pub use openapi::openapi;
@@ -80,7 +81,7 @@ fn operations() -> OpenApiRouter<AppState> {
 /// The whole HTTP interface.
 pub(crate) fn router(state: AppState) -> Router {
     let (router, document) = operations().split_for_parts();
-    let pages = openapi::Pages::new(document, state.config.swagger.enabled);
+    let pages = openapi::Pages::new(refusals::declare(document), state.config.swagger.enabled);
     router
         .merge(not_built::router())
         .route("/ws", get(open_websocket))

@@ -23,10 +23,12 @@ use crate::egress::{self, EgressError};
 use crate::events::{Delivery, EventLog, ServerEnvironment};
 use crate::sessions::{Registry, Shared, WaitingForScan};
 
-/// The longest that stopping may take.
-const STOP_WITHIN: Duration = Duration::from_secs(10);
-/// Of that, the longest that requests and websockets may take.
-const HTTP_STOP_WITHIN: Duration = Duration::from_secs(3);
+/// The longest that requests and websockets may take when the server stops.
+const HTTP_STOP_WITHIN: Duration = Duration::from_secs(2);
+/// The longest that ending the sessions' connections may take, all at the same time.
+const SESSIONS_STOP_WITHIN: Duration = Duration::from_secs(5);
+/// The longest that the rest may take; deliveries have a shorter limit of their own.
+const REST_STOP_WITHIN: Duration = Duration::from_secs(3);
 
 /// What a server is made from, beside its configuration.
 pub struct Parts {
@@ -147,16 +149,15 @@ impl Server {
         self.stop_http.cancel();
         self.sockets.close();
         self.tasks.close();
-        let orderly = async {
-            if timeout(HTTP_STOP_WITHIN, self.sockets.wait()).await.is_err() {
-                tracing::warn!("some websockets did not close in time");
-            }
-            // Sessions before deliveries: their last events are logged, and may still go out.
-            self.registry.shut_down().await;
-            self.stop_delivery.cancel();
-            self.tasks.wait().await;
-        };
-        if timeout(STOP_WITHIN, orderly).await.is_err() {
+        if timeout(HTTP_STOP_WITHIN, self.sockets.wait()).await.is_err() {
+            tracing::warn!("some websockets did not close in time");
+        }
+        // Sessions before deliveries: their last events are logged, and may still go out.
+        if timeout(SESSIONS_STOP_WITHIN, self.registry.shut_down()).await.is_err() {
+            tracing::warn!("some sessions did not end their connection in time");
+        }
+        self.stop_delivery.cancel();
+        if timeout(REST_STOP_WITHIN, self.tasks.wait()).await.is_err() {
             tracing::warn!("stopping took too long, the rest is cut off");
         }
     }

@@ -10,7 +10,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa_swagger_ui::Config as SwaggerConfig;
 
 use super::error::ApiError;
-use super::operations;
+use super::{operations, refusals};
 use crate::events;
 
 /// Where the document is served, as in WAHA.
@@ -30,7 +30,7 @@ const TAGS: &[(&str, &str)] = &[
 
 /// The OpenAPI document of every operation and event that is built. Needs no running server.
 pub fn openapi() -> OpenApi {
-    operations().into_openapi()
+    refusals::declare(operations().into_openapi())
 }
 
 /// What the document has beside the operations.

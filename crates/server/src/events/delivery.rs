@@ -12,7 +12,7 @@ use futures::{FutureExt, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{Id, JoinSet};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use wharf_core::clock::Clock;
 use wharf_core::random::Random;
@@ -29,6 +29,8 @@ const ENDPOINT_REQUESTS_MAX: usize = 8;
 const REQUESTS_MAX: usize = 256;
 /// The wait after the store failed.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// How long requests under way may take when the server stops.
+const FINISH_WITHIN: Duration = Duration::from_secs(2);
 /// How often what is too old is removed from the log.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 
@@ -108,7 +110,11 @@ impl Delivery {
                 }
             }
         }
-        while workers.tasks.join_next().await.is_some() {}
+        let finished = async { while workers.tasks.join_next().await.is_some() {} };
+        if timeout(FINISH_WITHIN, finished).await.is_err() {
+            tracing::info!("some webhooks did not answer in time, they are posted again after the next start");
+        }
+        workers.tasks.shutdown().await;
     }
 
     fn outbox(&self) -> &Outbox {

@@ -3,7 +3,7 @@
 use utoipa::ToSchema;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem, Paths, PathsBuilder};
 use utoipa::openapi::request_body::RequestBodyBuilder;
-use utoipa::openapi::schema::{ObjectBuilder, Ref, Schema, SchemaType, Type};
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Ref, Schema, SchemaType, Type};
 use utoipa::openapi::{Components, ContentBuilder, RefOr, Required, Response};
 use wharf_core::events::{EventName, MessageAckPayload, MessagePayload, SessionStatusPayload};
 use wharf_core::session::Me;
@@ -88,7 +88,7 @@ fn envelope(event: EventName, payload: RefOr<Schema>) -> Schema {
                     ObjectBuilder::new().schema_type(Type::String).build(),
                 ))),
         )
-        .property("me", reference::<Me>())
+        .property("me", or_null(reference::<Me>()))
         .property("payload", payload)
         .required("payload")
         .property(
@@ -99,6 +99,11 @@ fn envelope(event: EventName, payload: RefOr<Schema>) -> Schema {
         .property("environment", reference::<ServerEnvironment>())
         .required("environment")
         .into()
+}
+
+fn or_null(schema: RefOr<Schema>) -> Schema {
+    let null = ObjectBuilder::new().schema_type(Type::Null);
+    OneOfBuilder::new().item(null).item(schema).into()
 }
 
 fn reference<T: ToSchema>() -> RefOr<Schema> {

@@ -4,6 +4,9 @@
 //! Never has two connections of one device: a new one is made only after the old one has ended. What leads from which
 //! status to which is in [`super::state`].
 
+mod connecting;
+mod telling;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
@@ -11,40 +14,22 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
-use wharf_core::engine::{EngineError, EngineOptions, Signal};
-use wharf_core::events::{EventName, SessionStatusPayload, SessionStatusPoint};
+use wharf_core::engine::Signal;
 use wharf_core::ids::SessionName;
-use wharf_core::random::Random;
-use wharf_core::session::{Me, SessionStatus};
-use wharf_core::store::{Batch, Expect, StoreError};
+use wharf_core::session::SessionStatus;
+use wharf_core::store::StoreError;
 
-use super::inbox::SessionInbox;
-use super::state::{self, AfterClose, Problem, QrCode, STATUSES_MAX, Trigger, View};
+use super::state::{self, AfterClose, QrCode, Trigger, View};
 use super::store::{Desired, SessionDocument, forget};
 use super::{Connection, SessionConfig, Shared};
-use crate::events::{EventSource, Identity, NewEvent};
 
 /// Commands that wait for one session.
 pub(super) const COMMANDS_WAITING_MAX: usize = 32;
-/// The longest that setting up a connection may take; it does not include WhatsApp's answers.
-const CONNECT_WITHIN: Duration = Duration::from_secs(30);
-/// The longest that ending a connection may take.
-const DISCONNECT_WITHIN: Duration = Duration::from_secs(8);
 /// The longest that unlinking at WhatsApp may take; afterwards the credentials are deleted all the same.
 const LOGOUT_WITHIN: Duration = Duration::from_secs(10);
-/// The longest that receipts may take that came before the end of a connection.
-const RECORDS_WITHIN: Duration = Duration::from_secs(2);
 /// Without any stanza for this long a connection is deaf, whatever its socket says. WhatsApp's keepalive is answered
 /// about twice a minute.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
-/// The wait before the first rebuild of a connection; it doubles with each.
-const REBUILD_DELAY: Duration = Duration::from_secs(1);
-/// The longest wait before a rebuild.
-const REBUILD_DELAY_MAX: Duration = Duration::from_secs(60);
-/// Rebuilds in a row, without a stable connection in between, before the session fails.
-const REBUILDS_MAX: u32 = 10;
-/// A connection that worked for this long is stable.
-const STABLE_AFTER: Duration = Duration::from_secs(60);
 
 /// What a session can be told to do. Each is fine in every state.
 pub(super) enum Command {
@@ -319,217 +304,6 @@ impl Supervisor {
             }
         }
     }
-
-    /// Ends the connection, if there is one, and makes a new one after a while.
-    async fn rebuild(&mut self, reason: &str, bounded: bool) {
-        let was_stable = self
-            .live
-            .as_ref()
-            .and_then(|live| live.working_since)
-            .is_some_and(|since| since.elapsed() >= STABLE_AFTER);
-        if was_stable {
-            self.rebuilds = 0;
-        }
-        if !self.disconnect().await {
-            return;
-        }
-        self.rebuilds += 1;
-        if bounded && self.rebuilds > REBUILDS_MAX {
-            let message = format!(
-                "the connection ended {REBUILDS_MAX} times in a row ({reason}); see the log, then restart the session"
-            );
-            return self.fail(Problem::new("UNSTABLE", message)).await;
-        }
-        let delay = rebuild_delay(self.rebuilds, self.shared.random.as_ref());
-        tracing::warn!(session = %self.name, reason, delay_ms = delay.as_millis(), "connecting anew");
-        self.connect_at = Some(Instant::now() + delay);
-        self.enter(Trigger::Lost, None).await;
-    }
-
-    async fn fail(&mut self, problem: Problem) {
-        self.connect_at = None;
-        self.disconnect().await;
-        tracing::warn!(session = %self.name, reason = problem.reason, "{}", problem.message);
-        self.enter(Trigger::GaveUp, Some(problem)).await;
-    }
-
-    /// A command that failed half-way must not leave a status that says the session runs when nothing does.
-    async fn fail_if_idle(&mut self, error: &StoreError) {
-        if self.is_running() && self.live.is_none() && self.connect_at.is_none() {
-            let message = format!(
-                "the session's data could not be written ({}); see to that, then restart it",
-                chain(error)
-            );
-            self.fail(Problem::new("STORE_FAILED", message)).await;
-        }
-    }
-
-    /// Makes the connection.
-    async fn connect(&mut self) {
-        self.connect_at = None;
-        match timeout(CONNECT_WITHIN, self.try_connect()).await {
-            Ok(Ok(live)) => {
-                let connection = live.connection.clone();
-                self.live = Some(live);
-                self.view.send_modify(|view| view.connection = Some(connection));
-            }
-            Ok(Err(EngineError::Store(StoreError::Corrupt { file, cause }))) => {
-                let message = format!(
-                    "the session's data in {} is damaged ({cause}); restore it from a backup and restart the session, \
-                     or log the session out and start it to begin anew",
-                    file.display()
-                );
-                let problem = Problem::new("STORE_CORRUPT", message).with("file", file.display().to_string());
-                self.fail(problem).await;
-            }
-            Ok(Err(error)) => {
-                let bounded = !matches!(error, EngineError::Store(_));
-                self.rebuild(&chain(&error), bounded).await;
-            }
-            Err(_) => self.rebuild("setting up the connection took too long", true).await,
-        }
-    }
-
-    async fn try_connect(&mut self) -> Result<Live, EngineError> {
-        let shared = Arc::clone(&self.shared);
-        // The semaphore is never closed.
-        let _permit = shared
-            .connects
-            .acquire()
-            .await
-            .map_err(|error| EngineError::Internal(error.into()))?;
-        if self.document.unlinked {
-            self.shared.storage.delete_session(&self.name).await?;
-            self.keep(SessionDocument {
-                unlinked: false,
-                ..self.document.clone()
-            })
-            .await?;
-        }
-        let store = self.shared.storage.session(&self.name).await?;
-        let (inbox, reports) = SessionInbox::new(
-            self.name.clone(),
-            Arc::clone(&store),
-            Arc::clone(&self.shared.events),
-            self.view.subscribe(),
-            Arc::clone(&self.activity_ms),
-        );
-        let (device_name, browser_name) = self.document.config.device();
-        let options = EngineOptions {
-            session: self.name.clone(),
-            store,
-            device_name,
-            browser_name,
-        };
-        let engine = self.shared.connector.connect(options, Arc::clone(&inbox) as _).await?;
-        let mut records = JoinSet::new();
-        let keeper = Arc::clone(&inbox);
-        records.spawn(async move { keeper.keep_records(reports.records).await });
-        Ok(Live {
-            connection: Connection::new(engine, inbox, self.shared.tasks.clone()),
-            signals: reports.lifecycle,
-            records,
-            working_since: None,
-        })
-    }
-
-    /// Ends the connection. `false` where it did not end in time: then there must be no other one for this device, and
-    /// the session has failed.
-    async fn disconnect(&mut self) -> bool {
-        self.view.send_modify(|view| {
-            view.connection = None;
-            view.qr = None;
-        });
-        let Some(mut live) = self.live.take() else {
-            return true;
-        };
-        let ended = timeout(DISCONNECT_WITHIN, live.connection.engine().disconnect())
-            .await
-            .is_ok();
-        live.connection.inbox().close_records();
-        if timeout(RECORDS_WITHIN, live.records.join_next()).await.is_err() {
-            tracing::warn!(session = %self.name, "receipts were left behind");
-        }
-        if !ended {
-            let message = "the old connection did not end; restart the server, so that the device is not used twice";
-            let problem = Problem::new("STUCK", message);
-            tracing::error!(session = %self.name, "{message}");
-            self.enter(Trigger::GaveUp, Some(problem)).await;
-        }
-        ended
-    }
-
-    /// Goes where the trigger leads, and tells of it.
-    async fn enter(&mut self, trigger: Trigger, problem: Option<Problem>) {
-        let now = self.view.borrow().status;
-        let Some(status) = state::next(now, trigger) else {
-            return;
-        };
-        // Of what repeats, only a new QR code is news.
-        if status == now && trigger != Trigger::QrCode && trigger != Trigger::Start {
-            return;
-        }
-        if status != now {
-            let timestamp = self.shared.clock.now().as_millisecond();
-            self.document.statuses.push(SessionStatusPoint { status, timestamp });
-            let surplus = self.document.statuses.len().saturating_sub(STATUSES_MAX);
-            self.document.statuses.drain(..surplus);
-        }
-        let statuses = self.document.statuses.clone();
-        let data = problem.as_ref().map(Problem::data);
-        self.view.send_modify(|view| {
-            view.status = status;
-            view.statuses.clone_from(&statuses);
-            view.problem = problem;
-            if status != SessionStatus::ScanQrCode {
-                view.qr = None;
-            }
-        });
-        let payload = SessionStatusPayload {
-            name: self.name.to_string(),
-            status,
-            statuses,
-            data,
-        };
-        if let Err(error) = self.tell(&payload).await {
-            // The status itself holds, whatever the store says.
-            tracing::error!(session = %self.name, error = %error, "a change of status could not be logged");
-        }
-    }
-
-    /// Logs a status event together with the session's document.
-    async fn tell(&self, payload: &SessionStatusPayload) -> Result<(), StoreError> {
-        let source = {
-            let view = self.view.borrow();
-            EventSource {
-                session: self.name.clone(),
-                config: Arc::clone(&view.config),
-                me: view.me.clone(),
-            }
-        };
-        let event = NewEvent::new(EventName::SessionStatus, payload, Identity::Fresh)?;
-        let document = self.document.put(&self.name, Expect::Anything)?;
-        self.shared.events.append(&source, vec![event], document).await
-    }
-
-    async fn remember(&mut self, me: Me) {
-        let document = SessionDocument {
-            me: Some(me.clone()),
-            ..self.document.clone()
-        };
-        self.view.send_modify(|view| view.me = Some(me));
-        if let Err(error) = self.keep(document).await {
-            tracing::error!(session = %self.name, error = %error, "the account could not be stored");
-        }
-    }
-
-    /// Stores the document and takes it over.
-    async fn keep(&mut self, document: SessionDocument) -> Result<(), StoreError> {
-        let batch: Batch = document.put(&self.name, Expect::Anything)?;
-        self.shared.storage.server().write(batch).await?;
-        self.document = document;
-        Ok(())
-    }
 }
 
 async fn next_signal(live: &mut Option<Live>) -> Option<Signal> {
@@ -543,39 +317,5 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Doubles with each rebuild, up to a limit; half of it is random, so that many sessions do not come back at once.
-fn rebuild_delay(rebuilds: u32, random: &dyn Random) -> Duration {
-    let doublings = rebuilds.saturating_sub(1).min(16);
-    let full = REBUILD_DELAY.saturating_mul(1 << doublings).min(REBUILD_DELAY_MAX);
-    let share = f64::from(u16::from_be_bytes(random.bytes())) / f64::from(u16::MAX);
-    full.mul_f64(0.5 + share / 2.0)
-}
-
-/// The whole story of an error, for the log and for the session's status.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut story = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        story = format!("{story}: {cause}");
-        source = cause.source();
-    }
-    story
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use wharf_core::random::SystemRandom;
-
-    #[test]
-    fn the_delay_grows_up_to_a_limit_and_is_never_the_same_for_all() {
-        for (rebuilds, seconds) in [(1, 1), (2, 2), (3, 4), (7, 60), (1_000, 60)] {
-            let full = Duration::from_secs(seconds);
-            let delay = rebuild_delay(rebuilds, &SystemRandom);
-            assert!(delay >= full / 2 && delay <= full, "{rebuilds}: {delay:?}");
-        }
     }
 }

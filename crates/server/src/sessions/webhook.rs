@@ -76,7 +76,7 @@ pub(crate) struct HmacConfig {
 }
 
 /// How a failed delivery is repeated.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = RetriesConfiguration)]
 pub(crate) struct RetryRules {
@@ -133,16 +133,6 @@ impl WebhookEvents {
     /// Whether an event is among them.
     pub(crate) fn wants(&self, event: EventName) -> bool {
         self.0.contains(&event)
-    }
-}
-
-impl Default for RetryRules {
-    fn default() -> Self {
-        Self {
-            delay_seconds: None,
-            attempts: None,
-            policy: None,
-        }
     }
 }
 

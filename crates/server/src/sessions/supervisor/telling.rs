@@ -1,0 +1,86 @@
+//! What a session tells: its status to the log and to whoever watches, and what it remembers to the store.
+
+use std::sync::Arc;
+
+use wharf_core::events::{EventName, SessionStatusPayload, SessionStatusPoint};
+use wharf_core::session::{Me, SessionStatus};
+use wharf_core::store::{Expect, StoreError};
+
+use super::Supervisor;
+use crate::events::{EventSource, Identity, NewEvent};
+use crate::sessions::state::{self, Problem, STATUSES_MAX, Trigger};
+use crate::sessions::store::SessionDocument;
+
+impl Supervisor {
+    /// Goes where the trigger leads, and tells of it.
+    pub(super) async fn enter(&mut self, trigger: Trigger, problem: Option<Problem>) {
+        let now = self.view.borrow().status;
+        let Some(status) = state::next(now, trigger) else {
+            return;
+        };
+        // Of what repeats, only a new QR code is news.
+        if status == now && trigger != Trigger::QrCode && trigger != Trigger::Start {
+            return;
+        }
+        if status != now {
+            let timestamp = self.shared.clock.now().as_millisecond();
+            self.document.statuses.push(SessionStatusPoint { status, timestamp });
+            let surplus = self.document.statuses.len().saturating_sub(STATUSES_MAX);
+            self.document.statuses.drain(..surplus);
+        }
+        let statuses = self.document.statuses.clone();
+        let data = problem.as_ref().map(Problem::data);
+        self.view.send_modify(|view| {
+            view.status = status;
+            view.statuses.clone_from(&statuses);
+            view.problem = problem;
+            if status != SessionStatus::ScanQrCode {
+                view.qr = None;
+            }
+        });
+        let payload = SessionStatusPayload {
+            name: self.name.to_string(),
+            status,
+            statuses,
+            data,
+        };
+        if let Err(error) = self.tell(&payload).await {
+            // The status itself holds, whatever the store says.
+            tracing::error!(session = %self.name, error = %error, "a change of status could not be logged");
+        }
+    }
+
+    /// Logs a status event together with the session's document.
+    async fn tell(&self, payload: &SessionStatusPayload) -> Result<(), StoreError> {
+        let source = {
+            let view = self.view.borrow();
+            EventSource {
+                session: self.name.clone(),
+                config: Arc::clone(&view.config),
+                me: view.me.clone(),
+            }
+        };
+        let event = NewEvent::new(EventName::SessionStatus, payload, Identity::Fresh)?;
+        let document = self.document.put(&self.name, Expect::Anything)?;
+        self.shared.events.append(&source, vec![event], document).await
+    }
+
+    pub(super) async fn remember(&mut self, me: Me) {
+        let document = SessionDocument {
+            me: Some(me.clone()),
+            ..self.document.clone()
+        };
+        self.view.send_modify(|view| view.me = Some(me));
+        if let Err(error) = self.keep(document).await {
+            tracing::error!(session = %self.name, error = %error, "the account could not be stored");
+        }
+    }
+
+    /// Stores the document and takes it over.
+    pub(super) async fn keep(&mut self, document: SessionDocument) -> Result<(), StoreError> {
+        let batch = document.put(&self.name, Expect::Anything)?;
+        self.shared.storage.server().write(batch).await?;
+        self.document = document;
+        Ok(())
+    }
+}

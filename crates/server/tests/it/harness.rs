@@ -1,0 +1,533 @@
+//! A server on a free port, a played connection, and receivers of webhooks.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use wharf_core::clock::SystemClock;
+use wharf_core::engine::{
+    Chatting, Closed, Connector, Engine, EngineError, EngineOptions, Inbox, Lifecycle, SeenRequest, SendText,
+    SentMessage, Signal, Typing,
+};
+use wharf_core::ids::{ChatId, MessageId, SessionName};
+use wharf_core::message::{Ack, Message, MessageKind, Source};
+use wharf_core::random::SystemRandom;
+use wharf_core::session::Me;
+use wharf_core::store::{Batch, Collection, Condition, Document, Page, Query, Storage, Store, StoreError};
+use wharf_server::config::{Config, Environment};
+use wharf_server::{Parts, Server};
+use wharf_storage::sqlite::{LocalConfig, LocalStorage};
+
+pub(crate) const KEY: &str = "test-key";
+pub(crate) const ALICE: &str = "12025550101@c.us";
+pub(crate) const BOB: &str = "12025550102@c.us";
+/// The longest that a test waits for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server and what plays the network around it.
+pub(crate) struct Wharf {
+    server: Server,
+    storage: Arc<FaultyStorage>,
+    links: mpsc::UnboundedReceiver<Link>,
+    http: reqwest::Client,
+    folder: Arc<tempfile::TempDir>,
+    variables: Vec<(String, String)>,
+}
+
+/// One played connection.
+pub(crate) struct Link {
+    pub(crate) options: EngineOptions,
+    pub(crate) inbox: Arc<dyn Inbox>,
+    pub(crate) engine: Arc<PlayedEngine>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_else(|error| panic!("{error}: {:?}", self.bytes))
+    }
+}
+
+impl Wharf {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    pub(crate) async fn start_with(variables: &[(&str, &str)]) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let mut all = vec![("PORT", "0"), ("WAHA_API_KEY", KEY)];
+        all.extend_from_slice(variables);
+        let owned = all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self::open(folder, owned.collect()).await
+    }
+
+    async fn open(folder: Arc<tempfile::TempDir>, variables: Vec<(String, String)>) -> Self {
+        let environment: Environment = variables.iter().cloned().collect();
+        let config = Config::read(&environment).unwrap();
+        let local = LocalStorage::open(LocalConfig::new(folder.path(), "test"))
+            .await
+            .unwrap();
+        let storage = Arc::new(FaultyStorage {
+            inner: Arc::new(local),
+            is_full: Arc::default(),
+        });
+        let (sender, links) = mpsc::unbounded_channel();
+        let server = Server::start(
+            config,
+            Parts {
+                storage: Arc::clone(&storage) as _,
+                connector: Arc::new(PlayedConnector { links: sender }),
+                clock: Arc::new(SystemClock),
+                random: Arc::new(SystemRandom),
+            },
+        );
+        Self {
+            server: server.await.unwrap(),
+            storage,
+            links,
+            http: client(),
+            folder,
+            variables,
+        }
+    }
+
+    /// A server on data that another one has left.
+    pub(crate) async fn on(folder: Arc<tempfile::TempDir>) -> Self {
+        let variables = [("PORT", "0"), ("WAHA_API_KEY", KEY)];
+        let owned = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self::open(folder, owned.into()).await
+    }
+
+    /// Stops the server and starts another one on the same data.
+    pub(crate) async fn restart(self) -> Self {
+        let (folder, variables) = (Arc::clone(&self.folder), self.variables.clone());
+        self.stop().await;
+        Self::open(folder, variables).await
+    }
+
+    pub(crate) async fn stop(self) -> Arc<tempfile::TempDir> {
+        self.server.shut_down().await;
+        self.storage.close().await;
+        self.folder
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.server.local_addr()
+    }
+
+    pub(crate) fn waiting_for_scan(&self) -> Vec<wharf_server::WaitingForScan> {
+        self.server.waiting_for_scan()
+    }
+
+    /// From now on, or no more, writes to the stores of sessions fail because the disk is full.
+    pub(crate) fn disk_is_full(&self, full: bool) {
+        self.storage.is_full.store(full, Ordering::SeqCst);
+    }
+
+    /// The next connection that the server makes.
+    pub(crate) async fn link(&mut self) -> Link {
+        timeout(PATIENCE, self.links.recv())
+            .await
+            .expect("no connection was made")
+            .unwrap()
+    }
+
+    /// Whether no connection was made that the test has not taken.
+    pub(crate) fn has_no_link(&mut self) -> bool {
+        self.links.try_recv().is_err()
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("http://{}{path}", self.address()))
+    }
+
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let answer = timeout(PATIENCE, request.send()).await.expect("no answer").unwrap();
+        Answer {
+            status: answer.status().as_u16(),
+            headers: answer.headers().clone(),
+            bytes: answer.bytes().await.unwrap(),
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path).header("X-Api-Key", KEY))
+            .await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::POST, path).header("X-Api-Key", KEY).json(&body))
+            .await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::PUT, path).header("X-Api-Key", KEY).json(&body))
+            .await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.send(self.request(Method::DELETE, path).header("X-Api-Key", KEY))
+            .await
+    }
+
+    /// A session that works, with this configuration.
+    pub(crate) async fn working(&mut self, name: &str, config: Value) -> Link {
+        let made = self
+            .post("/api/sessions", json!({"name": name, "config": config}))
+            .await;
+        assert_eq!(made.status, 201, "{made:?}");
+        let link = self.link().await;
+        link.work();
+        self.until_status(name, "WORKING").await;
+        link
+    }
+
+    /// Waits until a session has a status; returns the session.
+    pub(crate) async fn until_status(&self, name: &str, status: &str) -> Value {
+        let reached = async {
+            loop {
+                let session = self.get(&format!("/api/sessions/{name}")).await.json();
+                if session["status"] == status {
+                    return session;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, reached)
+            .await
+            .unwrap_or_else(|_| panic!("{name} did not become {status}"))
+    }
+}
+
+pub(crate) fn client() -> reqwest::Client {
+    // What `main` does first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    #[expect(clippy::disallowed_methods, reason = "the test is the caller, not the server")]
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+pub(crate) fn me() -> Me {
+    Me {
+        id: "12025550100@c.us".parse().unwrap(),
+        lid: Some("100000000000100@lid".parse().unwrap()),
+        jid: Some("12025550100:3@s.whatsapp.net".to_owned()),
+        push_name: "Us".to_owned(),
+    }
+}
+
+/// A text that somebody wrote to us.
+pub(crate) fn text(chat: &str, id: &str, body: &str) -> Message {
+    let chat: ChatId = chat.parse().unwrap();
+    Message {
+        id: MessageId {
+            from_me: false,
+            chat: chat.clone(),
+            id: id.to_owned(),
+            participant: None,
+        },
+        timestamp: Timestamp::from_second(1_790_000_000).unwrap(),
+        from: chat,
+        to: me().id,
+        participant: None,
+        sender_alt: None,
+        push_name: Some("Alice".to_owned()),
+        source: Source::App,
+        kind: MessageKind::Content,
+        body: body.to_owned(),
+        media: None,
+        reply_to: None,
+        mentions: Vec::new(),
+        location: None,
+        vcards: Vec::new(),
+        ack: Ack::Pending,
+        proto: Bytes::from_static(b"\x0a\x02hi"),
+    }
+}
+
+impl Link {
+    pub(crate) fn show_qr(&self, code: &str) {
+        self.inbox.signal(Signal::QrCode {
+            code: code.to_owned(),
+            valid_for: Duration::from_secs(60),
+        });
+    }
+
+    pub(crate) fn work(&self) {
+        self.inbox.signal(Signal::Connected(me()));
+    }
+
+    pub(crate) fn close(&self, closed: Closed) {
+        self.inbox.signal(Signal::Closed(closed));
+    }
+
+    pub(crate) async fn receive(&self, message: Message) -> Result<(), StoreError> {
+        self.inbox.commit(vec![message], Batch::new()).await
+    }
+}
+
+struct PlayedConnector {
+    links: mpsc::UnboundedSender<Link>,
+}
+
+#[async_trait]
+impl Connector for PlayedConnector {
+    async fn connect(&self, options: EngineOptions, inbox: Arc<dyn Inbox>) -> Result<Arc<dyn Engine>, EngineError> {
+        let engine = Arc::new(PlayedEngine::default());
+        let link = Link {
+            options,
+            inbox,
+            engine: Arc::clone(&engine),
+        };
+        self.links.send(link).unwrap();
+        Ok(engine)
+    }
+}
+
+/// Sends nothing, but remembers what it was asked.
+#[derive(Default)]
+pub(crate) struct PlayedEngine {
+    ids: AtomicU32,
+    pub(crate) texts: Mutex<Vec<SendText>>,
+    pub(crate) seen: Mutex<Vec<SeenRequest>>,
+    pub(crate) typing: Mutex<Vec<Typing>>,
+    pub(crate) refuses: Mutex<VecDeque<EngineError>>,
+    /// While set, a send waits until it is told to go on.
+    pub(crate) gate: Mutex<Option<Arc<Gate>>>,
+    pub(crate) is_disconnected: AtomicBool,
+    pub(crate) is_logged_out: AtomicBool,
+}
+
+/// Stops a send half-way.
+#[derive(Default)]
+pub(crate) struct Gate {
+    pub(crate) reached: Notify,
+    pub(crate) go_on: Notify,
+}
+
+#[async_trait]
+impl Chatting for PlayedEngine {
+    fn new_message_id(&self) -> String {
+        format!("3EB0{:04X}", self.ids.fetch_add(1, Ordering::SeqCst))
+    }
+
+    async fn send_text(&self, request: SendText) -> Result<SentMessage, EngineError> {
+        if let Some(error) = self.refuses.lock().unwrap().pop_front() {
+            return Err(error);
+        }
+        self.texts.lock().unwrap().push(request.clone());
+        let gate = self.gate.lock().unwrap().clone();
+        if let Some(gate) = gate {
+            gate.reached.notify_one();
+            gate.go_on.notified().await;
+        }
+        let mut message = text(&request.chat.to_string(), &request.id, &request.text);
+        message.id.from_me = true;
+        (message.from, message.to) = (message.to, message.from);
+        Ok(SentMessage { message })
+    }
+
+    async fn send_seen(&self, request: SeenRequest) -> Result<(), EngineError> {
+        self.seen.lock().unwrap().push(request);
+        Ok(())
+    }
+
+    async fn set_typing(&self, _chat: &ChatId, typing: Typing) -> Result<(), EngineError> {
+        self.typing.lock().unwrap().push(typing);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Lifecycle for PlayedEngine {
+    fn me(&self) -> Option<Me> {
+        Some(me())
+    }
+
+    fn is_connected(&self) -> bool {
+        !self.is_disconnected.load(Ordering::SeqCst)
+    }
+
+    async fn logout(&self) {
+        self.is_logged_out.store(true, Ordering::SeqCst);
+    }
+
+    async fn disconnect(&self) {
+        self.is_disconnected.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Local storage whose session stores can be made to fail.
+struct FaultyStorage {
+    inner: Arc<LocalStorage>,
+    is_full: Arc<AtomicBool>,
+}
+
+struct FaultyStore {
+    inner: Arc<dyn Store>,
+    is_full: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Storage for FaultyStorage {
+    fn server(&self) -> Arc<dyn Store> {
+        self.inner.server()
+    }
+
+    async fn session(&self, name: &SessionName) -> Result<Arc<dyn Store>, StoreError> {
+        let inner = self.inner.session(name).await?;
+        let is_full = Arc::clone(&self.is_full);
+        Ok(Arc::new(FaultyStore { inner, is_full }))
+    }
+
+    async fn delete_session(&self, name: &SessionName) -> Result<(), StoreError> {
+        self.inner.delete_session(name).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        match self.is_full.load(Ordering::SeqCst) {
+            true => Err(StoreError::Full),
+            false => self.inner.check().await,
+        }
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    async fn get(&self, collection: &'static Collection, id: &str) -> Result<Option<Document>, StoreError> {
+        self.inner.get(collection, id).await
+    }
+
+    async fn get_many(&self, collection: &'static Collection, ids: &[String]) -> Result<Vec<Document>, StoreError> {
+        self.inner.get_many(collection, ids).await
+    }
+
+    async fn find(&self, collection: &'static Collection, query: Query) -> Result<Page, StoreError> {
+        self.inner.find(collection, query).await
+    }
+
+    async fn count(&self, collection: &'static Collection, conditions: Vec<Condition>) -> Result<u64, StoreError> {
+        self.inner.count(collection, conditions).await
+    }
+
+    async fn write(&self, batch: Batch) -> Result<(), StoreError> {
+        match self.is_full.load(Ordering::SeqCst) {
+            true => Err(StoreError::Full),
+            false => self.inner.write(batch).await,
+        }
+    }
+}
+
+/// A receiver of webhooks.
+pub(crate) struct Receiver {
+    pub(crate) url: String,
+    posts: mpsc::UnboundedReceiver<Post>,
+    shared: Arc<ReceiverState>,
+    _server: JoinSet<()>,
+}
+
+/// A webhook that arrived.
+#[derive(Debug)]
+pub(crate) struct Post {
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Bytes,
+    pub(crate) body: Value,
+}
+
+struct ReceiverState {
+    posts: mpsc::UnboundedSender<Post>,
+    /// The statuses of the next answers; 200 after that.
+    answers: Mutex<VecDeque<u16>>,
+    hangs: AtomicBool,
+}
+
+impl Receiver {
+    pub(crate) async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let (sender, posts) = mpsc::unbounded_channel();
+        let shared = Arc::new(ReceiverState {
+            posts: sender,
+            answers: Mutex::default(),
+            hangs: AtomicBool::new(false),
+        });
+        let router = axum::Router::new()
+            .route("/hook", axum::routing::post(take))
+            .with_state(Arc::clone(&shared));
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self {
+            url,
+            posts,
+            shared,
+            _server: server,
+        }
+    }
+
+    /// Answers the next posts with these statuses.
+    pub(crate) fn answers(&self, statuses: &[u16]) {
+        self.shared.answers.lock().unwrap().extend(statuses);
+    }
+
+    /// From now on no post is answered.
+    pub(crate) fn hang(&self) {
+        self.shared.hangs.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) async fn post(&mut self) -> Post {
+        timeout(PATIENCE, self.posts.recv())
+            .await
+            .expect("no webhook arrived")
+            .unwrap()
+    }
+
+    /// The next webhook of this event; others are passed over.
+    pub(crate) async fn event(&mut self, name: &str) -> Value {
+        loop {
+            let post = self.post().await;
+            if post.body["event"] == name {
+                return post.body;
+            }
+        }
+    }
+
+    pub(crate) fn webhook(&self, events: &[&str]) -> Value {
+        json!({"url": self.url, "events": events, "retries": {"delaySeconds": 0.05}})
+    }
+}
+
+async fn take(State(state): State<Arc<ReceiverState>>, headers: HeaderMap, bytes: Bytes) -> StatusCode {
+    let body = serde_json::from_slice(&bytes).unwrap();
+    let _ = state.posts.send(Post { headers, bytes, body });
+    if state.hangs.load(Ordering::SeqCst) {
+        std::future::pending::<()>().await;
+    }
+    let status = state.answers.lock().unwrap().pop_front().unwrap_or(200);
+    StatusCode::from_u16(status).unwrap()
+}

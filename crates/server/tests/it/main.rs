@@ -1,0 +1,11 @@
+//! The server over HTTP and real storage, with a connection that the test plays.
+//!
+//! Here is what the sandbox network cannot bring about: storage that fails, connections that end in a chosen way, receipts
+//! that overtake their message. Everything else is tested end to end, with the real engine, in `crates/wharf/tests/it`.
+
+mod api;
+mod harness;
+mod messages;
+mod sessions;
+mod webhooks;
+mod websocket;

@@ -1,0 +1,311 @@
+//! What comes in and goes out: kept once, told once, acks in their order.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::json;
+use wharf_core::engine::{AckUpdate, EngineError, Signal, Typing};
+use wharf_core::message::{Ack, MessageKind};
+
+use crate::harness::{ALICE, BOB, Gate, Link, Receiver, Wharf, text};
+
+fn ack(link: &Link, id: &str, ack: Ack) {
+    link.inbox.signal(Signal::Ack(AckUpdate {
+        chat: ALICE.parse().unwrap(),
+        participant: None,
+        ids: vec![id.to_owned()],
+        ack,
+        at: Timestamp::from_second(1_790_000_100).unwrap(),
+        error: None,
+    }));
+}
+
+#[tokio::test]
+async fn a_message_is_told_as_message_and_as_any() {
+    let mut wharf = Wharf::start().await;
+    let mut receiver = Receiver::start().await;
+    let link = wharf
+        .working(
+            "a",
+            json!({"webhooks": [receiver.webhook(&["message", "message.any"])]}),
+        )
+        .await;
+    link.receive(text(ALICE, "A1", "hello")).await.unwrap();
+    let (message, any) = (receiver.post().await.body, receiver.post().await.body);
+    assert_eq!(
+        (&message["event"], &any["event"]),
+        (&json!("message"), &json!("message.any"))
+    );
+    assert_eq!(message["payload"], any["payload"]);
+    assert_ne!(message["id"], any["id"]);
+    let payload = &message["payload"];
+    assert_eq!(
+        (&payload["id"], &payload["body"]),
+        (&json!(format!("false_{ALICE}_A1")), &json!("hello"))
+    );
+    assert_eq!((&payload["fromMe"], &payload["source"]), (&json!(false), &json!("app")));
+    assert_eq!(
+        (&message["engine"], &message["me"]["pushName"]),
+        (&json!("WEBJS"), &json!("Us"))
+    );
+    assert_eq!(message["environment"]["tier"], "PLUS");
+    let activity = &wharf.get("/api/sessions/a").await.json()["timestamps"]["activity"];
+    assert_eq!(activity, &json!(1_790_000_000_000_i64));
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_redelivered_message_is_told_under_the_same_id_and_only_once() {
+    let mut wharf = Wharf::start().await;
+    let mut receiver = Receiver::start().await;
+    let link = wharf
+        .working("a", json!({"webhooks": [receiver.webhook(&["message"])]}))
+        .await;
+    link.receive(text(ALICE, "A1", "once")).await.unwrap();
+    link.receive(text(ALICE, "A1", "once")).await.unwrap();
+    let mut wharf = wharf.restart().await;
+    let link = wharf.link().await;
+    link.work();
+    link.receive(text(ALICE, "A1", "once")).await.unwrap();
+    link.receive(text(ALICE, "A2", "twice")).await.unwrap();
+    let mut bodies = vec![receiver.event("message").await];
+    while bodies.last().unwrap()["payload"]["body"] != "twice" {
+        bodies.push(receiver.event("message").await);
+    }
+    let mut ids: Vec<_> = bodies.iter().map(|body| body["id"].as_str().unwrap()).collect();
+    ids.dedup();
+    assert_eq!(ids.len(), 2, "one id per message: {bodies:?}");
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_is_neither_acknowledged_nor_told() {
+    let mut wharf = Wharf::start().await;
+    let mut receiver = Receiver::start().await;
+    let link = wharf
+        .working("a", json!({"webhooks": [receiver.webhook(&["message"])]}))
+        .await;
+    wharf.disk_is_full(true);
+    link.receive(text(ALICE, "A1", "lost?")).await.unwrap_err();
+    wharf.disk_is_full(false);
+    link.receive(text(ALICE, "A2", "first")).await.unwrap();
+    link.receive(text(ALICE, "A1", "again")).await.unwrap();
+    assert_eq!(receiver.event("message").await["payload"]["body"], "first");
+    assert_eq!(receiver.event("message").await["payload"]["body"], "again");
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn control_messages_and_ignored_chats_are_not_told() {
+    let mut wharf = Wharf::start().await;
+    let mut receiver = Receiver::start().await;
+    let config = json!({"ignore": {"groups": true}, "webhooks": [receiver.webhook(&["message.any"])]});
+    let link = wharf.working("a", config).await;
+    let mut control = text(ALICE, "A1", "");
+    control.kind = MessageKind::Control;
+    link.receive(control).await.unwrap();
+    link.receive(text("120363000000000001@g.us", "A2", "in a group"))
+        .await
+        .unwrap();
+    link.receive(text(ALICE, "A3", "told")).await.unwrap();
+    assert_eq!(receiver.event("message.any").await["payload"]["body"], "told");
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_sent_text_is_answered_kept_and_told() {
+    let mut wharf = Wharf::start().await;
+    let mut receiver = Receiver::start().await;
+    let link = wharf
+        .working(
+            "default",
+            json!({"webhooks": [receiver.webhook(&["message", "message.any"])]}),
+        )
+        .await;
+    let sent = wharf
+        .post(
+            "/api/sendText",
+            json!({"chatId": "+1 (202) 555-0101", "text": "Hi there!"}),
+        )
+        .await;
+    assert_eq!(sent.status, 201, "{sent:?}");
+    let told = receiver.post().await.body;
+    assert_eq!(told["event"], "message.any");
+    assert_eq!(told["payload"], sent.json());
+    assert_eq!(
+        (&told["payload"]["source"], &told["payload"]["ackName"]),
+        (&json!("api"), &json!("PENDING"))
+    );
+    assert_eq!(sent.json()["_data"]["id"]["_serialized"], sent.json()["id"]);
+
+    link.receive(text(ALICE, "Q1", "question")).await.unwrap();
+    for reply_to in ["Q1".to_owned(), format!("false_{ALICE}_Q1")] {
+        let body =
+            json!({"chatId": ALICE, "text": "@12025550102", "reply_to": reply_to, "mentions": [BOB], "id": "MINE"});
+        assert_eq!(wharf.post("/api/sendText", body).await.status, 201);
+        let request = link.engine.texts.lock().unwrap().pop().unwrap();
+        let quote = request.quote.unwrap();
+        assert_eq!((quote.id.id.as_str(), quote.proto.is_empty()), ("Q1", false));
+        assert_eq!(
+            (request.id.as_str(), request.mentions[0].to_string().as_str()),
+            ("MINE", BOB)
+        );
+    }
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn bad_requests_to_a_working_session_are_named() {
+    let mut wharf = Wharf::start().await;
+    let link = wharf.working("default", json!({})).await;
+    for (body, problems) in [
+        (json!({}), json!(["chatId must be a string", "text must be a string"])),
+        (
+            json!({"chatId": ALICE, "text": ""}),
+            json!(["text should not be empty"]),
+        ),
+        (json!({"chatId": ALICE, "text": 1}), json!(["text must be a string"])),
+        (
+            json!({"chatId": "nobody", "text": "x"}),
+            json!(["chatId: chat id must be a phone number with its country code, digits only, or a whatsapp id"]),
+        ),
+        (
+            json!({"chatId": ALICE, "text": "x", "mentions": "all"}),
+            json!(["mentions must be an array"]),
+        ),
+    ] {
+        let answer = wharf.post("/api/sendText", body).await;
+        assert_eq!((answer.status, answer.json()["message"].clone()), (400, problems));
+    }
+    let two = wharf
+        .post("/api/sendText?session=other", json!({"session": "default"}))
+        .await;
+    assert_eq!(
+        two.json()["message"],
+        json!(["session must be the same in query and body"])
+    );
+    let unknown = EngineError::UnknownRecipient(BOB.parse().unwrap());
+    link.engine.refuses.lock().unwrap().push_back(unknown);
+    let refused = wharf.post("/api/sendText", json!({"chatId": BOB, "text": "x"})).await;
+    assert_eq!(
+        (refused.status, refused.json()["message"].clone()),
+        (422, json!(format!("whatsapp does not know {BOB}")))
+    );
+    assert!(link.engine.texts.lock().unwrap().is_empty());
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn acks_are_told_once_per_state_and_never_backwards() {
+    let mut wharf = Wharf::start().await;
+    let mut receiver = Receiver::start().await;
+    let link = wharf
+        .working("default", json!({"webhooks": [receiver.webhook(&["message.ack"])]}))
+        .await;
+    wharf
+        .post("/api/sendText", json!({"chatId": ALICE, "text": "x", "id": "M1"}))
+        .await;
+    for state in [
+        Ack::Server,
+        Ack::Server,
+        Ack::Device,
+        Ack::Server,
+        Ack::Read,
+        Ack::Device,
+        Ack::Error,
+        Ack::Played,
+    ] {
+        ack(&link, "M1", state);
+    }
+    let mut names = Vec::new();
+    while names.last() != Some(&json!("PLAYED")) {
+        let payload = receiver.event("message.ack").await["payload"].clone();
+        assert_eq!(payload["id"], format!("true_{ALICE}_M1"));
+        names.push(payload["ackName"].clone());
+    }
+    assert_eq!(names, ["SERVER", "DEVICE", "READ", "PLAYED"]);
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn an_ack_that_overtakes_its_message_waits_for_it() {
+    let mut wharf = Wharf::start().await;
+    let mut receiver = Receiver::start().await;
+    let link = wharf
+        .working(
+            "default",
+            json!({"webhooks": [receiver.webhook(&["message.any", "message.ack"])]}),
+        )
+        .await;
+    let gate = Arc::new(Gate::default());
+    *link.engine.gate.lock().unwrap() = Some(Arc::clone(&gate));
+    let early = async {
+        gate.reached.notified().await;
+        ack(&link, "M1", Ack::Server);
+        gate.go_on.notify_one();
+    };
+    let send = wharf.post("/api/sendText", json!({"chatId": ALICE, "text": "x", "id": "M1"}));
+    let (sent, ()) = tokio::join!(send, early);
+    assert_eq!(sent.status, 201);
+    assert_eq!(receiver.post().await.body["event"], "message.any");
+    assert_eq!(receiver.post().await.body["payload"]["ackName"], "SERVER");
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_hangs_up_leaves_no_message_untold() {
+    let mut wharf = Wharf::start().await;
+    let mut receiver = Receiver::start().await;
+    let link = wharf
+        .working("default", json!({"webhooks": [receiver.webhook(&["message.any"])]}))
+        .await;
+    let gate = Arc::new(Gate::default());
+    *link.engine.gate.lock().unwrap() = Some(Arc::clone(&gate));
+    {
+        let send = wharf.post("/api/sendText", json!({"chatId": ALICE, "text": "x"}));
+        tokio::pin!(send);
+        tokio::select! {
+            _ = &mut send => panic!("the send must wait"),
+            () = gate.reached.notified() => {}
+        }
+    }
+    gate.go_on.notify_one();
+    assert_eq!(receiver.event("message.any").await["payload"]["body"], "x");
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn seen_without_ids_reads_what_is_unread_and_only_once() {
+    let mut wharf = Wharf::start().await;
+    let link = wharf.working("default", json!({})).await;
+    link.receive(text(ALICE, "A1", "one")).await.unwrap();
+    link.receive(text(ALICE, "A2", "two")).await.unwrap();
+    link.receive(text(BOB, "B1", "other chat")).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(wharf.post("/api/sendSeen", json!({"chatId": ALICE})).await.status, 201);
+    }
+    wharf
+        .post(
+            "/api/sendSeen",
+            json!({"chatId": BOB, "messageIds": [format!("false_{BOB}_B1"), "B0"]}),
+        )
+        .await;
+    let seen = link.engine.seen.lock().unwrap();
+    let mut ids: Vec<Vec<String>> = seen.iter().map(|request| request.ids.clone()).collect();
+    ids[0].sort();
+    assert_eq!(ids, [vec!["A1", "A2"], vec!["B1", "B0"]]);
+    drop(seen);
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn typing_is_shown_and_taken_back() {
+    let mut wharf = Wharf::start().await;
+    let link = wharf.working("default", json!({})).await;
+    for path in ["/api/startTyping", "/api/stopTyping"] {
+        let answer = wharf.post(path, json!({"chatId": ALICE})).await;
+        assert_eq!((answer.status, answer.bytes.len()), (201, 0));
+    }
+    assert_eq!(*link.engine.typing.lock().unwrap(), [Typing::Composing, Typing::Paused]);
+    wharf.stop().await;
+}

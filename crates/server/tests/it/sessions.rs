@@ -1,0 +1,327 @@
+//! The life of a session, as its connection and its callers make it.
+
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+use wharf_core::engine::{Closed, Signal};
+
+use crate::harness::{KEY, Receiver, Wharf};
+
+#[tokio::test]
+async fn pairing_goes_from_starting_over_the_qr_code_to_working() {
+    let mut wharf = Wharf::start().await;
+    let mut receiver = Receiver::start().await;
+    let config = json!({"metadata": {"user.id": "123"}, "webhooks": [receiver.webhook(&["session.status"])]});
+    let made = wharf
+        .post("/api/sessions", json!({"name": "default", "config": config}))
+        .await;
+    assert_eq!((made.status, made.json()["status"].clone()), (201, json!("STARTING")));
+    let link = wharf.link().await;
+    assert_eq!(
+        (link.options.device_name.as_str(), link.options.browser_name.as_str()),
+        ("Ubuntu", "Chrome")
+    );
+
+    link.show_qr("2@first");
+    wharf.until_status("default", "SCAN_QR_CODE").await;
+    let raw = wharf.get("/api/default/auth/qr?format=raw").await;
+    assert_eq!(raw.json(), json!({"value": "2@first"}));
+    assert_eq!(raw.headers["cache-control"], "no-store");
+    let picture = wharf.get("/api/default/auth/qr").await;
+    assert_eq!(picture.headers["content-type"], "image/png");
+    assert!(picture.bytes.starts_with(b"\x89PNG"));
+    let request = wharf
+        .request(reqwest::Method::GET, "/api/default/auth/qr")
+        .header("X-Api-Key", KEY);
+    let base64 = wharf.send(request.header("Accept", "application/json")).await.json();
+    assert_eq!(base64["mimetype"], "image/png");
+    assert_eq!(wharf.waiting_for_scan()[0].code, "2@first");
+    assert_eq!(wharf.get("/api/sessions/default/me").await.json(), Value::Null);
+
+    link.show_qr("2@second");
+    link.inbox.signal(Signal::Linked(crate::harness::me()));
+    link.work();
+    let session = wharf.until_status("default", "WORKING").await;
+    assert_eq!(session["me"]["id"], "12025550100@c.us");
+    assert!(wharf.waiting_for_scan().is_empty());
+    let too_late = wharf.get("/api/default/auth/qr").await;
+    assert_eq!(
+        (too_late.status, too_late.json()["expected"].clone()),
+        (422, json!(["SCAN_QR_CODE"]))
+    );
+
+    let mut statuses = Vec::new();
+    while statuses.last() != Some(&json!("WORKING")) {
+        let body = receiver.event("session.status").await;
+        assert_eq!(
+            (&body["session"], &body["metadata"]),
+            (&json!("default"), &json!({"user.id": "123"}))
+        );
+        statuses.push(body["payload"]["status"].clone());
+    }
+    let expected = ["STARTING", "SCAN_QR_CODE", "SCAN_QR_CODE", "STARTING", "WORKING"];
+    assert_eq!(statuses, expected);
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn commands_can_be_repeated_and_each_start_makes_one_connection() {
+    let mut wharf = Wharf::start().await;
+    let first = wharf.working("a", json!({})).await;
+    for (command, status) in [("start", "WORKING"), ("stop", "STOPPED"), ("stop", "STOPPED")] {
+        let answer = wharf.post(&format!("/api/sessions/a/{command}"), json!({})).await;
+        assert_eq!(
+            (answer.status, answer.json()["status"].clone()),
+            (201, json!(status)),
+            "{command}"
+        );
+    }
+    assert!(first.engine.is_disconnected.load(Ordering::SeqCst) && wharf.has_no_link());
+    assert_eq!(wharf.get("/api/sessions").await.json(), json!([]));
+    assert_eq!(wharf.get("/api/sessions?all=true").await.json()[0]["name"], "a");
+
+    wharf.post("/api/sessions/a/start", json!({})).await;
+    let second = wharf.link().await;
+    second.work();
+    wharf.until_status("a", "WORKING").await;
+    wharf.post("/api/sessions/a/restart", json!({})).await;
+    let third = wharf.link().await;
+    assert!(second.engine.is_disconnected.load(Ordering::SeqCst));
+    assert!(!third.engine.is_disconnected.load(Ordering::SeqCst));
+
+    for _ in 0..2 {
+        let gone = wharf.delete("/api/sessions/a").await;
+        assert_eq!((gone.status, gone.bytes.len()), (200, 0));
+    }
+    assert!(third.engine.is_disconnected.load(Ordering::SeqCst));
+    assert_eq!(wharf.get("/api/sessions/a").await.status, 404);
+    assert_eq!(wharf.get("/api/sessions?all=true").await.json(), json!([]));
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_is_made_once_under_its_name_or_a_random_one() {
+    let mut wharf = Wharf::start().await;
+    let body = json!({"name": "a", "start": false});
+    assert_eq!(
+        wharf.post("/api/sessions", body.clone()).await.json()["status"],
+        "STOPPED"
+    );
+    let again = wharf.post("/api/sessions", body).await;
+    assert_eq!(again.status, 422);
+    assert_eq!(
+        again.json()["message"],
+        "Session 'a' already exists. Use PUT to update it."
+    );
+    assert!(wharf.has_no_link());
+    let random = wharf.post("/api/sessions", json!({"start": false})).await.json();
+    let name = random["name"].as_str().unwrap();
+    assert!(
+        name.starts_with("session_") && name.len() == "session_".len() + 32,
+        "{name}"
+    );
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn an_update_replaces_the_configuration_and_restarts_what_runs() {
+    let mut wharf = Wharf::start().await;
+    wharf.working("a", json!({"metadata": {"a": "b"}, "debug": true})).await;
+    let update = json!({"config": {"client": {"deviceName": "Desk"}, "unknownField": 1}});
+    let updated = wharf.put("/api/sessions/a", update).await;
+    assert_eq!(
+        (updated.status, updated.json()["config"].clone()),
+        (200, json!({"client": {"deviceName": "Desk"}}))
+    );
+    assert_eq!(wharf.link().await.options.device_name, "Desk");
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn after_a_restart_of_the_server_only_what_ran_runs_again() {
+    let mut wharf = Wharf::start().await;
+    wharf.working("runs", json!({"metadata": {"a": "b"}})).await;
+    wharf.working("stopped", json!({})).await;
+    wharf.post("/api/sessions/stopped/stop", json!({})).await;
+    let mut wharf = wharf.restart().await;
+    let link = wharf.link().await;
+    assert_eq!(link.options.session.as_str(), "runs");
+    link.work();
+    let session = wharf.until_status("runs", "WORKING").await;
+    assert_eq!(session["config"], json!({"metadata": {"a": "b"}}));
+    assert_eq!(wharf.get("/api/sessions/stopped").await.json()["status"], "STOPPED");
+    assert_eq!(
+        wharf.get("/api/sessions/stopped/me").await.json()["id"],
+        "12025550100@c.us"
+    );
+    assert!(wharf.has_no_link());
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_starting_until_it_is_back() {
+    let mut wharf = Wharf::start().await;
+    let link = wharf.working("a", json!({})).await;
+    let reason = "socket closed".to_owned();
+    link.inbox.signal(Signal::Disconnected { reason });
+    wharf.until_status("a", "STARTING").await;
+    link.work();
+    wharf.until_status("a", "WORKING").await;
+    assert!(wharf.has_no_link());
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_ended_is_made_anew() {
+    let mut wharf = Wharf::start().await;
+    let first = wharf.working("a", json!({})).await;
+    let reason = "storage is full".to_owned();
+    first.close(Closed::StoreFailed { reason });
+    let second = wharf.link().await;
+    assert!(first.engine.is_disconnected.load(Ordering::SeqCst));
+    // What the old connection still says means nothing.
+    first.close(Closed::Replaced);
+    second.work();
+    wharf.until_status("a", "WORKING").await;
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_was_unlinked_says_so_and_starts_anew_with_nothing() {
+    let mut wharf = Wharf::start().await;
+    let mut receiver = Receiver::start().await;
+    let config = json!({"webhooks": [receiver.webhook(&["session.status"])]});
+    let link = wharf.working("a", config).await;
+    link.receive(crate::harness::text(crate::harness::ALICE, "A1", "hi"))
+        .await
+        .unwrap();
+    let reason = "401".to_owned();
+    link.close(Closed::LoggedOut { reason });
+    wharf.until_status("a", "FAILED").await;
+    let data = loop {
+        let body = receiver.event("session.status").await;
+        if body["payload"]["status"] == "FAILED" {
+            break body["payload"]["data"].clone();
+        }
+    };
+    assert_eq!(
+        (&data["reason"], &data["details"]),
+        (&json!("LOGGED_OUT"), &json!("401"))
+    );
+    assert_eq!(wharf.get("/api/sessions/a/me").await.json(), Value::Null);
+    let refused = wharf
+        .post("/api/sendText", json!({"session": "a", "chatId": "1", "text": "x"}))
+        .await;
+    assert_eq!(
+        (refused.status, refused.json()["status"].clone()),
+        (422, json!("FAILED"))
+    );
+    assert!(
+        refused.json()["hint"]
+            .as_str()
+            .unwrap()
+            .contains("/api/sessions/a/restart")
+    );
+
+    wharf.post("/api/sessions/a/restart", json!({})).await;
+    let link = wharf.link().await;
+    link.work();
+    wharf.until_status("a", "WORKING").await;
+    wharf
+        .post(
+            "/api/sendSeen",
+            json!({"session": "a", "chatId": crate::harness::ALICE}),
+        )
+        .await;
+    assert!(link.engine.seen.lock().unwrap().is_empty(), "the old messages are gone");
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn logging_out_unlinks_and_comes_back_to_a_qr_code() {
+    let mut wharf = Wharf::start().await;
+    let link = wharf.working("a", json!({"metadata": {"a": "b"}})).await;
+    let answer = wharf.post("/api/sessions/a/logout", json!({})).await;
+    assert_eq!(
+        (answer.status, answer.json()["status"].clone()),
+        (201, json!("STARTING"))
+    );
+    assert_eq!(
+        (answer.json()["me"].clone(), answer.json()["config"].clone()),
+        (Value::Null, json!({"metadata": {"a": "b"}}))
+    );
+    assert!(link.engine.is_logged_out.load(Ordering::SeqCst) && link.engine.is_disconnected.load(Ordering::SeqCst));
+    wharf.link().await.show_qr("2@new");
+    wharf.until_status("a", "SCAN_QR_CODE").await;
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_session_folder_is_named_and_never_replaced() {
+    let mut wharf = Wharf::start().await;
+    wharf.working("a", json!({})).await;
+    wharf.post("/api/sessions/a/stop", json!({})).await;
+    let folder = wharf.folder().join("test").join("a");
+    let wharf = {
+        let kept = wharf.stop().await;
+        let file = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let file = file
+            .into_iter()
+            .find(|file| file.extension().is_some_and(|end| end == "sqlite3"))
+            .unwrap();
+        std::fs::write(&file, b"this is not a database, and it is long enough to be looked at").unwrap();
+        Wharf::on(kept).await
+    };
+    wharf.post("/api/sessions/a/start", json!({})).await;
+    wharf.until_status("a", "FAILED").await;
+    let refused = wharf
+        .post("/api/sendText", json!({"session": "a", "chatId": "1", "text": "x"}))
+        .await
+        .json();
+    assert!(
+        refused["hint"].as_str().unwrap().contains("session.sqlite3"),
+        "{refused}"
+    );
+    assert_eq!(wharf.delete("/api/sessions/a").await.status, 200);
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_waits_for_a_session_that_is_starting() {
+    let mut wharf = Wharf::start().await;
+    wharf.post("/api/sessions", json!({"name": "a"})).await;
+    let link = wharf.link().await;
+    let request = wharf.post(
+        "/api/sendText",
+        json!({"session": "a", "chatId": "12025550101", "text": "hi"}),
+    );
+    let works = async {
+        tokio::task::yield_now().await;
+        link.work();
+    };
+    let (answer, ()) = tokio::join!(request, works);
+    assert_eq!(answer.status, 201, "{answer:?}");
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_at_its_qr_code_says_where_to_scan() {
+    let mut wharf = Wharf::start().await;
+    wharf.post("/api/sessions", json!({"name": "a"})).await;
+    wharf.link().await.show_qr("2@x");
+    wharf.until_status("a", "SCAN_QR_CODE").await;
+    let answer = wharf.post("/api/sendText", json!({"session": "a"})).await;
+    let body = answer.json();
+    assert_eq!(answer.status, 422);
+    assert_eq!(
+        body["error"],
+        "Session status is not as expected. Try again later or restart the session"
+    );
+    assert_eq!(
+        (&body["session"], &body["status"], &body["expected"]),
+        (&json!("a"), &json!("SCAN_QR_CODE"), &json!(["WORKING"]))
+    );
+    assert!(body["hint"].as_str().unwrap().contains("/api/a/auth/qr"));
+    assert!(body.get("statusCode").is_none());
+    wharf.stop().await;
+}
