@@ -23,7 +23,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, OriginalUri, RawQuery, State, WebSocketUpgrade};
 use axum::http::Method;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,9 @@ use error::ApiError;
 
 /// The largest body that is read, as in WAHA.
 const BODY_BYTES_MAX: usize = 50 * 1024 * 1024;
+
+/// Websockets at the same time.
+const SOCKETS_MAX: usize = 1_024;
 
 /// What handlers work with. Cheap to clone.
 #[derive(Clone)]
@@ -103,6 +106,9 @@ async fn open_websocket(
     RawQuery(query): RawQuery,
     upgrade: WebSocketUpgrade,
 ) -> Response {
+    if state.sockets.len() >= SOCKETS_MAX {
+        return ApiError::Unavailable(format!("there are {SOCKETS_MAX} websockets, close one first")).into_response();
+    }
     let (log, stop) = (Arc::clone(&state.events), state.stop.clone());
     let running = state.sockets.token();
     upgrade.on_upgrade(async move |socket| {

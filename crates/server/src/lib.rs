@@ -8,6 +8,7 @@ mod api;
 pub mod config;
 mod egress;
 mod events;
+mod listener;
 mod server;
 mod sessions;
 mod validate;

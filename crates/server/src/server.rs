@@ -4,14 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::{Router, ServiceExt};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::Layer;
-use tower_http::normalize_path::NormalizePathLayer;
 use wharf_core::clock::Clock;
 use wharf_core::engine::Connector;
 use wharf_core::random::Random;
@@ -21,14 +17,15 @@ use crate::api::{self, App, AppState};
 use crate::config::Config;
 use crate::egress::{self, EgressError};
 use crate::events::{Delivery, EventLog, ServerEnvironment};
+use crate::listener;
 use crate::sessions::{Registry, Shared, WaitingForScan};
 
-/// The longest that requests and websockets may take when the server stops.
-const HTTP_STOP_WITHIN: Duration = Duration::from_secs(2);
+/// The longest that requests and websockets may take when the server stops; requests have a shorter limit of their own.
+const HTTP_STOP_WITHIN: Duration = Duration::from_secs(3);
 /// The longest that ending the sessions' connections may take, all at the same time.
 const SESSIONS_STOP_WITHIN: Duration = Duration::from_secs(5);
 /// The longest that the rest may take; deliveries have a shorter limit of their own.
-const REST_STOP_WITHIN: Duration = Duration::from_secs(3);
+const REST_STOP_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a server is made from, beside its configuration.
 pub struct Parts {
@@ -66,6 +63,7 @@ pub enum StartError {
 pub struct Server {
     local_addr: SocketAddr,
     registry: Arc<Registry>,
+    http: TaskTracker,
     tasks: TaskTracker,
     sockets: TaskTracker,
     stop_http: CancellationToken,
@@ -122,10 +120,12 @@ impl Server {
             sockets: sockets.clone(),
             stop: stop_http.clone(),
         }));
-        tasks.spawn(serve(listener, api::router(state), stop_http.clone()));
+        let http = TaskTracker::new();
+        http.spawn(listener::serve(listener, api::router(state), stop_http.clone()));
         Ok(Self {
             local_addr,
             registry,
+            http,
             tasks,
             sockets,
             stop_http,
@@ -147,9 +147,12 @@ impl Server {
     /// are under way. What is not delivered then is delivered after the next start.
     pub async fn shut_down(&self) {
         self.stop_http.cancel();
-        self.sockets.close();
-        self.tasks.close();
-        if timeout(HTTP_STOP_WITHIN, self.sockets.wait()).await.is_err() {
+        for tasks in [&self.http, &self.sockets, &self.tasks] {
+            tasks.close();
+        }
+        // Requests before sessions: what is being sent may still go out.
+        let served = async { tokio::join!(self.http.wait(), self.sockets.wait()) };
+        if timeout(HTTP_STOP_WITHIN, served).await.is_err() {
             tracing::warn!("some websockets did not close in time");
         }
         // Sessions before deliveries: their last events are logged, and may still go out.
@@ -160,23 +163,5 @@ impl Server {
         if timeout(REST_STOP_WITHIN, self.tasks.wait()).await.is_err() {
             tracing::warn!("stopping took too long, the rest is cut off");
         }
-    }
-}
-
-/// Serves until `stop`, then lets requests finish for a while.
-async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
-    // Around the router, because a layer inside it would see the path after it was matched.
-    let service = NormalizePathLayer::trim_trailing_slash().layer(router);
-    let service = ServiceExt::<Request>::into_make_service(service);
-    let stopping = stop.clone();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned());
-    tokio::select! {
-        served = serving => if let Err(error) = served {
-            tracing::error!(error = %error, "the listener failed");
-        },
-        () = async {
-            stopping.cancelled().await;
-            tokio::time::sleep(HTTP_STOP_WITHIN).await;
-        } => tracing::warn!("some requests did not finish in time"),
     }
 }

@@ -71,6 +71,7 @@ pub struct MediaPayload {
     pub filename: Option<String>,
     /// Where it lies in S3.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub s3: Option<S3Payload>,
     /// Why it could not be downloaded.
     #[schema(value_type = Option<Object>)]
@@ -132,6 +133,7 @@ pub struct ReplyToPayload {
     pub has_media: bool,
     /// Its media.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub media: Option<MediaPayload>,
     /// The engine's own data.
     #[serde(rename = "_data", skip_serializing_if = "Option::is_none")]

@@ -34,6 +34,8 @@ pub(super) enum ApiError {
     NotFound(String),
     /// The body is larger than it may be.
     TooLarge,
+    /// The body took too long to arrive.
+    TooSlow,
     /// The request is fine but cannot be done; the text says why and what to do.
     Refused(String),
     /// The operation is WAHA's but not built.
@@ -89,6 +91,7 @@ impl IntoResponse for ApiError {
             Self::Unauthorized => return unauthorized(),
             Self::NotFound(message) => (StatusCode::NOT_FOUND, message.into()),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "request entity too large".into()),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive".into()),
             Self::Refused(message) => (StatusCode::UNPROCESSABLE_ENTITY, message.into()),
             Self::NotBuilt => (
                 StatusCode::UNPROCESSABLE_ENTITY,

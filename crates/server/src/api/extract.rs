@@ -26,6 +26,8 @@ use crate::validate::{self, Fields};
 
 /// The longest that a request waits for a session that is starting, as in WAHA.
 const STARTING_WITHIN: Duration = Duration::from_secs(5);
+/// The longest that a body may take to arrive.
+const BODY_WITHIN: Duration = Duration::from_secs(120);
 /// The session that is meant where none is named.
 const SESSION_DEFAULT: &str = "default";
 
@@ -172,12 +174,12 @@ async fn read(request: Request, state: &AppState) -> Result<(Parts, Value), ApiE
     let (mut parts, body) = request.into_parts();
     let caller = Authorized::from_request_parts(&mut parts, state).await?;
     let request = Request::from_parts(parts.clone(), body);
-    let bytes = Bytes::from_request(request, state)
-        .await
-        .map_err(|error| match error.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge,
-            _ => ApiError::Unreadable(error.body_text()),
-        })?;
+    let bytes = match timeout(BODY_WITHIN, Bytes::from_request(request, state)).await {
+        Err(_) => return Err(ApiError::TooSlow),
+        Ok(Err(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => return Err(ApiError::TooLarge),
+        Ok(Err(error)) => return Err(ApiError::Unreadable(error.body_text())),
+        Ok(Ok(bytes)) => bytes,
+    };
     let body = parse(&parts.headers, &bytes, caller.by_key)?;
     Ok((parts, body))
 }

@@ -15,7 +15,10 @@ const STATUSES: &[(&str, &str)] = &[
     ("401", "The key is missing or wrong"),
     ("404", "There is no such session, or whatever else the path names"),
     ("413", "The body is too large"),
-    ("422", "The request is fine but cannot be done now; `message` or `error` says why and what to do"),
+    (
+        "422",
+        "The request is fine but cannot be done now; `message` or `error` says why and what to do",
+    ),
     ("500", "Something failed inside; the log has the reason"),
     ("503", "It may work later"),
     ("504", "WhatsApp did not answer; whether it happened is unknown"),
@@ -28,7 +31,11 @@ pub(super) fn declare(mut document: OpenApi) -> OpenApi {
     }
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
-        for operation in operations.into_iter().flatten().filter(|operation| operation.security.is_some()) {
+        for operation in operations
+            .into_iter()
+            .flatten()
+            .filter(|operation| operation.security.is_some())
+        {
             declare_at(operation);
         }
     }
@@ -38,13 +45,20 @@ pub(super) fn declare(mut document: OpenApi) -> OpenApi {
 fn declare_at(operation: &mut Operation) {
     for (status, about) in STATUSES {
         let response = || RefOr::T(response(about));
-        operation.responses.responses.entry((*status).to_owned()).or_insert_with(response);
+        operation
+            .responses
+            .responses
+            .entry((*status).to_owned())
+            .or_insert_with(response);
     }
 }
 
 fn response(about: &str) -> Response {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(NAME))).build();
-    ResponseBuilder::new().description(about).content("application/json", content).build()
+    ResponseBuilder::new()
+        .description(about)
+        .content("application/json", content)
+        .build()
 }
 
 /// WAHA's body of a refusal; the one for a wrong session status has no `statusCode` and its own fields.
@@ -58,7 +72,10 @@ fn schema() -> Schema {
         .property("message", message)
         .property("error", text())
         .property("hint", text().description(Some("What to do.")))
-        .property("session", text().description(Some("The session whose status is not as expected.")))
+        .property(
+            "session",
+            text().description(Some("The session whose status is not as expected.")),
+        )
         .property("status", text().description(Some("The status of that session.")))
         .property("expected", ArrayBuilder::new().items(text()))
         .additional_properties(Some(AdditionalProperties::FreeForm(false)))

@@ -30,7 +30,7 @@ const REQUESTS_MAX: usize = 256;
 /// The wait after the store failed.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// How long requests under way may take when the server stops.
-const FINISH_WITHIN: Duration = Duration::from_secs(2);
+const FINISH_WITHIN: Duration = Duration::from_millis(1_500);
 /// How often what is too old is removed from the log.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 

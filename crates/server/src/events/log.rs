@@ -3,6 +3,7 @@
 //! An event that may be told of twice has an id that follows from what it is about, so a repetition finds itself. Never
 //! delivers anything itself: that is [`super::delivery`]'s part for webhooks, and [`super::websocket`]'s.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -265,9 +266,12 @@ impl EventLog {
         events: Vec<NewEvent>,
         now: Timestamp,
     ) -> Result<Vec<(EventId, NewEvent)>, StoreError> {
+        let mut ids = HashSet::new();
         let mut events: Vec<_> = events
             .into_iter()
             .map(|event| (event.id(source, now, self.random.as_ref()), event))
+            // One page of redelivered stanzas may have the same one twice.
+            .filter(|(id, _)| ids.insert(id.clone()))
             .collect();
         let repeatable: Vec<String> = events
             .iter()

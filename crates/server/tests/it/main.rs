@@ -3,6 +3,8 @@
 //! Here is what the sandbox network cannot bring about: storage that fails, connections that end in a chosen way, receipts
 //! that overtake their message. Everything else is tested end to end, with the real engine, in `crates/wharf/tests/it`.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
 mod api;
 mod harness;
 mod messages;

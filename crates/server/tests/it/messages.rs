@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use wharf_core::engine::{AckUpdate, EngineError, Signal, Typing};
 use wharf_core::message::{Ack, MessageKind};
+use wharf_core::store::Batch;
 
 use crate::harness::{ALICE, BOB, Gate, Link, Receiver, Wharf, text};
 
@@ -61,7 +62,8 @@ async fn a_redelivered_message_is_told_under_the_same_id_and_only_once() {
     let link = wharf
         .working("a", json!({"webhooks": [receiver.webhook(&["message"])]}))
         .await;
-    link.receive(text(ALICE, "A1", "once")).await.unwrap();
+    let twice = vec![text(ALICE, "A1", "once"), text(ALICE, "A1", "once")];
+    link.inbox.commit(twice, Batch::new()).await.unwrap();
     link.receive(text(ALICE, "A1", "once")).await.unwrap();
     let mut wharf = wharf.restart().await;
     let link = wharf.link().await;
@@ -290,11 +292,12 @@ async fn seen_without_ids_reads_what_is_unread_and_only_once() {
             json!({"chatId": BOB, "messageIds": [format!("false_{BOB}_B1"), "B0"]}),
         )
         .await;
-    let seen = link.engine.seen.lock().unwrap();
-    let mut ids: Vec<Vec<String>> = seen.iter().map(|request| request.ids.clone()).collect();
+    let mut ids: Vec<Vec<String>> = {
+        let seen = link.engine.seen.lock().unwrap();
+        seen.iter().map(|request| request.ids.clone()).collect()
+    };
     ids[0].sort();
     assert_eq!(ids, [vec!["A1", "A2"], vec!["B1", "B0"]]);
-    drop(seen);
     wharf.stop().await;
 }
 

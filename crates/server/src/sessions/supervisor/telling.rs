@@ -19,7 +19,7 @@ impl Supervisor {
             return;
         };
         // Of what repeats, only a new QR code is news.
-        if status == now && trigger != Trigger::QrCode && trigger != Trigger::Start {
+        if status == now && trigger != Trigger::QrCode {
             return;
         }
         if status != now {
