@@ -102,6 +102,7 @@ impl Server {
             Arc::clone(&events),
             Arc::clone(&clock),
             Arc::clone(&random),
+            config.sessions.silence_max,
         );
         let registry = Registry::open(Arc::new(shared), config.sessions.restart).await?;
         let delivery = Delivery::new(Arc::clone(&events), client, Arc::clone(&clock), Arc::clone(&random));

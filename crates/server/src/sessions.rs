@@ -16,10 +16,11 @@ pub(crate) use config::SessionConfig;
 pub(crate) use connection::{Connection, SendError};
 pub use registry::WaitingForScan;
 pub(crate) use registry::{CreateError, Registry, Session};
-pub(crate) use state::{QrCode, View};
+pub(crate) use state::View;
 pub(crate) use webhook::{CustomHeader, HmacConfig, RetryPolicy, RetryRules, Webhook, WebhookEvents};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     /// For jitter and names.
     pub(crate) random: Arc<dyn Random>,
+    /// Without any stanza for this long a connection is deaf, whatever its socket says.
+    pub(crate) silence_max: Duration,
     /// Owns every task of every session.
     pub(crate) tasks: TaskTracker,
     /// Ends every session when the server stops.
@@ -61,6 +64,7 @@ impl Shared {
         events: Arc<EventLog>,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
+        silence_max: Duration,
     ) -> Self {
         Self {
             storage,
@@ -68,6 +72,7 @@ impl Shared {
             events,
             clock,
             random,
+            silence_max,
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
             connects: Semaphore::new(CONNECTS_AT_ONCE),

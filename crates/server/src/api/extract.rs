@@ -21,7 +21,7 @@ use wharf_core::session::SessionStatus;
 use super::AppState;
 use super::auth::Authorized;
 use super::error::ApiError;
-use crate::sessions::{Connection, QrCode, Session, View};
+use crate::sessions::{Connection, Session, View};
 use crate::validate::{self, Fields};
 
 /// The longest that a request waits for a session that is starting, as in WAHA.
@@ -46,7 +46,7 @@ pub(super) struct Known(pub(super) Arc<Session>);
 /// The session that the path names, while it waits for a scan.
 pub(super) struct Scanning {
     /// What to scan.
-    pub(super) qr: QrCode,
+    pub(super) code: String,
 }
 
 /// The session that the body or the query names, while it is working, and the checked body.
@@ -104,9 +104,9 @@ impl FromRequestParts<AppState> for Scanning {
         let session = name.parse().ok().and_then(|name| state.registry.get(&name));
         let session = session.ok_or_else(|| ApiError::session_not_started(&name, false))?;
         let view = in_status(&session, SessionStatus::ScanQrCode, state).await?;
-        let qr = view.qr.clone();
-        let qr = qr.ok_or_else(|| wrong_status(&session, &view, SessionStatus::ScanQrCode, state))?;
-        Ok(Self { qr })
+        let code = view.qr.clone();
+        let code = code.ok_or_else(|| wrong_status(&session, &view, SessionStatus::ScanQrCode, state))?;
+        Ok(Self { code })
     }
 }
 

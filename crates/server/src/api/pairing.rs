@@ -84,7 +84,7 @@ async fn get_qr(
     Query(query): Query<QrQuery>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    let code = session.qr.code;
+    let code = session.code;
     let mut response = if query.format.as_deref() == Some("raw") {
         Json(QRCodeValue { value: code }).into_response()
     } else {

@@ -1,8 +1,10 @@
 //! How sessions are run.
 
+use std::time::Duration;
+
 use super::{ConfigError, Environment, Variable};
 
-pub(super) const VARIABLES: &[&Variable] = &[&WORKER_ID, &RESTART_SESSIONS];
+pub(super) const VARIABLES: &[&Variable] = &[&WORKER_ID, &RESTART_SESSIONS, &SILENCE];
 
 const WORKER_ID: Variable = Variable {
     names: &["WAHA_WORKER_ID"],
@@ -17,6 +19,14 @@ const RESTART_SESSIONS: Variable = Variable {
     secret: false,
 };
 
+const SILENCE: Variable = Variable {
+    names: &["WHARF_SESSION_SILENCE_SECONDS"],
+    default: "120",
+    about: "Without any sign of life from WhatsApp for this long, a session's connection is made anew, whatever its socket says. \
+            WhatsApp answers a keepalive about twice a minute.",
+    secret: false,
+};
+
 /// How sessions are run.
 #[derive(Debug, Clone)]
 pub struct SessionsConfig {
@@ -24,6 +34,8 @@ pub struct SessionsConfig {
     pub worker_id: String,
     /// Whether sessions that ran are started again at boot.
     pub restart: bool,
+    /// Without any sign of life for this long a connection is made anew.
+    pub silence_max: Duration,
 }
 
 impl SessionsConfig {
@@ -31,6 +43,7 @@ impl SessionsConfig {
         Ok(Self {
             worker_id: environment.text(&WORKER_ID).to_owned(),
             restart: environment.boolean(&RESTART_SESSIONS)?,
+            silence_max: Duration::from_secs(environment.parse::<u32>(&SILENCE, "a number of seconds")?.max(1).into()),
         })
     }
 }

@@ -100,9 +100,9 @@ impl Registry {
     /// The sessions that wait for a phone to scan.
     pub(crate) fn waiting_for_scan(&self) -> Vec<WaitingForScan> {
         let waiting = |session: &Arc<Session>| {
-            session.view().qr.map(|qr| WaitingForScan {
+            session.view().qr.map(|code| WaitingForScan {
                 session: session.name.clone(),
-                code: qr.code,
+                code,
             })
         };
         self.read().values().filter_map(waiting).collect()

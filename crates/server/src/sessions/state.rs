@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use wharf_core::engine::Closed;
 use wharf_core::events::SessionStatusPoint;
@@ -26,21 +25,12 @@ pub(crate) struct View {
     pub config: Arc<SessionConfig>,
     /// Whose account it is linked to.
     pub me: Option<Me>,
-    /// What to scan, while the status is `SCAN_QR_CODE`.
-    pub qr: Option<QrCode>,
+    /// The text of the QR code, while the status is `SCAN_QR_CODE`. Whoever has it can link a phone: it belongs into no log.
+    pub qr: Option<String>,
     /// Why it failed, while the status is `FAILED`.
     pub problem: Option<Problem>,
     /// Its connection, while it runs.
     pub connection: Option<Connection>,
-}
-
-/// A QR code to be scanned.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct QrCode {
-    /// The text that the picture carries. Whoever has it can link a phone: it belongs into no log.
-    pub code: String,
-    /// Until when it can be scanned.
-    pub valid_until: Timestamp,
 }
 
 /// Why a session failed, and what to do about it.

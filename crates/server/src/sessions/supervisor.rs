@@ -19,7 +19,7 @@ use wharf_core::ids::SessionName;
 use wharf_core::session::SessionStatus;
 use wharf_core::store::StoreError;
 
-use super::state::{self, AfterClose, QrCode, Trigger, View};
+use super::state::{self, AfterClose, Trigger, View};
 use super::store::{Desired, SessionDocument, forget};
 use super::{Connection, SessionConfig, Shared};
 
@@ -27,9 +27,6 @@ use super::{Connection, SessionConfig, Shared};
 pub(super) const COMMANDS_WAITING_MAX: usize = 32;
 /// The longest that unlinking at WhatsApp may take; afterwards the credentials are deleted all the same.
 const LOGOUT_WITHIN: Duration = Duration::from_secs(10);
-/// Without any stanza for this long a connection is deaf, whatever its socket says. WhatsApp's keepalive is answered
-/// about twice a minute.
-const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 /// What a session can be told to do. Each is fine in every state.
 pub(super) enum Command {
@@ -129,7 +126,7 @@ impl Supervisor {
                 Wake::Signal(signal) => self.react(signal).await,
                 Wake::Connect => self.connect().await,
                 Wake::Deaf => {
-                    tracing::warn!(session = %self.name, "no stanza for {} seconds, connecting anew", SILENCE_MAX.as_secs());
+                    tracing::warn!(session = %self.name, "no stanza for {} seconds, connecting anew", self.shared.silence_max.as_secs());
                     self.rebuild("no sign of life", false).await;
                 }
             }
@@ -140,7 +137,7 @@ impl Supervisor {
         let deaf_at = self
             .live
             .as_ref()
-            .map(|live| live.connection.inbox().last_alive() + SILENCE_MAX);
+            .map(|live| live.connection.inbox().last_alive() + self.shared.silence_max);
         tokio::select! {
             biased;
             () = self.shared.shutdown.cancelled() => Wake::Shutdown,
@@ -148,7 +145,7 @@ impl Supervisor {
             Some(signal) = next_signal(&mut self.live) => Wake::Signal(signal),
             () = until(self.connect_at) => Wake::Connect,
             () = until(deaf_at) => match self.live.as_ref().map(|live| live.connection.inbox().last_alive().elapsed()) {
-                Some(silence) if silence >= SILENCE_MAX => Wake::Deaf,
+                Some(silence) if silence >= self.shared.silence_max => Wake::Deaf,
                 // There was a sign of life meanwhile; an empty signal starts the wait anew.
                 _ => Wake::Signal(Signal::Alive),
             },
@@ -256,10 +253,9 @@ impl Supervisor {
 
     async fn react(&mut self, signal: Signal) {
         match signal {
-            Signal::QrCode { code, valid_for } => {
-                let valid_until = self.shared.clock.now() + valid_for;
-                self.view
-                    .send_modify(|view| view.qr = Some(QrCode { code, valid_until }));
+            // How long it is valid needs no watching: the engine shows the next one in time.
+            Signal::QrCode { code, .. } => {
+                self.view.send_modify(|view| view.qr = Some(code));
                 self.enter(Trigger::QrCode, None).await;
             }
             Signal::Linked(me) => {

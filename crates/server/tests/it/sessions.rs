@@ -1,6 +1,7 @@
 //! The life of a session, as its connection and its callers make it.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use wharf_core::engine::{Closed, Signal};
@@ -183,6 +184,24 @@ async fn a_connection_that_ended_is_made_anew() {
     first.close(Closed::Replaced);
     second.work();
     wharf.until_status("a", "WORKING").await;
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_falls_silent_is_made_anew_and_one_that_speaks_is_not() {
+    let mut wharf = Wharf::start_with(&[("WHARF_SESSION_SILENCE_SECONDS", "1")]).await;
+    let speaks = wharf.working("speaks", json!({})).await;
+    let silent = wharf.working("silent", json!({})).await;
+    let mut speaking = tokio::time::interval(Duration::from_millis(100));
+    let second = loop {
+        tokio::select! {
+            _ = speaking.tick() => speaks.inbox.signal(Signal::Alive),
+            second = wharf.link() => break second,
+        }
+    };
+    assert_eq!(second.options.session.as_str(), "silent");
+    assert!(silent.engine.is_disconnected.load(Ordering::SeqCst));
+    assert!(!speaks.engine.is_disconnected.load(Ordering::SeqCst));
     wharf.stop().await;
 }
 
