@@ -64,8 +64,8 @@ impl Certificates {
 
     fn details(&self, serial: u32, issuer_serial: u32, key: &[u8]) -> Vec<u8> {
         Details {
-            serial: Some(serial.into()),
-            issuer_serial: Some(issuer_serial.into()),
+            serial: Some(serial),
+            issuer_serial: Some(issuer_serial),
             key: Some(key.to_vec()),
             not_before: Some(self.issued_at.saturating_sub(BACKDATED_S)),
             not_after: Some(self.issued_at + VALIDITY_S),

@@ -69,23 +69,3 @@ impl Random for SystemRandom {
         rand::make_rng()
     }
 }
-
-/// A random source that repeats itself: for tests that compare bytes.
-#[cfg(test)]
-pub(crate) struct SeededRandom(std::sync::Mutex<u64>);
-
-#[cfg(test)]
-impl SeededRandom {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(std::sync::Mutex::new(seed))
-    }
-}
-
-#[cfg(test)]
-impl Random for SeededRandom {
-    fn rng(&self) -> StdRng {
-        let mut next = self.0.lock().expect("no test panics while it holds this lock");
-        *next += 1;
-        <StdRng as rand::SeedableRng>::seed_from_u64(*next)
-    }
-}

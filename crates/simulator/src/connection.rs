@@ -91,6 +91,7 @@ where
         .await
         .map_err(|_| Ended::Silent)??;
     let (conn, out) = network.connect(LINK_DEPTH);
+    let _registered = Registered { network, conn };
     let open = Open {
         network,
         conn,
@@ -103,9 +104,19 @@ where
     network
         .lock()
         .on_payload(conn, session.pattern, session.client_static, &session.payload);
-    let outcome = open.run(socket, input, out).await;
-    network.disconnect(conn);
-    outcome
+    open.run(socket, input, out).await
+}
+
+/// Takes a connection off the network when it ends, even if its task is dropped in the middle.
+struct Registered<'n> {
+    network: &'n Network,
+    conn: ConnId,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.network.disconnect(self.conn);
+    }
 }
 
 /// Bytes of the client on their way to frames.

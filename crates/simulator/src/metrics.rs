@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use wacore_binary::Node;
 
-use crate::model::{DeviceRef, Role, State};
+use crate::model::{DeviceRef, State};
 use crate::noise::Pattern;
 use crate::stanza;
 
@@ -143,11 +143,7 @@ impl State {
     pub(crate) fn metrics(&self) -> Metrics {
         let mut metrics = self.counters.0.clone();
         let before = self.now().saturating_sub(UNACKED_AFTER_S);
-        let clients = self
-            .links
-            .values()
-            .filter(|link| !matches!(&link.role, Role::Device(who) if who.device == 0));
-        metrics.connections = clients.count() as u64;
+        metrics.connections = self.links.values().filter(|link| link.is_client()).count() as u64;
         for account in self.saved.accounts.values() {
             for device in account.devices.values().filter(|device| device.conn.is_some()) {
                 for (tag, id, delivered_at) in device.queue.overdue(before) {

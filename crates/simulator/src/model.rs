@@ -206,6 +206,13 @@ pub(crate) struct Link {
     pub(crate) available: bool,
 }
 
+impl Link {
+    /// Whether a client is at the other end, and not a phone.
+    pub(crate) fn is_client(&self) -> bool {
+        !matches!(&self.role, Role::Device(who) if who.device == 0)
+    }
+}
+
 /// What a connection is for.
 pub(crate) enum Role {
     /// Handshake done, payload not accepted yet.

@@ -135,7 +135,14 @@ impl Network {
         let mut state = self.lock();
         let id = state.next_conn;
         state.next_conn += 1;
-        let link = Link { out, role: Role::New, flow: Flow::Waiting, stalled: false, lagging: false, available: false };
+        let link = Link {
+            out,
+            role: Role::New,
+            flow: Flow::Waiting,
+            stalled: false,
+            lagging: false,
+            available: false,
+        };
         state.links.insert(id, link);
         (id, receiver)
     }

@@ -147,6 +147,12 @@ impl Phone {
             false => (None, None),
         };
         let news = watch::Sender::new(memory.inbox.last());
+        // On the network at once, so that what it is told to send is never lost; its task comes when it comes.
+        let (conn, stanzas) = network.connect(PHONE_DEPTH);
+        let memory = Memory {
+            conn: Some(conn),
+            ..memory
+        };
         let phone = Arc::new(Self {
             number,
             memory: Mutex::new(memory),
@@ -154,8 +160,11 @@ impl Phone {
             echo,
         });
         network.add_phone(phone.clone());
+        network
+            .lock()
+            .attach_phone(conn, &DeviceRef::new(phone.number.clone(), 0));
         let (tasks, ended) = (network.tasks(), network.ended());
-        let run = phone.clone().run(network.clone());
+        let run = phone.clone().run(network.clone(), conn, stanzas);
         tasks.spawn(ended.clone().run_until_cancelled_owned(run));
         if let Some(receiver) = script {
             let echo = Echo::new(network.clone(), phone.clone(), receiver);
@@ -168,28 +177,18 @@ impl Phone {
         &self.number
     }
 
-    async fn run(self: Arc<Self>, network: Network) {
-        let who = DeviceRef::new(self.number.clone(), 0);
-        loop {
-            let (conn, mut stanzas) = network.connect(PHONE_DEPTH);
-            self.memory().conn = Some(conn);
-            network.lock().attach_phone(conn, &who);
-            self.desk(&network).renew_sessions();
-            while let Some(out) = stanzas.recv().await {
-                match out {
-                    Out::Node(node) | Out::Later(_, node) => self.desk(&network).handle(&node),
-                    Out::Ready(device) => self.desk(&network).welcome(device),
-                    Out::Close => break,
-                    Out::Stall => {}
-                }
-                self.publish();
-                if stanzas.is_empty() {
-                    network.drained(conn);
-                }
+    async fn run(self: Arc<Self>, network: Network, conn: ConnId, mut stanzas: mpsc::Receiver<Out>) {
+        self.desk(&network).renew_sessions();
+        while let Some(out) = stanzas.recv().await {
+            match out {
+                Out::Node(node) | Out::Later(_, node) => self.desk(&network).handle(&node),
+                Out::Ready(device) => self.desk(&network).welcome(device),
+                Out::Close | Out::Stall => {} // For clients; a phone stays as long as its network.
             }
-            // The phone fell so far behind that the network dropped it: it comes back and gets the rest.
-            network.disconnect(conn);
-            tokio::task::yield_now().await;
+            self.publish();
+            if stanzas.is_empty() {
+                network.drained(conn);
+            }
         }
     }
 

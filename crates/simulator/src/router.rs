@@ -83,13 +83,13 @@ impl State {
             .collect()
     }
 
-    /// Answers on the same connection. A client that does not read its answers is disconnected.
+    /// Answers on the same connection. A client that does not read its answers is disconnected; a phone that is behind
+    /// does without this one.
     pub(crate) fn reply(&mut self, conn: ConnId, node: Node) {
-        let sent = match self.links.get_mut(&conn) {
-            Some(link) => transmit(link, &mut self.faults, &mut self.counters, &self.env, &[], node),
-            None => return,
-        };
-        if matches!(sent, Sent::NotYet) {
+        let Some(link) = self.links.get_mut(&conn) else { return };
+        let is_client = link.is_client();
+        let sent = transmit(link, &mut self.faults, &mut self.counters, &self.env, &[], node);
+        if matches!(sent, Sent::NotYet) && is_client {
             self.disconnect(conn);
         }
     }
@@ -353,8 +353,7 @@ fn transmit(
         return Sent::Yes;
     }
     // Faults are for clients; phones are part of the network.
-    let is_client = !matches!(&link.role, Role::Device(who) if who.device == 0);
-    let action = if is_client && faults.any() {
+    let action = if link.is_client() && faults.any() {
         faults.judge(FaultDirection::Out, &node, to, &mut env.random.rng())
     } else {
         None

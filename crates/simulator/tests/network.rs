@@ -1,14 +1,29 @@
 //! The network from a client's side: handshakes, login, queues, keys, refusals. Real stanzas over an in-memory socket.
 
+#![expect(clippy::unwrap_used, reason = "what does not work out in a helper fails the test")]
+
 mod client;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use client::{Client, Device, at, attr, content};
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node};
-use wharf_simulator::{ALICE, BOB, Env, InboxKind, KillMode, Sandbox, SandboxError, Seed};
+use wharf_simulator::{
+    ALICE, BOB, Clock, Env, InboxKind, KillMode, Sandbox, SandboxError, Seed, SystemRandom, TypingState,
+};
+
+/// A clock that stands still until a test moves it.
+struct HeldClock(AtomicU64);
+
+impl Clock for HeldClock {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
 
 fn sandbox() -> Sandbox {
     Sandbox::new(Env::system(), Seed::Fresh)
@@ -18,6 +33,19 @@ async fn paired(sandbox: &Sandbox) -> (Device, Client) {
     let mut device = Client::pair(sandbox, ALICE).await.unwrap();
     let client = Client::ready(sandbox, &mut device).await;
     (device, client)
+}
+
+async fn until_offline(sandbox: &Sandbox) {
+    let mut changed = sandbox.changed();
+    while sandbox
+        .phone(ALICE)
+        .unwrap()
+        .devices
+        .iter()
+        .any(|device| device.connected)
+    {
+        changed.changed().await.unwrap();
+    }
 }
 
 fn enc(kind: &'static str, bytes: &[u8]) -> Node {
@@ -486,4 +514,54 @@ async fn usync_knows_people_by_number_and_hidden_id() {
             .valid_indexes
             .contains(&attr(&devices[1], "key-index").parse().unwrap())
     );
+}
+
+#[tokio::test]
+async fn a_missing_acknowledgement_is_reported_and_typing_grows_stale() {
+    let clock = Arc::new(HeldClock(AtomicU64::new(1_800_000_000_000)));
+    let pass = |seconds: u64| clock.0.fetch_add(seconds * 1000, Ordering::SeqCst);
+    let sandbox = Sandbox::new(
+        Env {
+            clock: clock.clone(),
+            random: Arc::new(SystemRandom),
+        },
+        Seed::Fresh,
+    );
+    let (mut device, mut client) = paired(&sandbox).await;
+    let id = sandbox.send(BOB, ALICE, "hello", None).await.unwrap();
+    let message = loop {
+        let node = client.expect("message").await;
+        if attr(&node, "id") == id {
+            break node;
+        }
+        client.receipt(&node).await;
+    };
+    assert!(sandbox.metrics().unacked.iter().all(|unacked| unacked.id != id));
+    pass(11);
+    assert!(sandbox.metrics().unacked.iter().any(|unacked| unacked.id == id));
+    client.receipt(&message).await;
+    client.iq("get", "w:p", Vec::new()).await;
+    assert!(sandbox.metrics().unacked.iter().all(|unacked| unacked.id != id));
+
+    for (away_s, seen) in [(29, true), (31, false)] {
+        drop(client);
+        until_offline(&sandbox).await;
+        sandbox.typing(BOB, ALICE, TypingState::Composing).await.unwrap();
+        pass(away_s);
+        client = Client::log_in(&sandbox, &mut device).await;
+        client.activate().await;
+        let batch = NodeBuilder::new("offline_batch").attr("count", 100).build();
+        client.send(NodeBuilder::new("ib").children([batch]).build()).await;
+        client.until_drained().await;
+        client
+            .send(
+                NodeBuilder::new("presence")
+                    .attr("type", "subscribe")
+                    .attr("to", Jid::pn(BOB))
+                    .build(),
+            )
+            .await;
+        let next = client.next().await.unwrap();
+        assert_eq!(next.tag == "chatstate", seen, "after {away_s} s: {next:?}");
+    }
 }

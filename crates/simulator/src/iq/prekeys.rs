@@ -25,6 +25,16 @@ const FETCH_USERS_MAX: usize = 5_000;
 /// The error for a device that is not registered (any more).
 const UNREGISTERED: u16 = 406;
 
+/// A device's keys for one new session.
+pub(crate) struct HandedOut {
+    /// Without one-time keys.
+    pub(crate) bundle: Bundle,
+    /// The one-time key, if there was one left.
+    pub(crate) prekey: Option<(u32, Blob)>,
+    /// The device's encoded `ADVSignedDeviceIdentity`; empty for a phone.
+    pub(crate) signed_identity: Blob,
+}
+
 impl State {
     pub(super) fn on_prekey_count(&mut self, conn: ConnId, who: &DeviceRef, node: &Node) -> Result<(), Malformed> {
         let count = self.device(who).map_or(0, |device| device.bundle.prekeys.len());
@@ -98,7 +108,12 @@ impl State {
 
     fn hand_out(&mut self, jid: &Jid) -> Node {
         let user = NodeBuilder::new("user").attr("jid", jid);
-        let Some((bundle, prekey, signed_identity)) = self.resolve_device(jid).and_then(|who| self.take_bundle(&who))
+        let handed_out = self.resolve_device(jid).and_then(|who| self.take_bundle(&who));
+        let Some(HandedOut {
+            bundle,
+            prekey,
+            signed_identity,
+        }) = handed_out
         else {
             let error = NodeBuilder::new("error")
                 .attr("code", u32::from(UNREGISTERED))
@@ -122,19 +137,24 @@ impl State {
     }
 
     /// A device's keys for one new session. The one-time key in it is gone from the server.
-    pub(crate) fn take_bundle(&mut self, who: &DeviceRef) -> Option<(Bundle, Option<(u32, Blob)>, Blob)> {
+    pub(crate) fn take_bundle(&mut self, who: &DeviceRef) -> Option<HandedOut> {
         let device = self.device_mut(who)?;
         // Keys that nobody uploaded yet: the device cannot be written to.
         if device.bundle.prekeys.is_empty() && device.awaits_phone {
             return None;
         }
         let prekey = device.bundle.prekeys.pop_first();
-        let public = Bundle {
-            prekeys: BTreeMap::new(),
-            spent: BTreeMap::new(),
-            ..device.bundle.clone()
+        let bundle = Bundle {
+            registration_id: device.bundle.registration_id,
+            identity: device.bundle.identity.clone(),
+            signed_prekey: device.bundle.signed_prekey.clone(),
+            ..Bundle::default()
         };
-        let answer = (public, prekey, device.signed_identity.clone());
+        let handed_out = HandedOut {
+            bundle,
+            prekey,
+            signed_identity: device.signed_identity.clone(),
+        };
         let left = device.bundle.prekeys.len();
         let tell = left < LOW_WATER && !device.bundle.low_told && device.id != 0;
         device.bundle.low_told |= tell;
@@ -149,7 +169,7 @@ impl State {
                 .build();
             self.enqueue(who, notification);
         }
-        Some(answer)
+        Some(handed_out)
     }
 
     /// Looks at the readable head of a first message: its one-time key must not have started another session.

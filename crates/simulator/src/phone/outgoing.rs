@@ -186,12 +186,10 @@ impl Desk<'_> {
     pub(super) fn seal(&mut self, device: &DeviceRef, encoded: &[u8]) -> Result<Option<Sealed>, PhoneError> {
         if !self.memory.signal.has_session(device) {
             let taken = self.network.lock().take_bundle(device);
-            let Some((bundle, prekey, _)) = taken else {
-                return Ok(None);
-            };
+            let Some(keys) = taken else { return Ok(None) };
             self.memory
                 .signal
-                .start_session(device, &bundle, prekey, &mut self.rng)?;
+                .start_session(device, &keys.bundle, keys.prekey, &mut self.rng)?;
         }
         let padded = MessageUtils::pad_message_v2(encoded.to_vec());
         Ok(Some(self.memory.signal.encrypt(device, &padded)?))

@@ -2,6 +2,11 @@
 //!
 //! Its full handshake is written out here, because the library's initiator refuses the sandbox's certificate chain.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what does not work out in a test's client fails the test"
+)]
+
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
