@@ -55,8 +55,11 @@ mod absent {
 
 #[cfg(feature = "sandbox")]
 mod present {
+    use std::fs::DirBuilder;
+    use std::os::unix::fs::DirBuilderExt;
     use std::sync::OnceLock;
 
+    use anyhow::Context;
     use async_trait::async_trait;
     use url::Url;
     use wharf_server::config::{Config, Environment};
@@ -92,6 +95,10 @@ mod present {
 
     impl Sandbox {
         pub(crate) async fn start(options: SandboxOptions) -> anyhow::Result<Self> {
+            if let Some(folder) = options.snapshot.as_ref().and_then(|file| file.parent()) {
+                let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+                made.with_context(|| format!("cannot make the folder {}", folder.display()))?;
+            }
             let env = Env::system();
             let network = load_or_new(env.clone(), Seed::Fresh, options.snapshot.as_deref())?;
             let config = SandboxServerConfig {

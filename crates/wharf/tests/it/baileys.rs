@@ -9,6 +9,9 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::support::{ALICE, CAROL, TestWharf, within};
 
+/// Baileys' number for a message that was read (`WebMessageInfo.Status`).
+const READ: i64 = 4;
+
 /// A Baileys client in a process of its own; `tests/baileys/client.mjs` says what it prints and takes.
 struct Baileys {
     child: Child,
@@ -102,7 +105,7 @@ async fn baileys_and_wharf_write_to_each_other_end_to_end_encrypted() {
     let seen =
         json!({ "session": "default", "chatId": format!("{CAROL}@c.us"), "messageIds": [event["payload"]["id"]] });
     wharf.post("/api/sendSeen", seen).await.expect(201);
-    let is_read = |it: &Value| it["event"] == "receipt" && it["id"] == id.as_str() && it["status"] == "read";
+    let is_read = |it: &Value| it["event"] == "receipt" && it["id"] == id.as_str() && it["status"] == READ;
     baileys.wait_for("the read receipt", is_read).await;
 
     // Once more in both directions, now on the established Signal sessions.

@@ -94,7 +94,7 @@ async fn bad_names_and_configurations_are_refused_with_every_reason() {
         "config.metadata",
         "config.debug",
         "config.webhooks.0.url",
-        "config.webhooks.1.events",
+        "config.webhooks.1.each value in events",
         "config.webhooks.1.retries",
     ] {
         assert!(reasons.contains(part), "no word about {part} in {reasons}");

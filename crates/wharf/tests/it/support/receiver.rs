@@ -37,10 +37,11 @@ impl Delivery {
 struct Shared {
     deliveries: Mutex<Vec<Delivery>>,
     answers: Mutex<VecDeque<StatusCode>>,
+    problems: Mutex<Vec<String>>,
     count: watch::Sender<usize>,
 }
 
-/// Answers 200 unless told otherwise.
+/// Answers 200 unless told otherwise. Dropping it fails the test where an event did not fit its schema.
 pub(crate) struct Receiver {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -113,11 +114,8 @@ impl Receiver {
     /// What came, in short.
     pub(crate) fn names(&self) -> Vec<String> {
         let name = |event: &Value| {
-            let detail = [
-                &event["payload"]["status"],
-                &event["payload"]["ackName"],
-                &event["payload"]["body"],
-            ];
+            let payload = &event["payload"];
+            let detail = [&payload["status"], &payload["body"], &payload["ackName"]];
             let detail = detail.into_iter().find_map(Value::as_str).unwrap_or_default();
             format!("{} {detail}", event["event"].as_str().unwrap_or("?"))
         };
@@ -128,12 +126,15 @@ impl Receiver {
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.task.abort();
+        let problems = self.shared.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(std::thread::panicking() || problems.is_empty(), "events do not fit their schema: {problems:#?}");
     }
 }
 
 async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let event: Value = serde_json::from_slice(&body).unwrap_or_default();
-    contract::check_event(&event);
+    let problem = contract::event_problem(&event);
+    shared.problems.lock().unwrap_or_else(PoisonError::into_inner).extend(problem);
     shared
         .deliveries
         .lock()
