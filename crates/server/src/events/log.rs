@@ -189,7 +189,7 @@ impl EventLog {
 
     /// Logs events in this order, with `along` in the same batch. Events that are in the log already are left out.
     ///
-    /// The caller sees to it that one session's events are appended one call after the other.
+    /// The caller sees to it that one chat's events are appended one call after the other.
     pub(crate) async fn append(
         &self,
         source: &EventSource,

@@ -28,26 +28,24 @@ impl Supervisor {
             let surplus = self.document.statuses.len().saturating_sub(STATUSES_MAX);
             self.document.statuses.drain(..surplus);
         }
-        let statuses = self.document.statuses.clone();
-        let data = problem.as_ref().map(Problem::data);
+        let payload = SessionStatusPayload {
+            name: self.name.to_string(),
+            status,
+            statuses: self.document.statuses.clone(),
+            data: problem.as_ref().map(Problem::data),
+        };
+        // The log first: whoever sees the status finds its event told. The status itself holds, whatever the store says.
+        if let Err(error) = self.tell(&payload).await {
+            tracing::error!(session = %self.name, error = %error, "a change of status could not be logged");
+        }
         self.view.send_modify(|view| {
             view.status = status;
-            view.statuses.clone_from(&statuses);
+            view.statuses = payload.statuses;
             view.problem = problem;
             if status != SessionStatus::ScanQrCode {
                 view.qr = None;
             }
         });
-        let payload = SessionStatusPayload {
-            name: self.name.to_string(),
-            status,
-            statuses,
-            data,
-        };
-        if let Err(error) = self.tell(&payload).await {
-            // The status itself holds, whatever the store says.
-            tracing::error!(session = %self.name, error = %error, "a change of status could not be logged");
-        }
     }
 
     /// Logs a status event together with the session's document.
