@@ -135,6 +135,10 @@ const onMessage = (message, source) => {
 	const text = textOf(message.message)
 	if (text === undefined || text === null) return
 	received.set(message.key.id, message)
+	// The library merges an early receipt into the message that it announces.
+	if (message.key.fromMe && message.status > 2) {
+		emit('receipt', { chat: person(message.key), id: message.key.id, status: message.status })
+	}
 	emit('message', {
 		from: person(message.key),
 		id: message.key.id,
