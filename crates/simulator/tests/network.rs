@@ -13,7 +13,8 @@ use client::{Client, Device, at, attr, content};
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node};
 use wharf_simulator::{
-    ALICE, BOB, Clock, Env, InboxKind, KillMode, Sandbox, SandboxError, Seed, SystemRandom, TypingState,
+    ALICE, BOB, Clock, ECHO, Env, Fault, Handshakes, InboxEntry, InboxKind, KillMode, ReceiptKind, Sandbox,
+    SandboxError, Seed, SystemRandom, TypingState,
 };
 
 /// A clock that stands still until a test moves it.
@@ -77,19 +78,22 @@ fn message(id: &str, to: &Jid, devices: &[Jid]) -> Node {
 #[tokio::test]
 async fn a_device_pairs_and_logs_in_with_full_and_resumed_handshakes() {
     let sandbox = sandbox();
-    let (device, client) = paired(&sandbox).await;
+    let (mut device, client) = paired(&sandbox).await;
     drop(client);
-    let mut resumed = Client::resume(&sandbox, &device)
-        .await
-        .expect("the static key is still the same");
-    resumed.expect("success").await;
+    Client::resume(&sandbox, &mut device).await.expect("success").await;
     sandbox.rotate_noise_key();
-    assert!(
-        Client::resume(&sandbox, &device).await.is_none(),
-        "an old static key leads to a full handshake"
-    );
+    let before = device.server_static.clone();
+    Client::resume(&sandbox, &mut device).await.expect("success").await;
+    assert_ne!(device.server_static, before);
     let metrics = sandbox.metrics();
-    assert_eq!((metrics.handshakes.xx, metrics.handshakes.ik), (2, 1));
+    assert_eq!(
+        metrics.handshakes,
+        Handshakes {
+            xx: 2,
+            ik: 1,
+            xxfallback: 1
+        }
+    );
     assert_eq!((metrics.unknown_count, metrics.malformed_count), (0, 0));
     sandbox.shutdown().await;
 }
@@ -564,4 +568,78 @@ async fn a_missing_acknowledgement_is_reported_and_typing_grows_stale() {
         let next = client.next().await.unwrap();
         assert_eq!(next.tag == "chatstate", seen, "after {away_s} s: {next:?}");
     }
+}
+
+/// Reads a phone's inbox until a text arrives, and answers everything that was new.
+async fn until_text(sandbox: &Sandbox, number: &str, text: &str) -> Vec<InboxEntry> {
+    let (mut after, mut entries) = (0, Vec::new());
+    loop {
+        let page = sandbox.inbox(number, after, Duration::from_secs(10)).await.unwrap();
+        assert_ne!(page.next, after, "{text:?} never came");
+        after = page.next;
+        entries.extend(page.entries);
+        if entries.iter().any(|entry| entry.text.as_deref() == Some(text)) {
+            return entries;
+        }
+    }
+}
+
+#[tokio::test]
+async fn echo_reads_types_and_answers_with_a_quote() {
+    let sandbox = sandbox();
+    let id = sandbox.send(ALICE, ECHO, "hello", None).await.unwrap();
+    let entries = until_text(&sandbox, ALICE, "Echo: hello").await;
+    let about = |kind: InboxKind| {
+        entries
+            .iter()
+            .filter(move |entry| entry.chat == ECHO && entry.kind == kind)
+    };
+    let receipts: Vec<_> = about(InboxKind::Receipt).filter_map(|entry| entry.receipt).collect();
+    assert_eq!(receipts, [ReceiptKind::Delivered, ReceiptKind::Read]);
+    assert_eq!(
+        about(InboxKind::Typing)
+            .filter_map(|entry| entry.state.as_deref())
+            .collect::<Vec<_>>(),
+        ["composing", "paused"]
+    );
+    assert_eq!(entries.last().unwrap().reply_to, Some(id));
+}
+
+#[tokio::test]
+async fn phones_write_to_each_other_after_a_restart() {
+    let sandbox = sandbox();
+    sandbox.send(ALICE, BOB, "before", None).await.unwrap();
+    until_text(&sandbox, BOB, "before").await;
+    let snapshot = sandbox.snapshot();
+    sandbox.shutdown().await;
+    let restored = Sandbox::restore(Env::system(), &snapshot).unwrap();
+    restored.send(BOB, ALICE, "after", None).await.unwrap();
+    until_text(&restored, ALICE, "after").await;
+    restored.send(ALICE, BOB, "and back", None).await.unwrap();
+    let entries = until_text(&restored, BOB, "and back").await;
+    assert!(entries.iter().all(|entry| entry.kind != InboxKind::Undecryptable));
+    assert_eq!(restored.metrics().prekeys_reused, 0);
+}
+
+#[tokio::test]
+async fn faults_hit_the_stanzas_they_name() {
+    let sandbox = sandbox();
+    let (device, mut client) = paired(&sandbox).await;
+    let fault = |json: serde_json::Value| serde_json::from_value::<Fault>(json).unwrap();
+    sandbox
+        .set_faults(vec![
+            fault(serde_json::json!({"match": {"stanza": "message", "from": ALICE}, "action": "nack", "code": 463})),
+            fault(serde_json::json!({"match": {"xmlns": "w:p"}, "action": "iq_error", "code": 503})),
+        ])
+        .unwrap();
+    let bob = Jid::pn(BOB);
+    let devices = [bob.clone(), device.jid.to_non_ad()];
+    client.send(message("A", &bob, &devices)).await;
+    assert_eq!(attr(&client.expect("ack").await, "error"), "463");
+    let refused = client.iq("get", "w:p", Vec::new()).await;
+    assert_eq!(attr(at(&refused, &["error"]), "code"), "503");
+    assert!(sandbox.faults().is_empty(), "each was good for one stanza");
+    assert_eq!(attr(&client.iq("get", "w:p", Vec::new()).await, "type"), "result");
+    client.send(message("B", &bob, &devices)).await;
+    assert_eq!(attr(&client.expect("ack").await, "error"), "");
 }

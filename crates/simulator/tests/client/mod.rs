@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use wacore::pair::{DeviceState, PairUtils};
 use wacore::prekeys::PreKeyUtils;
 use wacore_binary::builder::NodeBuilder;
-use wacore_binary::consts::{NOISE_PATTERN_XX, WA_CONN_HEADER};
+use wacore_binary::consts::{NOISE_PATTERN_XX, NOISE_PATTERN_XXFALLBACK, WA_CONN_HEADER};
 use wacore_binary::{Jid, Node, NodeContent, Server};
 use wacore_libsignal::protocol::KeyPair;
 use wacore_noise::framing::{FrameDecoder, encode_frame};
@@ -220,9 +220,7 @@ impl Client {
     async fn full(sandbox: &Sandbox, device: &mut Device, payload: Vec<u8>) -> Self {
         let mut client = Self::open(sandbox);
         let ephemeral = KeyPair::generate(&mut rand::make_rng::<rand::rngs::StdRng>());
-        let mut noise = NoiseHandshake::new(NOISE_PATTERN_XX, &WA_CONN_HEADER).unwrap();
         let public = ephemeral.public_key.public_key_bytes();
-        noise.authenticate(public);
         let hello = ClientHello {
             ephemeral: Some(public.to_vec()),
             ..Default::default()
@@ -232,9 +230,29 @@ impl Client {
             ..Default::default()
         };
         client.send_frame(&hello.encode_to_vec(), Some(&WA_CONN_HEADER)).await;
+        let answer = client.next_frame().await.unwrap();
+        client
+            .finish(NOISE_PATTERN_XX, &ephemeral, &answer, device, payload)
+            .await;
+        client
+    }
 
-        let answer = HandshakeMessage::decode_from_slice(&client.next_frame().await.unwrap()).unwrap();
-        let answer = answer.server_hello.into_option().unwrap();
+    /// The second half of a full handshake, which a refused resumption goes on with too.
+    async fn finish(
+        &mut self,
+        pattern: &str,
+        ephemeral: &KeyPair,
+        answer: &[u8],
+        device: &mut Device,
+        payload: Vec<u8>,
+    ) {
+        let mut noise = NoiseHandshake::new(pattern, &WA_CONN_HEADER).unwrap();
+        noise.authenticate(ephemeral.public_key.public_key_bytes());
+        let answer = HandshakeMessage::decode_from_slice(answer)
+            .unwrap()
+            .server_hello
+            .into_option()
+            .unwrap();
         let theirs = answer.ephemeral.unwrap();
         noise.authenticate(&theirs);
         noise
@@ -259,9 +277,8 @@ impl Client {
             client_finish: MessageField::some(finish),
             ..Default::default()
         };
-        client.send_frame(&finish.encode_to_vec(), None).await;
-        client.write = Some(noise.finish().unwrap());
-        client
+        self.send_frame(&finish.encode_to_vec(), None).await;
+        self.write = Some(noise.finish().unwrap());
     }
 
     /// A connection of a device that wants to be linked.
@@ -276,8 +293,8 @@ impl Client {
         Self::full(sandbox, device, payload).await
     }
 
-    /// A login that resumes with the known static key; nothing if the server wants a full handshake.
-    pub(crate) async fn resume(sandbox: &Sandbox, device: &Device) -> Option<Self> {
+    /// A login that resumes with the known static key, or goes on as a full one when that is not the server's any more.
+    pub(crate) async fn resume(sandbox: &Sandbox, device: &mut Device) -> Self {
         let mut client = Self::open(sandbox);
         let server_static = device.server_static.clone().try_into().unwrap();
         let mut state =
@@ -288,10 +305,15 @@ impl Client {
         match state.read_server_hello(&answer).unwrap() {
             IkServerHelloOutcome::Continue(outcome) => {
                 client.write = Some((outcome.write_cipher, outcome.read_cipher));
-                Some(client)
             }
-            IkServerHelloOutcome::Fallback(_) => None,
+            IkServerHelloOutcome::Fallback(inputs) => {
+                let payload = device.login();
+                client
+                    .finish(NOISE_PATTERN_XXFALLBACK, &inputs.ephemeral_kp, &answer, device, payload)
+                    .await;
+            }
         }
+        client
     }
 
     pub(crate) async fn send(&mut self, node: Node) {
