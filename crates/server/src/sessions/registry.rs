@@ -6,7 +6,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use wharf_core::ids::SessionName;
-use wharf_core::session::SessionStatus;
 use wharf_core::store::{Expect, StoreError};
 
 use super::state::View;
@@ -209,7 +208,7 @@ impl Session {
     /// Waits while it starts, and returns how it is afterwards. The caller sets a limit.
     pub(crate) async fn settled(&self) -> View {
         let mut view = self.view.clone();
-        match view.wait_for(|view| view.status != SessionStatus::Starting).await {
+        match view.wait_for(|view| !view.is_settling()).await {
             Ok(settled) => settled.clone(),
             // The session is gone; its last state stays.
             Err(_) => self.view(),

@@ -195,6 +195,11 @@ impl View {
             connection: None,
         }
     }
+
+    /// Whether it is on its way to another status by itself: connecting, or just scanned.
+    pub(super) fn is_settling(&self) -> bool {
+        self.status == Starting || (self.status == ScanQrCode && self.qr.is_none())
+    }
 }
 
 #[cfg(test)]

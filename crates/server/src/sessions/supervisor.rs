@@ -259,6 +259,8 @@ impl Supervisor {
                 self.enter(Trigger::QrCode, None).await;
             }
             Signal::Linked(me) => {
+                // At once: from now on there is nothing to scan, and requests wait for the connection.
+                self.view.send_modify(|view| view.qr = None);
                 self.remember(me).await;
                 self.enter(Trigger::Linked, None).await;
             }

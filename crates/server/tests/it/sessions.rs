@@ -324,6 +324,27 @@ async fn a_request_waits_for_a_session_that_is_starting() {
 }
 
 #[tokio::test]
+async fn a_request_right_after_the_scan_waits_for_the_login() {
+    let mut wharf = Wharf::start().await;
+    wharf.post("/api/sessions", json!({"name": "a"})).await;
+    let link = wharf.link().await;
+    link.show_qr("2@x");
+    wharf.until_status("a", "SCAN_QR_CODE").await;
+    link.inbox.signal(Signal::Linked(crate::harness::me()));
+    let request = wharf.post(
+        "/api/sendText",
+        json!({"session": "a", "chatId": "12025550101", "text": "hi"}),
+    );
+    let login = async {
+        wharf.until_status("a", "STARTING").await;
+        link.work();
+    };
+    let (answer, ()) = tokio::join!(request, login);
+    assert_eq!(answer.status, 201, "{answer:?}");
+    wharf.stop().await;
+}
+
+#[tokio::test]
 async fn a_session_at_its_qr_code_says_where_to_scan() {
     let mut wharf = Wharf::start().await;
     wharf.post("/api/sessions", json!({"name": "a"})).await;
