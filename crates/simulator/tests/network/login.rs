@@ -1,0 +1,137 @@
+//! Handshakes, pairing, login, and how the network refuses what it does not know.
+
+use super::*;
+
+#[tokio::test]
+async fn a_device_pairs_and_logs_in_with_full_and_resumed_handshakes() {
+    let sandbox = sandbox();
+    let (mut device, client) = paired(&sandbox).await;
+    drop(client);
+    Client::resume(&sandbox, &mut device).await.expect("success").await;
+    sandbox.rotate_noise_key();
+    let before = device.server_static.clone();
+    Client::resume(&sandbox, &mut device).await.expect("success").await;
+    assert_ne!(device.server_static, before);
+    let metrics = sandbox.metrics();
+    assert_eq!(
+        metrics.handshakes,
+        Handshakes {
+            xx: 2,
+            ik: 1,
+            xxfallback: 1
+        }
+    );
+    assert_eq!((metrics.unknown_count, metrics.malformed_count), (0, 0));
+    sandbox.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_code_is_good_for_one_scan_and_only_for_its_device() {
+    let sandbox = sandbox();
+    let mut device = Device::new();
+    let mut client = Client::register(&sandbox, &mut device, "Test").await;
+    let code = client.pairing_code(&device).await;
+    let stranger = Device::new();
+    let forged = code.replace(
+        &code.split(',').nth(2).unwrap().to_owned(),
+        &base64::Engine::encode(
+            &base64::prelude::BASE64_STANDARD,
+            stranger.identity.public_key.public_key_bytes(),
+        ),
+    );
+    assert!(matches!(
+        sandbox.scan(ALICE, &forged).await,
+        Err(SandboxError::Invalid(_))
+    ));
+    assert!(matches!(
+        sandbox.scan(ALICE, "hello").await,
+        Err(SandboxError::Invalid(_))
+    ));
+    let (scanned, ()) = tokio::join!(sandbox.scan(ALICE, &code), client.sign(&mut device, |_| {}));
+    scanned.unwrap();
+    assert!(matches!(
+        sandbox.scan(ALICE, &code).await,
+        Err(SandboxError::Conflict(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_wrong_companion_signature_ends_the_pairing() {
+    let sandbox = sandbox();
+    let mut device = Device::new();
+    let mut client = Client::register(&sandbox, &mut device, "Test").await;
+    let code = client.pairing_code(&device).await;
+    let spoil = |signed: &mut Vec<u8>| *signed.last_mut().unwrap() ^= 1;
+    let (scanned, ()) = tokio::join!(sandbox.scan(ALICE, &code), client.sign(&mut device, spoil));
+    assert!(matches!(scanned, Err(SandboxError::Refused(_))));
+    assert!(sandbox.phone(ALICE).unwrap().devices.is_empty());
+    assert_eq!(sandbox.metrics().malformed_count, 1);
+}
+
+#[tokio::test]
+async fn who_is_not_linked_is_turned_away() {
+    let sandbox = sandbox();
+    let (mut device, client) = paired(&sandbox).await;
+    drop(client);
+    let mut impostor = Device::new();
+    impostor.jid = device.jid.clone();
+    let mut refused = Client::log_in(&sandbox, &mut impostor).await;
+    assert_eq!(attr(&refused.expect("failure").await, "reason"), "401");
+    sandbox.unlink(ALICE, device.jid.device).await.unwrap();
+    let mut gone = Client::log_in(&sandbox, &mut device).await;
+    assert_eq!(attr(&gone.expect("failure").await, "reason"), "401");
+}
+
+#[tokio::test]
+async fn a_second_login_replaces_the_first_and_an_unlinked_device_is_told() {
+    let sandbox = sandbox();
+    let (mut device, mut first) = paired(&sandbox).await;
+    let mut second = Client::ready(&sandbox, &mut device).await;
+    let error = first.expect("stream:error").await;
+    assert_eq!(attr(at(&error, &["conflict"]), "type"), "replaced");
+    assert_eq!(first.next().await, None);
+    sandbox
+        .kill(&device.jid.to_string(), KillMode::StreamError { code: 503 })
+        .await
+        .unwrap();
+    assert_eq!(attr(&second.expect("stream:error").await, "code"), "503");
+    let mut third = Client::ready(&sandbox, &mut device).await;
+    sandbox.unlink(ALICE, device.jid.device).await.unwrap();
+    let error = third.expect("stream:error").await;
+    assert_eq!(attr(at(&error, &["conflict"]), "type"), "device_removed");
+}
+
+#[tokio::test]
+async fn what_is_unknown_or_malformed_is_refused_and_counted() {
+    let sandbox = sandbox();
+    let (device, mut client) = paired(&sandbox).await;
+    let unknown = client
+        .iq("get", "w:teapot", vec![NodeBuilder::new("brew").build()])
+        .await;
+    assert_eq!(attr(at(&unknown, &["error"]), "code"), "501");
+    let bad = client
+        .iq("set", "passive", vec![NodeBuilder::new("lazy").build()])
+        .await;
+    assert_eq!(attr(at(&bad, &["error"]), "code"), "400");
+    let bob = Jid::pn(BOB);
+    let no_type = NodeBuilder::new("message")
+        .attr("id", "A")
+        .attr("to", &bob)
+        .children([enc("msg", b"x")])
+        .build();
+    client.send(no_type).await;
+    assert_eq!(attr(&client.expect("ack").await, "error"), "479");
+    client.send(message("B", &bob, &[Jid::pn("12025550103")])).await;
+    assert_eq!(attr(&client.expect("ack").await, "error"), "479");
+    let to_own = NodeBuilder::new("message")
+        .attr("id", "C")
+        .attr("to", &device.jid)
+        .attr("type", "text");
+    client.send(to_own.children([enc("msg", b"x")]).build()).await;
+    assert_eq!(attr(&client.expect("ack").await, "error"), "479");
+    client.send(NodeBuilder::new("teapot").build()).await;
+    client.iq("get", "w:p", Vec::new()).await;
+    let metrics = sandbox.metrics();
+    assert_eq!((metrics.unknown_count, metrics.malformed_count), (2, 4));
+    assert_eq!(metrics.unknown[1].what, "<teapot>");
+}

@@ -1,0 +1,80 @@
+//! The network from a client's side: handshakes, login, queues, keys, refusals. Real stanzas over an in-memory socket.
+
+#![expect(clippy::unwrap_used, reason = "what does not work out in a helper fails the test")]
+
+mod client;
+mod keys;
+mod login;
+mod messages;
+mod phones;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use client::{Client, Device, at, attr, content};
+use wacore_binary::builder::NodeBuilder;
+use wacore_binary::{Jid, Node};
+use wharf_simulator::{
+    ALICE, BOB, Clock, ECHO, Env, Fault, Handshakes, InboxEntry, InboxKind, KillMode, ReceiptKind, Sandbox,
+    SandboxError, Seed, SystemRandom, TypingState,
+};
+
+/// A clock that stands still until a test moves it.
+struct HeldClock(AtomicU64);
+
+impl Clock for HeldClock {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+fn sandbox() -> Sandbox {
+    Sandbox::new(Env::system(), Seed::Fresh)
+}
+
+async fn paired(sandbox: &Sandbox) -> (Device, Client) {
+    let mut device = Client::pair(sandbox, ALICE).await.unwrap();
+    let client = Client::ready(sandbox, &mut device).await;
+    (device, client)
+}
+
+async fn until_offline(sandbox: &Sandbox) {
+    let mut changed = sandbox.changed();
+    while sandbox
+        .phone(ALICE)
+        .unwrap()
+        .devices
+        .iter()
+        .any(|device| device.connected)
+    {
+        changed.changed().await.unwrap();
+    }
+}
+
+fn enc(kind: &'static str, bytes: &[u8]) -> Node {
+    NodeBuilder::new("enc")
+        .attr("v", "2")
+        .attr("type", kind)
+        .bytes(bytes)
+        .build()
+}
+
+/// A message whose copies nobody can decrypt; the relay must not care.
+fn message(id: &str, to: &Jid, devices: &[Jid]) -> Node {
+    let copies = devices.iter().map(|jid| {
+        NodeBuilder::new("to")
+            .attr("jid", jid)
+            .children([enc("msg", b"sealed")])
+            .build()
+    });
+    NodeBuilder::new("message")
+        .attr("id", id)
+        .attr("to", to)
+        .attr("type", "text")
+        .children([NodeBuilder::new("participants")
+            .children(copies.collect::<Vec<_>>())
+            .build()])
+        .build()
+}

@@ -1,0 +1,186 @@
+//! Messages from a device to another: fan-out, queues until acknowledged, pages, faults.
+
+use super::*;
+
+#[tokio::test]
+async fn stored_messages_come_in_pages_and_again_until_they_are_acknowledged() {
+    let sandbox = sandbox();
+    let (mut device, client) = paired(&sandbox).await;
+    drop(client);
+    let mut ids = Vec::new();
+    for n in 0..8 {
+        ids.push(sandbox.send(BOB, ALICE, &format!("text {n}"), None).await.unwrap());
+    }
+    let mut client = Client::log_in(&sandbox, &mut device).await;
+    client.activate().await;
+    let preview = client.expect("ib").await;
+    let announced: usize = attr(at(&preview, &["offline_preview"]), "message").parse().unwrap();
+    let batch = NodeBuilder::new("offline_batch").attr("count", 100).build();
+    client.send(NodeBuilder::new("ib").children([batch]).build()).await;
+    let drained = client.until_drained().await;
+    let total = attr(at(drained.last().unwrap(), &["offline"]), "count");
+    assert_eq!(total, attr(at(&preview, &["offline_preview"]), "count"));
+    let messages: Vec<&Node> = drained.iter().filter(|node| node.tag == "message").collect();
+    assert_eq!(messages.len(), announced);
+    assert!(messages.iter().all(|message| message.attrs.get("offline").is_some()));
+    let texts: Vec<&&Node> = messages
+        .iter()
+        .filter(|message| ids.contains(&attr(message, "id")))
+        .collect();
+    assert_eq!(texts.iter().map(|message| attr(message, "id")).collect::<Vec<_>>(), ids);
+
+    // A receipt, an ack and a retry: only the first two settle a message.
+    client.receipt(texts[0]).await;
+    client.ack(texts[1]).await;
+    let retry = NodeBuilder::new("retry")
+        .attr("id", attr(texts[2], "id"))
+        .attr("count", 1)
+        .attr("v", 1)
+        .build();
+    let registration = NodeBuilder::new("registration").bytes([0, 0, 0, 77]).build();
+    let again = NodeBuilder::new("receipt")
+        .attr("id", attr(texts[2], "id"))
+        .attr("to", texts[2].attrs.get("from").unwrap().clone())
+        .attr("type", "retry");
+    client.send(again.children([retry, registration]).build()).await;
+    client.iq("get", "w:p", Vec::new()).await;
+    drop(client);
+    let mut client = Client::log_in(&sandbox, &mut device).await;
+    client.activate().await;
+    let preview = client.expect("ib").await;
+    let batch = NodeBuilder::new("offline_batch").attr("count", 100).build();
+    client.send(NodeBuilder::new("ib").children([batch]).build()).await;
+    let left: Vec<String> = client
+        .until_drained()
+        .await
+        .iter()
+        .map(|node| attr(node, "id"))
+        .collect();
+    assert!(!left.contains(&ids[0]) && !left.contains(&ids[1]), "{preview:?}");
+    assert!(ids[2..].iter().all(|id| left.contains(id)));
+}
+
+#[tokio::test]
+async fn a_queue_survives_a_snapshot() {
+    let sandbox = sandbox();
+    let (mut device, client) = paired(&sandbox).await;
+    drop(client);
+    let id = sandbox.send(BOB, ALICE, "kept", None).await.unwrap();
+    let snapshot = sandbox.snapshot();
+    sandbox.shutdown().await;
+    let restored = Sandbox::restore(Env::system(), &snapshot).unwrap();
+    let mut client = Client::log_in(&restored, &mut device).await;
+    client.activate().await;
+    let batch = NodeBuilder::new("offline_batch").attr("count", 100).build();
+    client.send(NodeBuilder::new("ib").children([batch]).build()).await;
+    assert!(client.until_drained().await.iter().any(|node| attr(node, "id") == id));
+    assert!(matches!(
+        Sandbox::restore(Env::system(), b"{}"),
+        Err(SandboxError::Snapshot(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_message_for_the_wrong_devices_is_delivered_and_corrected() {
+    let sandbox = sandbox();
+    let (device, mut client) = paired(&sandbox).await;
+    let bob = Jid::pn(BOB);
+    let own_phone = device.jid.to_non_ad();
+    let nobody = Jid::pn("12025550199");
+    let complete = [bob.clone(), own_phone.clone()];
+    let stale = [bob.clone(), own_phone, Jid::pn_device(BOB, 9)];
+    client.send(message("COMPLETE", &bob, &complete)).await;
+    client.send(message("STALE", &bob, &stale)).await;
+    client.send(message("SHORT", &bob, std::slice::from_ref(&bob))).await;
+    client
+        .send(message("NOBODY", &nobody, std::slice::from_ref(&nobody)))
+        .await;
+    // Nobody can read them, and Bob's phone asks for each of those that reach it.
+    let (mut acks, mut asked) = (BTreeMap::new(), BTreeSet::new());
+    while acks.len() < 4 || asked.len() < 3 {
+        let node = client.next().await.expect("the connection stays open");
+        if node.tag == "ack" {
+            acks.insert(attr(&node, "id"), (attr(&node, "phash"), attr(&node, "error")));
+        } else if attr(&node, "type") == "retry" && attr(&node, "from") == bob.to_string() {
+            asked.insert(attr(&node, "id"));
+        }
+    }
+    assert_eq!(acks["COMPLETE"], (String::new(), String::new()));
+    assert!(acks["STALE"].0.starts_with("2:"), "{acks:?}");
+    assert_eq!(acks["STALE"], acks["SHORT"]);
+    assert_eq!(acks["NOBODY"], (String::new(), "404".to_owned()));
+    assert_eq!(sandbox.metrics().malformed_count, 0);
+}
+
+#[tokio::test]
+async fn a_missing_acknowledgement_is_reported_and_typing_grows_stale() {
+    let clock = Arc::new(HeldClock(AtomicU64::new(1_800_000_000_000)));
+    let pass = |seconds: u64| clock.0.fetch_add(seconds * 1000, Ordering::SeqCst);
+    let sandbox = Sandbox::new(
+        Env {
+            clock: clock.clone(),
+            random: Arc::new(SystemRandom),
+        },
+        Seed::Fresh,
+    );
+    let (mut device, mut client) = paired(&sandbox).await;
+    let id = sandbox.send(BOB, ALICE, "hello", None).await.unwrap();
+    let message = loop {
+        let node = client.expect("message").await;
+        if attr(&node, "id") == id {
+            break node;
+        }
+        client.receipt(&node).await;
+    };
+    assert!(sandbox.metrics().unacked.iter().all(|unacked| unacked.id != id));
+    pass(11);
+    assert!(sandbox.metrics().unacked.iter().any(|unacked| unacked.id == id));
+    client.receipt(&message).await;
+    client.iq("get", "w:p", Vec::new()).await;
+    assert!(sandbox.metrics().unacked.iter().all(|unacked| unacked.id != id));
+
+    for (away_s, seen) in [(29, true), (31, false)] {
+        drop(client);
+        until_offline(&sandbox).await;
+        sandbox.typing(BOB, ALICE, TypingState::Composing).await.unwrap();
+        pass(away_s);
+        client = Client::log_in(&sandbox, &mut device).await;
+        client.activate().await;
+        let batch = NodeBuilder::new("offline_batch").attr("count", 100).build();
+        client.send(NodeBuilder::new("ib").children([batch]).build()).await;
+        client.until_drained().await;
+        client
+            .send(
+                NodeBuilder::new("presence")
+                    .attr("type", "subscribe")
+                    .attr("to", Jid::pn(BOB))
+                    .build(),
+            )
+            .await;
+        let next = client.next().await.unwrap();
+        assert_eq!(next.tag == "chatstate", seen, "after {away_s} s: {next:?}");
+    }
+}
+
+#[tokio::test]
+async fn faults_hit_the_stanzas_they_name() {
+    let sandbox = sandbox();
+    let (device, mut client) = paired(&sandbox).await;
+    let fault = |json: serde_json::Value| serde_json::from_value::<Fault>(json).unwrap();
+    sandbox
+        .set_faults(vec![
+            fault(serde_json::json!({"match": {"stanza": "message", "from": ALICE}, "action": "nack", "code": 463})),
+            fault(serde_json::json!({"match": {"xmlns": "w:p"}, "action": "iq_error", "code": 503})),
+        ])
+        .unwrap();
+    let bob = Jid::pn(BOB);
+    let devices = [bob.clone(), device.jid.to_non_ad()];
+    client.send(message("A", &bob, &devices)).await;
+    assert_eq!(attr(&client.expect("ack").await, "error"), "463");
+    let refused = client.iq("get", "w:p", Vec::new()).await;
+    assert_eq!(attr(at(&refused, &["error"]), "code"), "503");
+    assert!(sandbox.faults().is_empty(), "each was good for one stanza");
+    assert_eq!(attr(&client.iq("get", "w:p", Vec::new()).await, "type"), "result");
+    client.send(message("B", &bob, &devices)).await;
+    assert_eq!(attr(&client.expect("ack").await, "error"), "");
+}
