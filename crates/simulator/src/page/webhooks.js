@@ -63,7 +63,7 @@ function about({ json, body, hook }) {
   const payload = json?.payload;
   const parts = [json?.session ?? hook];
   if (payload && typeof payload === "object") {
-    parts.push(payload.ackName ?? payload.status ?? payload.body ?? payload.text);
+    parts.push(payload.body ?? payload.status ?? payload.ackName ?? payload.text);
   } else if (!json) parts.push(body.slice(0, 80));
   return parts.filter((part) => typeof part === "string" && part !== "").join(" · ");
 }

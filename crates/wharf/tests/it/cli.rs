@@ -2,40 +2,17 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::support::process::{Process, command, run, sandbox_binary};
+use crate::support::process::{Process, address, command, run, sandbox_binary, serve_with_sandbox};
 use crate::support::{KEY, Receiver, TestWharf};
-
-/// The program in a sandbox of its own, on free ports.
-fn serve(folder: &Path) -> tokio::process::Command {
-    let mut command = command(&sandbox_binary(), folder);
-    command.args([
-        "serve",
-        "--port",
-        "0",
-        "--sandbox",
-        "--sandbox-listen",
-        "127.0.0.1:0",
-        "--sandbox-tls-listen",
-        "127.0.0.1:0",
-    ]);
-    command
-}
-
-/// The address in a line like `wharf 0.1.0 on http://127.0.0.1:4000/`.
-fn address(line: &str) -> String {
-    let rest = &line[line.find("http://").expect("no address")..];
-    rest.split(['/', ' ']).nth(2).unwrap().to_owned()
-}
 
 #[tokio::test]
 async fn a_first_start_makes_a_key_and_keeps_it() {
     let folder = tempfile::tempdir().unwrap();
-    let mut process = Process::start(serve(folder.path()));
+    let mut process = Process::start(serve_with_sandbox(folder.path()));
     let api = address(&process.line_with("wharf ").await);
     let line = process.line_with("API key: ").await;
     let key = line.split_whitespace().nth(2).unwrap().to_owned();
@@ -55,7 +32,7 @@ async fn a_first_start_makes_a_key_and_keeps_it() {
     let (code, _) = process.terminate().await;
     assert_eq!(code, Some(0));
 
-    let mut again = Process::start(serve(folder.path()));
+    let mut again = Process::start(serve_with_sandbox(folder.path()));
     let line = again.line_with("API key: ").await;
     assert!(!line.contains(&key), "a kept key is not printed again: {line}");
     again.terminate().await;
@@ -128,9 +105,9 @@ async fn what_keeps_it_from_starting_is_one_line_and_exit_code_2() {
 #[tokio::test]
 async fn a_second_process_on_the_same_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let mut first = Process::start(serve(folder.path()));
+    let mut first = Process::start(serve_with_sandbox(folder.path()));
     first.line_with("sandbox network").await;
-    let ended = run(serve(folder.path())).await;
+    let ended = run(serve_with_sandbox(folder.path())).await;
     assert_eq!(ended.code, Some(2), "{ended:?}");
     assert_eq!(
         ended.stderr.lines().filter(|line| line.starts_with("wharf: ")).count(),
@@ -310,7 +287,7 @@ async fn the_env_file_is_read_and_the_environment_wins() {
         format!("WAHA_API_KEY={KEY}\nWHATSAPP_DEFAULT_ENGINE=NOWEB\n"),
     )
     .unwrap();
-    let mut command = serve(folder.path());
+    let mut command = serve_with_sandbox(folder.path());
     command.env("WHATSAPP_DEFAULT_ENGINE", "GOWS");
     let mut process = Process::start(command);
     let api = address(&process.line_with("wharf ").await);

@@ -79,7 +79,10 @@ pub(crate) fn event_problem(event: &Value) -> Option<String> {
     let Some(name) = event["event"].as_str() else {
         return Some(format!("no event name in {event:#}"));
     };
-    let pointer = format!("/webhooks/{}/post/requestBody/content/application~1json/schema", escape(name));
+    let pointer = format!(
+        "/webhooks/{}/post/requestBody/content/application~1json/schema",
+        escape(name)
+    );
     if DOCUMENT.pointer(&pointer).is_none() {
         return Some(format!("the document has no webhook {name}"));
     }

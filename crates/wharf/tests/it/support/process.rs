@@ -31,6 +31,20 @@ pub(crate) fn command(program: &Path, folder: &Path) -> Command {
     command
 }
 
+/// The program in a sandbox of its own, on free ports.
+pub(crate) fn serve_with_sandbox(folder: &Path) -> Command {
+    let mut command = command(&sandbox_binary(), folder);
+    command.args(["serve", "--port", "0", "--sandbox"]);
+    command.args(["--sandbox-listen", "127.0.0.1:0", "--sandbox-tls-listen", "127.0.0.1:0"]);
+    command
+}
+
+/// The address in a line like `wharf 0.1.0 on http://127.0.0.1:4000/`.
+pub(crate) fn address(line: &str) -> String {
+    let rest = &line[line.find("http://").expect("no address")..];
+    rest.split(['/', ' ']).nth(2).unwrap().to_owned()
+}
+
 /// What a program that ended had to say.
 #[derive(Debug)]
 pub(crate) struct Ended {

@@ -127,14 +127,21 @@ impl Drop for Receiver {
     fn drop(&mut self) {
         self.task.abort();
         let problems = self.shared.problems.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(std::thread::panicking() || problems.is_empty(), "events do not fit their schema: {problems:#?}");
+        assert!(
+            std::thread::panicking() || problems.is_empty(),
+            "events do not fit their schema: {problems:#?}"
+        );
     }
 }
 
 async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let event: Value = serde_json::from_slice(&body).unwrap_or_default();
     let problem = contract::event_problem(&event);
-    shared.problems.lock().unwrap_or_else(PoisonError::into_inner).extend(problem);
+    shared
+        .problems
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .extend(problem);
     shared
         .deliveries
         .lock()
