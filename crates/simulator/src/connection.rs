@@ -10,6 +10,7 @@ use futures::{Sink, SinkExt as _, Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use wacore::xml::DisplayableNode;
 use wacore_binary::Node;
 use wacore_binary::consts::WA_CONN_HEADER;
 use wacore_noise::NoiseCipher;
@@ -284,7 +285,7 @@ impl Open<'_> {
                 .map_err(|_| Ended::Frame { counter })?;
             self.seen = counter.checked_add(1).ok_or(Ended::Frame { counter })?;
             let node = stanza::decode(&frame).map_err(|_| Ended::Frame { counter })?;
-            tracing::trace!(conn = self.conn, %counter, stanza = ?wacore::xml::DisplayableNode(&node).to_string(), "in");
+            tracing::trace!(conn = self.conn, %counter, stanza = %DisplayableNode(&node), "in");
             if let Verdict::Later(ms, node) = self.network.receive(self.conn, node)
                 && late.len() < LATE_LEN_MAX
             {
@@ -345,7 +346,7 @@ impl Open<'_> {
         if self.stalled {
             return Ok(());
         }
-        tracing::trace!(conn = self.conn, stanza = ?wacore::xml::DisplayableNode(node).to_string(), "out");
+        tracing::trace!(conn = self.conn, stanza = %DisplayableNode(node), "out");
         let counter = self.written;
         let mut payload = wacore_binary::marshal(node).map_err(|_| Ended::Protocol("stanza cannot be encoded"))?;
         self.write

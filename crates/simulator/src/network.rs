@@ -147,13 +147,17 @@ impl Network {
         (id, receiver)
     }
 
-    /// Takes a stanza that a client sent.
+    /// Takes a stanza that a client sent; faults may befall it. Phones hand theirs to the state directly.
     pub(crate) fn receive(&self, conn: ConnId, node: Node) -> Verdict {
         let mut state = self.lock();
-        let from = state.who(conn);
-        let mut rng = self.0.env.random.rng();
-        let jids = from.as_ref().map(|who| state.addresses(who)).unwrap_or_default();
-        let action = state.faults.judge(FaultDirection::In, &node, &jids, &mut rng);
+        let action = if state.faults.any() {
+            let addresses = state.who(conn).map(|who| state.addresses(&who)).unwrap_or_default();
+            state
+                .faults
+                .judge(FaultDirection::In, &node, &addresses, &mut self.0.env.random.rng())
+        } else {
+            None
+        };
         match action {
             None => state.handle(conn, &node),
             Some(FaultAction::Drop) => state.counters.count("in", &stanza_key(&node)),

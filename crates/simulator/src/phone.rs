@@ -24,7 +24,7 @@ use crate::echo::Echo;
 use crate::error::SandboxError;
 use crate::keys::Blob;
 use crate::model::{ConnId, DeviceRef, Flow, Out};
-use crate::network::{Network, Verdict};
+use crate::network::Network;
 use crate::pairing::Code;
 use crate::phone::appstate::AppState;
 use crate::phone::inbox::{Chats, Inbox};
@@ -342,11 +342,7 @@ impl Desk<'_> {
     /// Hands a stanza of the phone to the network.
     fn submit(&mut self, node: Node) {
         if let Some(conn) = self.memory.conn {
-            match self.network.receive(conn, node) {
-                Verdict::Done => {}
-                // Faults that delay are for clients; a phone's stanza is late enough when it is next in line.
-                Verdict::Later(_, node) => self.network.receive_late(conn, &node),
-            }
+            self.network.lock().handle(conn, &node);
         }
     }
 
