@@ -75,6 +75,9 @@ pub enum MessageKind {
 pub struct Message {
     /// Which message.
     pub id: MessageId,
+    /// The same message in the words of the stanza that carried it. Unlike `id` it is the same on every redelivery, also
+    /// when the phone number of a linked identity is learnt in between.
+    pub stanza: String,
     /// When it was sent, by the sender's or WhatsApp's clock.
     pub timestamp: Timestamp,
     /// Who wrote it: the chat, or ourselves, or the group.

@@ -47,6 +47,7 @@ impl Chatting for Connection {
         let proto = text_message(&request, author, &recipient.jid)?;
         let envelope = Envelope {
             id: request.id.clone(),
+            stanza: format!("{} {} {}", recipient.jid, me.id, request.id),
             chat: recipient.chat,
             sender: me.id.clone(),
             sender_alt: me.lid,

@@ -37,6 +37,7 @@ async fn envelope(client: &Client, info: &MessageInfo) -> Option<Envelope> {
     };
     Some(Envelope {
         id: info.id.clone(),
+        stanza: format!("{} {} {}", source.chat, source.sender, info.id),
         chat,
         sender_alt: other_address(info, &sender),
         sender,

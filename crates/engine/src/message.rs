@@ -20,6 +20,8 @@ use crate::addresses::parse_chat;
 pub(crate) struct Envelope {
     /// WhatsApp's own id.
     pub(crate) id: String,
+    /// Chat, sender and id in the stanza's own words.
+    pub(crate) stanza: String,
     /// The chat it is in, by phone number where known.
     pub(crate) chat: ChatId,
     /// Who wrote it, by phone number where known.
@@ -58,6 +60,7 @@ pub(crate) fn message(envelope: Envelope, proto: &wa::Message) -> Message {
             id: envelope.id,
             participant: author.clone(),
         },
+        stanza: envelope.stanza,
         timestamp: envelope.timestamp,
         from,
         to,

@@ -20,6 +20,7 @@ fn envelope(chat: &str, sender: &str, from_me: bool) -> Envelope {
         id: "3EB0AA".to_owned(),
         chat: id(chat),
         sender: id(sender),
+        stanza: "the stanza".to_owned(),
         sender_alt: None,
         me: id(ALICE),
         from_me,

@@ -7,6 +7,7 @@ use subtle::ConstantTimeEq;
 
 use super::{ConfigError, Environment, Variable};
 
+/// The variables of this area.
 pub(super) const VARIABLES: &[&Variable] = &[&KEY, &NO_KEY, &EXCLUDE_PATH];
 
 /// Keys that stand in documentation and examples; whoever reads those knows them.

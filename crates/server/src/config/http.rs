@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{ConfigError, Environment, Variable};
 
+/// The variables of this area.
 pub(super) const VARIABLES: &[&Variable] = &[&PORT, &LISTEN, &HOSTNAME, &SCHEMA, &BASE_URL];
 
 const PORT: Variable = Variable {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{ConfigError, Environment, Variable};
 
+/// The variables of this area.
 pub(super) const VARIABLES: &[&Variable] = &[&WORKER_ID, &RESTART_SESSIONS, &SILENCE];
 
 const WORKER_ID: Variable = Variable {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{ConfigError, Dialect, Environment, Variable};
 
+/// The variables of this area.
 pub(super) const VARIABLES: &[&Variable] = &[&BASE_DIR, &NAMESPACE];
 
 /// The most characters of a namespace; it is part of folder and database names.

@@ -2,6 +2,7 @@
 
 use super::{ConfigError, Environment, Variable};
 
+/// The variables of this area.
 pub(super) const VARIABLES: &[&Variable] = &[&ENABLED];
 
 const ENABLED: Variable = Variable {

@@ -3,6 +3,7 @@
 use super::{ConfigError, Environment, Variable};
 use crate::sessions::{CustomHeader, HmacConfig, RetryPolicy, RetryRules, Webhook, WebhookEvents};
 
+/// The variables of this area.
 pub(super) const VARIABLES: &[&Variable] = &[
     &URL,
     &EVENTS,

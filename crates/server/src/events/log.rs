@@ -149,6 +149,9 @@ impl EventLog {
                 Some(wharf_core::store::Value::Integer(seq)) => u64::try_from(*seq).ok(),
                 _ => None,
             });
+        // Never a number that was used before, also where the newest events have gone with their session.
+        let millis = u64::try_from(clock.now().as_millisecond()).unwrap_or_default();
+        let next_seq = last.map_or(0, |last| last + 1).max(millis);
         Ok(Self {
             outbox: Arc::new(Outbox::new(Arc::clone(&store))),
             store,
@@ -157,7 +160,7 @@ impl EventLog {
             dialect,
             environment,
             global,
-            next_seq: AtomicU64::new(last.unwrap_or(0) + 1),
+            next_seq: AtomicU64::new(next_seq),
             live: broadcast::Sender::new(LIVE_BACKLOG_MAX),
         })
     }

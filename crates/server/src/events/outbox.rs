@@ -46,11 +46,17 @@ pub(super) enum Target {
 
 /// A delivery that is to be written.
 pub(super) struct NewDelivery<'a> {
+    /// What is delivered.
     pub(super) event: &'a EventId,
+    /// From which session.
     pub(super) session: &'a SessionName,
+    /// In which chat it keeps its order.
     pub(super) chat: Option<&'a ChatId>,
+    /// Whom it is for.
     pub(super) target: Target,
+    /// The event's place in the log.
     pub(super) seq: i64,
+    /// When it is logged, and due for the first time.
     pub(super) now: Timestamp,
 }
 

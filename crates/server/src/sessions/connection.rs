@@ -46,6 +46,7 @@ impl Connection {
         self.engine.as_ref()
     }
 
+    /// What it reports to.
     pub(super) fn inbox(&self) -> &Arc<SessionInbox> {
         &self.inbox
     }

@@ -220,7 +220,7 @@ impl SessionInbox {
         for name in names {
             let identity = Identity::Repeatable {
                 at: message.timestamp,
-                key: message.id.to_string(),
+                key: message.stanza.clone(),
             };
             events.push(NewEvent::new(*name, &payload, identity)?.in_chat(&message.id.chat));
         }
@@ -258,7 +258,7 @@ impl Inbox for SessionInbox {
             false => messages::known(self.store(), &told).await?,
         };
         let mut batch = marks;
-        for message in told.iter().filter(|message| !known.contains(&message.id.to_string())) {
+        for message in told.iter().filter(|message| !known.contains(&message.stanza)) {
             batch = messages::keep(batch, message)?;
         }
         if !batch.is_empty() {
@@ -293,7 +293,7 @@ fn ack_event(name: EventName, message: &Message, update: &AckUpdate) -> Result<N
     let participant = update.participant.as_ref().map(ToString::to_string);
     let key = format!(
         "{}|{}|{}",
-        message.id,
+        message.stanza,
         participant.as_deref().unwrap_or_default(),
         update.ack.number()
     );

@@ -5,7 +5,7 @@ use wharf_core::ids::{ChatId, MessageId};
 use wharf_core::message::Message;
 use wharf_core::store::{Batch, Collection, Condition, Document, Expect, Field, Query, Store, StoreError};
 
-/// One document per message, under its full id.
+/// One document per message, under what its stanza called it.
 static MESSAGES: Collection = Collection {
     name: "messages",
     fields: &[
@@ -31,9 +31,9 @@ pub(crate) struct StoredMessage {
     version: u64,
 }
 
-/// Which of these ids are kept already.
+/// Which of these messages are kept already, by their stanzas.
 pub(super) async fn known(store: &dyn Store, messages: &[Message]) -> Result<Vec<String>, StoreError> {
-    let ids: Vec<String> = messages.iter().map(|message| message.id.to_string()).collect();
+    let ids: Vec<String> = messages.iter().map(|message| message.stanza.clone()).collect();
     let found = store.get_many(&MESSAGES, &ids).await?;
     Ok(found.into_iter().map(|document| document.id).collect())
 }
@@ -52,8 +52,8 @@ pub(super) fn change(batch: Batch, stored: &StoredMessage) -> Result<Batch, Stor
 
 /// The message with this full id.
 pub(crate) async fn get(store: &dyn Store, id: &MessageId) -> Result<Option<StoredMessage>, StoreError> {
-    let found = store.get(&MESSAGES, &id.to_string()).await?;
-    found.map(|document| decode(&document)).transpose()
+    let found = with_own_ids(store, &[id.id.clone()]).await?;
+    Ok(found.into_iter().find(|stored| stored.message.id == *id))
 }
 
 /// The messages with these ids of WhatsApp's, in whatever chat.
@@ -90,7 +90,7 @@ fn encode(message: &Message, unread: bool) -> Result<Document, StoreError> {
     body.put_u32(length);
     body.put_slice(&json);
     body.put_slice(&message.proto);
-    let document = Document::new(message.id.to_string(), body.freeze())
+    let document = Document::new(message.stanza.as_str(), body.freeze())
         .with("chat", message.id.chat.to_string())
         .with("at", message.timestamp)
         .with("wa_id", message.id.id.as_str());
@@ -141,6 +141,7 @@ pub(super) mod tests {
                 id: id.to_owned(),
                 participant: None,
             },
+            stanza: format!("stanza {from_me} {id}"),
             timestamp: Timestamp::from_second(1_700_000_000).unwrap(),
             from,
             to,

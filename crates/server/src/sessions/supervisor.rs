@@ -134,10 +134,8 @@ impl Supervisor {
     }
 
     async fn wait(&mut self) -> Wake {
-        let deaf_at = self
-            .live
-            .as_ref()
-            .map(|live| live.connection.inbox().last_alive() + self.shared.silence_max);
+        let live = self.live.as_ref().filter(|_| self.is_running());
+        let deaf_at = live.map(|live| live.connection.inbox().last_alive() + self.shared.silence_max);
         tokio::select! {
             biased;
             () = self.shared.shutdown.cancelled() => Wake::Shutdown,

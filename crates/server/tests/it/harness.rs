@@ -248,6 +248,7 @@ pub(crate) fn text(chat: &str, id: &str, body: &str) -> Message {
             id: id.to_owned(),
             participant: None,
         },
+        stanza: format!("stanza {chat} {id}"),
         timestamp: Timestamp::from_second(1_790_000_000).unwrap(),
         from: chat,
         to: me().id,

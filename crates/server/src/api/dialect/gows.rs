@@ -6,6 +6,7 @@ use wharf_core::message::Message;
 
 use super::jid;
 
+/// A message in GOWS's words.
 pub(super) fn message(message: &Message) -> Value {
     let id = &message.id;
     let sender = message.participant.as_ref().unwrap_or(&message.from);

@@ -5,6 +5,7 @@ use wharf_core::message::Message;
 
 use super::jid;
 
+/// A message in NOWEB's words.
 pub(super) fn message(message: &Message) -> Value {
     let id = &message.id;
     let mut data = json!({

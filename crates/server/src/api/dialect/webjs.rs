@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use wharf_core::message::Message;
 
+/// A message in WEBJS's words.
 pub(super) fn message(message: &Message) -> Value {
     let id = &message.id;
     let kind = match &message.media {

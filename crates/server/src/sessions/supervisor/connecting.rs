@@ -57,6 +57,7 @@ impl Supervisor {
         self.enter(Trigger::Lost, None).await;
     }
 
+    /// Ends the connection, if there is one, and does not come back by itself.
     pub(super) async fn fail(&mut self, problem: Problem) {
         self.connect_at = None;
         self.disconnect().await;
@@ -167,6 +168,8 @@ impl Supervisor {
             let problem = Problem::new("STUCK", message);
             tracing::error!(session = %self.name, "{message}");
             self.enter(Trigger::GaveUp, Some(problem)).await;
+            // Kept, so that the next command asks it again instead of connecting beside it.
+            self.live = Some(live);
         }
         ended
     }

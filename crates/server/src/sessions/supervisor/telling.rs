@@ -63,6 +63,7 @@ impl Supervisor {
         self.shared.events.append(&source, vec![event], document).await
     }
 
+    /// Takes over the account that WhatsApp told, and stores it.
     pub(super) async fn remember(&mut self, me: Me) {
         let document = SessionDocument {
             me: Some(me.clone()),
