@@ -52,7 +52,7 @@ pub(super) fn change(batch: Batch, stored: &StoredMessage) -> Result<Batch, Stor
 
 /// The message with this full id.
 pub(crate) async fn get(store: &dyn Store, id: &MessageId) -> Result<Option<StoredMessage>, StoreError> {
-    let found = with_own_ids(store, &[id.id.clone()]).await?;
+    let found = with_own_ids(store, std::slice::from_ref(&id.id)).await?;
     Ok(found.into_iter().find(|stored| stored.message.id == *id))
 }
 
