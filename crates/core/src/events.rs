@@ -1,6 +1,6 @@
 //! The event catalog: every event that webhooks and websockets can carry, each with its payload and its promise.
 //!
-//! An event is added by a struct in `events/<family>.rs` and a line in the [`catalog!`] below; names, payload schemas
+//! An event is added by a struct in `events/<family>.rs` and a line in the `catalog!` below; names, payload schemas
 //! and filters follow from it. Payloads are spelled as WAHA spells them.
 
 mod message;

@@ -16,4 +16,3 @@ mod validate;
 pub use api::openapi;
 pub use egress::EgressError;
 pub use server::{Parts, Server, StartError};
-pub use sessions::WaitingForScan;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wharf_core::clock::Clock;
 use wharf_core::engine::Connector;
+use wharf_core::ids::SessionName;
 use wharf_core::random::Random;
 use wharf_core::store::{Storage, StoreError};
 
@@ -18,7 +19,7 @@ use crate::config::Config;
 use crate::egress::{self, EgressError};
 use crate::events::{Delivery, EventLog, ServerEnvironment};
 use crate::listener;
-use crate::sessions::{Registry, Shared, WaitingForScan};
+use crate::sessions::{Registry, Shared};
 
 /// The longest that requests and websockets may take when the server stops; requests have a shorter limit of their own.
 const HTTP_STOP_WITHIN: Duration = Duration::from_secs(3);
@@ -139,9 +140,15 @@ impl Server {
         self.local_addr
     }
 
-    /// The sessions that wait for a phone to scan, with their QR codes.
-    pub fn waiting_for_scan(&self) -> Vec<WaitingForScan> {
+    /// The sessions that wait for a phone to scan.
+    pub fn waiting_for_scan(&self) -> Vec<SessionName> {
         self.registry.waiting_for_scan()
+    }
+
+    /// The QR code of one session, for which it waits while the session starts; `None` where there is nothing to scan.
+    pub async fn qr_code(&self, session: &str) -> Option<String> {
+        let session = self.registry.get(&session.parse().ok()?)?;
+        session.settled().await.qr
     }
 
     /// Stops within ten seconds: takes no more requests, ends the sessions' connections, and finishes the deliveries that

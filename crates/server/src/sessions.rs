@@ -14,7 +14,6 @@ mod webhook;
 
 pub(crate) use config::SessionConfig;
 pub(crate) use connection::{Connection, SendError};
-pub use registry::WaitingForScan;
 pub(crate) use registry::{CreateError, Registry, Session};
 pub(crate) use state::View;
 pub(crate) use webhook::{CustomHeader, HmacConfig, RetryPolicy, RetryRules, Webhook, WebhookEvents};

@@ -39,9 +39,7 @@ pub use faults::{Fault, FaultAction, FaultDirection, FaultMatch};
 pub use metrics::{Handshakes, Metrics, Strictness, Unacked};
 pub use sandbox::Sandbox;
 pub use seed::{ALICE, BOB, CAROL, ECHO};
-pub use server::{
-    PORT, QrSource, SandboxServer, SandboxServerConfig, StartError, TLS_PORT, WaitingSession, load_or_new,
-};
+pub use server::{PORT, QrSource, SandboxServer, SandboxServerConfig, StartError, TLS_PORT, load_or_new};
 pub use tls::{TLS_NAMES, TlsError};
 pub use views::{
     ChatView, ContactView, DeviceView, InboxEntry, InboxKind, InboxPage, KillMode, PhoneView, ReceiptKind, Seed,

@@ -1,7 +1,7 @@
 //! The network's parts together: state, phones, tasks, and the way stanzas enter and leave.
 //!
 //! Lock order: a phone's lock may be held while the state's is taken, never the other way round, and never two
-//! phones at a time except in [`Network::snapshot`], which takes them in the order of their numbers.
+//! phones at a time except in `snapshot`, which takes them in the order of their numbers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use persist::load_or_new;
-pub use sessions::{QrSource, WaitingSession};
+pub use sessions::QrSource;
 
 use crate::clock::Env;
 use crate::error::SandboxError;

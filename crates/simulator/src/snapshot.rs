@@ -47,7 +47,7 @@ pub(crate) fn write(network: &Network) -> Vec<u8> {
     serde_json::to_vec(&written).expect("the network's state can be written as JSON")
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 pub(crate) fn read(snapshot: &[u8]) -> Result<(Saved, BTreeMap<String, Memory>), SandboxError> {
     let broken = |error: serde_json::Error| SandboxError::Snapshot(error.to_string());
     let read: Read = serde_json::from_slice(snapshot).map_err(broken)?;

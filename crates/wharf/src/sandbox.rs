@@ -62,9 +62,9 @@ mod present {
     use anyhow::Context;
     use async_trait::async_trait;
     use url::Url;
+    use wharf_server::Server;
     use wharf_server::config::{Config, Environment};
-    use wharf_server::{Server, WaitingForScan};
-    use wharf_simulator::{Env, QrSource, SandboxServer, SandboxServerConfig, Seed, WaitingSession, load_or_new};
+    use wharf_simulator::{Env, QrSource, SandboxServer, SandboxServerConfig, Seed, load_or_new};
 
     use super::*;
     use crate::output::print;
@@ -83,13 +83,13 @@ mod present {
 
     #[async_trait]
     impl QrSource for Sessions {
-        async fn waiting(&self) -> Vec<WaitingSession> {
+        async fn waiting(&self) -> Vec<String> {
             let waiting = self.0.get().map(|server| server.waiting_for_scan()).unwrap_or_default();
-            let scannable = |it: WaitingForScan| WaitingSession {
-                name: it.session.to_string(),
-                qr: it.code,
-            };
-            waiting.into_iter().map(scannable).collect()
+            waiting.iter().map(ToString::to_string).collect()
+        }
+
+        async fn qr(&self, session: &str) -> Option<String> {
+            self.0.get()?.qr_code(session).await
         }
     }
 

@@ -24,8 +24,6 @@ use super::error::ApiError;
 use crate::sessions::{Connection, Session, View};
 use crate::validate::{self, Fields};
 
-/// The longest that a request waits for a session that is starting, as in WAHA.
-const STARTING_WITHIN: Duration = Duration::from_secs(5);
 /// The longest that a body may take to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(120);
 /// The session that is meant where none is named.
@@ -131,10 +129,7 @@ async fn name_in_path(parts: &mut Parts, state: &AppState) -> Result<String, Api
 
 /// Waits while the session starts; the error says what to do about any other status.
 async fn in_status(session: &Session, expected: SessionStatus, state: &AppState) -> Result<View, ApiError> {
-    let view = match timeout(STARTING_WITHIN, session.settled()).await {
-        Ok(view) => view,
-        Err(_) => session.view(),
-    };
+    let view = session.settled().await;
     match view.status {
         status if status == expected => Ok(view),
         SessionStatus::Stopped => Err(ApiError::session_not_started(session.name().as_str(), true)),

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 use wharf_core::ids::SessionName;
 use wharf_core::store::{Expect, StoreError};
 
@@ -34,14 +36,8 @@ pub(crate) struct Session {
     activity_ms: Arc<AtomicI64>,
 }
 
-/// A session that waits for a phone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WaitingForScan {
-    /// Its name.
-    pub session: SessionName,
-    /// The text of its QR code.
-    pub code: String,
-}
+/// The longest that anybody waits for a session that is starting, as in WAHA.
+const STARTING_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why a session could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -97,14 +93,13 @@ impl Registry {
     }
 
     /// The sessions that wait for a phone to scan.
-    pub(crate) fn waiting_for_scan(&self) -> Vec<WaitingForScan> {
-        let waiting = |session: &Arc<Session>| {
-            session.view().qr.map(|code| WaitingForScan {
-                session: session.name.clone(),
-                code,
-            })
-        };
-        self.read().values().filter_map(waiting).collect()
+    pub(crate) fn waiting_for_scan(&self) -> Vec<SessionName> {
+        let waiting = |session: &&Arc<Session>| session.view().qr.is_some();
+        self.read()
+            .values()
+            .filter(waiting)
+            .map(|session| session.name.clone())
+            .collect()
     }
 
     /// Makes a session, under a random name where none is given.
@@ -205,13 +200,14 @@ impl Session {
         }
     }
 
-    /// Waits while it starts, and returns how it is afterwards. The caller sets a limit.
+    /// Waits while it starts, but not for ever, and returns how it is then.
     pub(crate) async fn settled(&self) -> View {
         let mut view = self.view.clone();
-        match view.wait_for(|view| !view.is_settling()).await {
-            Ok(settled) => settled.clone(),
-            // The session is gone; its last state stays.
-            Err(_) => self.view(),
+        let settled = timeout(STARTING_WITHIN, view.wait_for(|view| !view.is_settling())).await;
+        match settled {
+            Ok(Ok(settled)) => settled.clone(),
+            // It takes too long, or it is gone and its last state stays.
+            Ok(Err(_)) | Err(_) => self.view(),
         }
     }
 

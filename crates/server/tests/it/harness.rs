@@ -138,8 +138,8 @@ impl Wharf {
         self.server.local_addr()
     }
 
-    pub(crate) fn waiting_for_scan(&self) -> Vec<wharf_server::WaitingForScan> {
-        self.server.waiting_for_scan()
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
     }
 
     /// From now on, or no more, writes to the stores of sessions fail because the disk is full.

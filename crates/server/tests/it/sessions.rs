@@ -36,7 +36,8 @@ async fn pairing_goes_from_starting_over_the_qr_code_to_working() {
         .header("X-Api-Key", KEY);
     let base64 = wharf.send(request.header("Accept", "application/json")).await.json();
     assert_eq!(base64["mimetype"], "image/png");
-    assert_eq!(wharf.waiting_for_scan()[0].code, "2@first");
+    assert_eq!(wharf.server().waiting_for_scan()[0].as_str(), "default");
+    assert_eq!(wharf.server().qr_code("default").await.as_deref(), Some("2@first"));
     assert_eq!(wharf.get("/api/sessions/default/me").await.json(), Value::Null);
 
     link.show_qr("2@second");
@@ -44,7 +45,8 @@ async fn pairing_goes_from_starting_over_the_qr_code_to_working() {
     link.work();
     let session = wharf.until_status("default", "WORKING").await;
     assert_eq!(session["me"]["id"], "12025550100@c.us");
-    assert!(wharf.waiting_for_scan().is_empty());
+    assert!(wharf.server().waiting_for_scan().is_empty());
+    assert_eq!(wharf.server().qr_code("default").await, None);
     let too_late = wharf.get("/api/default/auth/qr").await;
     assert_eq!(
         (too_late.status, too_late.json()["expected"].clone()),

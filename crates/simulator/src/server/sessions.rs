@@ -3,8 +3,6 @@
 //! The sandbox does not know the server: it asks a [`QrSource`]. A QR value is as good as the account it will be linked
 //! to, so it goes from the source to the phone and is never shown.
 
-use std::fmt;
-
 use async_trait::async_trait;
 use axum::Json;
 use axum::extract::State;
@@ -16,25 +14,11 @@ use super::routes::AppState;
 /// Where the sandbox finds sessions that wait for a phone.
 #[async_trait]
 pub trait QrSource: Send + Sync {
-    /// The sessions that show a QR now, each with the current value.
-    async fn waiting(&self) -> Vec<WaitingSession>;
-}
+    /// The names of the sessions that show a QR now.
+    async fn waiting(&self) -> Vec<String>;
 
-/// A session that shows a QR.
-#[derive(Clone)]
-pub struct WaitingSession {
-    /// The session's name.
-    pub name: String,
-    /// The text of its QR.
-    pub qr: String,
-}
-
-impl fmt::Debug for WaitingSession {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WaitingSession")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
+    /// The text of a session's current QR, waited for while the session is about to show one; `None` where it will not.
+    async fn qr(&self, session: &str) -> Option<String>;
 }
 
 /// What `GET /admin/sessions` answers.
@@ -60,10 +44,7 @@ pub(crate) async fn list_sessions(State(state): State<AppState>) -> Json<Session
         });
     };
     let waiting = source.waiting().await;
-    let sessions = waiting
-        .into_iter()
-        .map(|session| SessionView { name: session.name })
-        .collect();
+    let sessions = waiting.into_iter().map(|name| SessionView { name }).collect();
     Json(SessionList {
         attached: true,
         sessions,
@@ -77,9 +58,6 @@ pub(crate) async fn qr_of(state: &AppState, name: &str) -> Result<String, ApiErr
             "this sandbox runs on its own and knows no sessions; pass the qr itself",
         ));
     };
-    let waiting = source.waiting().await;
-    let found = waiting.into_iter().find(|session| session.name == name);
-    found
-        .map(|session| session.qr)
-        .ok_or_else(|| ApiError::not_found(format!("no session {name} waits for a scan")))
+    let qr = source.qr(name).await;
+    qr.ok_or_else(|| ApiError::not_found(format!("no session {name} waits for a scan")))
 }

@@ -266,11 +266,12 @@ struct OneSession;
 
 #[async_trait]
 impl QrSource for OneSession {
-    async fn waiting(&self) -> Vec<WaitingSession> {
-        vec![WaitingSession {
-            name: "default".into(),
-            qr: "secret-qr".into(),
-        }]
+    async fn waiting(&self) -> Vec<String> {
+        vec!["default".into()]
+    }
+
+    async fn qr(&self, session: &str) -> Option<String> {
+        (session == "default").then(|| "secret-qr".into())
     }
 }
 
