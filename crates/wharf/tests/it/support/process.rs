@@ -16,13 +16,19 @@ pub(crate) fn sandbox_binary() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_wharf"))
 }
 
+/// What cargo sets for its tests, and a person's shell does not have. With it a build inside a test is another build.
+const SET_BY_CARGO: &[&str] = &["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_CRATE_", "CARGO_BIN_"];
+/// The names of the program's settings begin like this.
+const SETTINGS: &[&str] = &["WAHA_", "WHATSAPP_", "WHARF_", "PORT"];
+
 /// A command that inherits no setting of ours, in a folder of its own.
 pub(crate) fn command(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
     for (name, _) in std::env::vars() {
-        if ["WAHA_", "WHATSAPP_", "WHARF_", "PORT"]
+        if SET_BY_CARGO
             .iter()
+            .chain(SETTINGS)
             .any(|prefix| name.starts_with(prefix))
         {
             command.env_remove(name);
