@@ -17,7 +17,6 @@ COPY --from=build /src/target/dist/wharf /usr/local/bin/wharf
 USER wharf
 WORKDIR /app
 VOLUME ["/app/.sessions", "/app/.media"]
-ENV WHATSAPP_FILES_FOLDER=/app/.media
 EXPOSE 3000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["wharf", "healthcheck"]
 ENTRYPOINT ["wharf"]

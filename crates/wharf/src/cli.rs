@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -14,9 +14,6 @@ const SANDBOX_TLS_LISTEN_DEFAULT: &str = "127.0.0.1:3901";
 #[derive(Debug, Parser)]
 #[command(name = "wharf", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
-    /// Read settings from this file instead of ./.env; variables that are set win over it
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) env_file: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
     #[command(flatten)]
@@ -49,14 +46,24 @@ pub(crate) enum Command {
     /// Print the OpenAPI document
     Openapi,
     /// Ask a running server on this machine whether it is well; for containers
-    Healthcheck,
+    Healthcheck(SettingsArgs),
+}
+
+/// Where settings come from.
+#[derive(Debug, Args)]
+pub(crate) struct SettingsArgs {
+    /// Read settings from this file instead of ./.env; variables that are set win over it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
     /// Listen on this address; 127.0.0.1 unless told
     #[arg(long, value_name = "ADDR")]
-    pub(crate) listen: Option<String>,
+    pub(crate) listen: Option<IpAddr>,
     /// Listen on this port; 3000 unless told
     #[arg(long, value_name = "N")]
     pub(crate) port: Option<u16>,
@@ -69,16 +76,24 @@ pub(crate) struct ServeArgs {
     /// Where the sandbox listens for TLS
     #[arg(long, value_name = "ADDR", default_value = SANDBOX_TLS_LISTEN_DEFAULT)]
     pub(crate) sandbox_tls_listen: SocketAddr,
+    /// A host name, besides this machine's own, that the sandbox's page and control API answer to; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) sandbox_allow_host: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SandboxArgs {
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
     /// Where to listen
     #[arg(long, value_name = "ADDR", default_value = SANDBOX_LISTEN_DEFAULT)]
     pub(crate) listen: SocketAddr,
     /// Where to listen for TLS
     #[arg(long, value_name = "ADDR", default_value = SANDBOX_TLS_LISTEN_DEFAULT)]
     pub(crate) tls_listen: SocketAddr,
+    /// A host name, besides this machine's own, that the page and the control API answer to; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_host: Vec<String>,
     /// Keep the network's state in this file, also across restarts
     #[arg(long, value_name = "FILE")]
     pub(crate) snapshot: Option<PathBuf>,

@@ -12,7 +12,12 @@ pub(crate) fn read(file: Option<&Path>) -> anyhow::Result<BTreeMap<String, Strin
     let mut variables = BTreeMap::new();
     let path = file.unwrap_or(Path::new(".env"));
     if file.is_some() || path.exists() {
-        let entries = dotenvy::from_path_iter(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let entries = dotenvy::from_path_iter(path).map_err(|error| match error {
+            // Its own text would say the cause twice.
+            dotenvy::Error::Io(cause) => anyhow::Error::new(cause),
+            other => other.into(),
+        });
+        let entries = entries.with_context(|| format!("cannot read {}", path.display()))?;
         for (index, entry) in entries.enumerate() {
             let Ok((name, value)) = entry else {
                 bail!(

@@ -1,5 +1,6 @@
 //! `wharf healthcheck`: asks the server on this machine whether it is up.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -12,9 +13,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 /// The status line is all that matters.
 const ANSWER_BYTES: usize = 64;
 
-/// Succeeds when `/ping` on 127.0.0.1 answers 200.
-pub(crate) async fn run(port: u16) -> anyhow::Result<()> {
-    let answer = timeout(ANSWER_WITHIN, ping(port))
+/// Succeeds when `/ping` answers 200.
+pub(crate) async fn run(server: SocketAddr) -> anyhow::Result<()> {
+    let answer = timeout(ANSWER_WITHIN, ping(server))
         .await
         .context("the server does not answer in time")??;
     if !answer.starts_with("HTTP/1.1 200") {
@@ -23,10 +24,10 @@ pub(crate) async fn run(port: u16) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn ping(port: u16) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))
+async fn ping(server: SocketAddr) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(server)
         .await
-        .context("there is no server on this port")?;
+        .context("there is no server at this address")?;
     stream
         .write_all(b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
         .await?;

@@ -21,17 +21,10 @@ pub(crate) fn run(dir: &Path, random: &dyn Random) -> anyhow::Result<()> {
         "# Settings of Wharf; variables that are set in the environment win over these.\n\
          # Every client sends this key in the header X-Api-Key.\n\
          WAHA_API_KEY={key}\n\
-         # For the dashboard and the API documentation in a browser.\n\
-         WAHA_DASHBOARD_USERNAME=admin\n\
-         WAHA_DASHBOARD_PASSWORD={dashboard}\n\
-         WHATSAPP_SWAGGER_USERNAME=admin\n\
-         WHATSAPP_SWAGGER_PASSWORD={swagger}\n\
          # For the databases of compose.yaml.\n\
          POSTGRES_PASSWORD={postgres}\n\
          S3_PASSWORD={s3}\n",
         key = secret(random),
-        dashboard = secret(random),
-        swagger = secret(random),
         postgres = secret(random),
         s3 = secret(random),
     );

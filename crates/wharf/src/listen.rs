@@ -12,7 +12,7 @@ use sha2::Sha512;
 use tokio::net::TcpListener;
 
 use crate::output::print;
-use crate::shutdown;
+use crate::shutdown::Signals;
 
 /// Webhooks with inline media are large.
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -28,9 +28,11 @@ pub(crate) async fn run(port: u16, hmac_key: Option<String>) -> anyhow::Result<(
         .fallback(receive)
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(Arc::new(hmac_key));
-    axum::serve(listener, app)
-        .with_graceful_shutdown(shutdown::requested())
-        .await?;
+    let mut signals = Signals::listen()?;
+    tokio::select! {
+        served = async { axum::serve(listener, app).await } => served?,
+        () = signals.next() => {}
+    }
     Ok(())
 }
 

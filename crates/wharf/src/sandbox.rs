@@ -7,8 +7,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use wharf_core::random::Random;
-
 use crate::cli::SandboxArgs;
 
 /// Where the sandbox listens and keeps its state.
@@ -18,9 +16,16 @@ pub struct SandboxOptions {
     pub listen: SocketAddr,
     /// The same endpoint over TLS.
     pub tls_listen: SocketAddr,
+    /// Host names, besides this machine's own, that the page and the control API answer to.
+    pub allowed_hosts: Vec<String>,
     /// The file that keeps the network across restarts; none keeps nothing.
     pub snapshot: Option<PathBuf>,
 }
+
+/// Said to whoever asks a production build for a sandbox.
+#[cfg(not(feature = "sandbox"))]
+pub(crate) const REFUSAL: &str = "this build is for the real WhatsApp network and has no sandbox; \
+                                  build with --features wharf/sandbox (or use ./dev run) for one";
 
 #[cfg(not(feature = "sandbox"))]
 pub(crate) use absent::{Sandbox, run};
@@ -30,10 +35,6 @@ pub(crate) use present::{Sandbox, run};
 #[cfg(not(feature = "sandbox"))]
 mod absent {
     use super::*;
-
-    /// Said to whoever asks a production build for a sandbox.
-    const REFUSAL: &str = "this build is for the real WhatsApp network and has no sandbox; \
-                           build with --features wharf/sandbox (or use ./dev run) for one";
 
     /// There is none.
     pub(crate) enum Sandbox {}
@@ -48,7 +49,7 @@ mod absent {
         }
     }
 
-    pub(crate) async fn run(_: SandboxArgs, _: BTreeMap<String, String>, _: Arc<dyn Random>) -> anyhow::Result<()> {
+    pub(crate) async fn run(_: SandboxArgs, _: BTreeMap<String, String>) -> anyhow::Result<()> {
         anyhow::bail!(REFUSAL)
     }
 }
@@ -67,8 +68,10 @@ mod present {
     use wharf_simulator::{Env, QrSource, SandboxServer, SandboxServerConfig, Seed, load_or_new};
 
     use super::*;
+    use crate::logging;
     use crate::output::print;
-    use crate::{logging, shutdown};
+    use crate::serve::reachable;
+    use crate::shutdown::Signals;
 
     /// A running sandbox network and its listeners.
     pub struct Sandbox {
@@ -104,6 +107,7 @@ mod present {
             let config = SandboxServerConfig {
                 listen: options.listen,
                 tls_listen: options.tls_listen,
+                allowed_hosts: options.allowed_hosts,
                 snapshot: options.snapshot,
                 ..SandboxServerConfig::new(env)
             };
@@ -119,7 +123,7 @@ mod present {
 
         /// Where a client connects.
         pub(crate) fn chat_url(&self) -> anyhow::Result<Url> {
-            Ok(format!("ws://{}/ws/chat", self.listeners.local_addr()).parse()?)
+            Ok(format!("ws://{}/ws/chat", reachable(self.listeners.local_addr())).parse()?)
         }
 
         /// Where the page and the control API are.
@@ -144,18 +148,16 @@ mod present {
     }
 
     /// `wharf sandbox`: the network alone, until it is told to stop.
-    pub(crate) async fn run(
-        args: SandboxArgs,
-        environment: BTreeMap<String, String>,
-        _: Arc<dyn Random>,
-    ) -> anyhow::Result<()> {
+    pub(crate) async fn run(args: SandboxArgs, environment: BTreeMap<String, String>) -> anyhow::Result<()> {
         let config = Config::read(&environment.into_iter().collect::<Environment>())?;
         logging::start(&config.logging);
         let options = SandboxOptions {
             listen: args.listen,
             tls_listen: args.tls_listen,
+            allowed_hosts: args.allow_host,
             snapshot: args.snapshot,
         };
+        let mut signals = Signals::listen()?;
         let sandbox = Sandbox::start(options).await?;
         let address = sandbox.address();
         print(format_args!(
@@ -164,8 +166,8 @@ mod present {
         print(format_args!(
             "a server on it:  WHARF_SANDBOX_URL=ws://{address}/ws/chat wharf serve"
         ));
-        shutdown::requested().await;
-        sandbox.stop().await;
+        signals.next().await;
+        signals.or_exit(sandbox.stop()).await;
         Ok(())
     }
 }

@@ -1,10 +1,13 @@
 //! `wharf serve`: the storage, the engine, the server and, in a sandbox build, the sandbox network, as one process.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
+use tokio::time::timeout;
+use url::Url;
 use wharf_core::clock::{Clock, SystemClock};
 use wharf_core::random::Random;
 use wharf_core::store::Storage;
@@ -14,13 +17,14 @@ use wharf_server::{Parts, Server};
 use wharf_storage::{LocalConfig, LocalStorage};
 
 use crate::cli::ServeArgs;
+use crate::logging;
 use crate::output::print;
 use crate::sandbox::Sandbox;
 pub use crate::sandbox::SandboxOptions;
-use crate::{logging, shutdown};
+use crate::shutdown::Signals;
 
-/// Where a server finds a sandbox network that runs elsewhere.
-const SANDBOX_URL: &str = "WHARF_SANDBOX_URL";
+/// The longest that stopping may take; a container engine kills after ten seconds.
+const STOP_WITHIN: Duration = Duration::from_millis(9_500);
 /// The sandbox's state below the store's folder.
 const SANDBOX_SNAPSHOT: &str = "sandbox/network.json";
 
@@ -32,7 +36,7 @@ pub enum Peer {
     /// A sandbox network that is started with the server.
     OwnSandbox(SandboxOptions),
     /// A sandbox network that runs elsewhere, by its websocket's URL.
-    SandboxAt(String),
+    SandboxAt(Url),
 }
 
 /// A server that runs, with what it runs on.
@@ -101,20 +105,40 @@ pub async fn start(config: Config, peer: Peer, random: Arc<dyn Random>) -> anyho
 
 #[cfg(feature = "sandbox")]
 fn network(peer: &Peer, sandbox: Option<&Sandbox>) -> anyhow::Result<Network> {
-    let url = match (peer, sandbox) {
-        (_, Some(sandbox)) => sandbox.chat_url()?,
-        (Peer::SandboxAt(url), None) => url.parse().with_context(|| format!("{SANDBOX_URL} is not a URL"))?,
-        _ => anyhow::bail!("this build talks to a sandbox network only: add --sandbox, or set {SANDBOX_URL}"),
-    };
-    Ok(Network::Sandbox { url })
+    Ok(match (peer, sandbox) {
+        (_, Some(sandbox)) => Network::Sandbox {
+            url: sandbox.chat_url()?,
+        },
+        (Peer::SandboxAt(url), None) => Network::Sandbox { url: url.clone() },
+        (Peer::WhatsApp | Peer::OwnSandbox(_), None) => Network::WhatsApp,
+    })
 }
 
 #[cfg(not(feature = "sandbox"))]
-fn network(peer: &Peer, _: Option<&Sandbox>) -> anyhow::Result<Network> {
-    match peer {
-        Peer::WhatsApp => Ok(Network::WhatsApp),
-        Peer::OwnSandbox(_) | Peer::SandboxAt(_) => {
-            anyhow::bail!("this build is for the real WhatsApp network and takes no {SANDBOX_URL}")
+#[expect(clippy::unnecessary_wraps, reason = "the sandbox build's URL can be wrong")]
+fn network(_: &Peer, _: Option<&Sandbox>) -> anyhow::Result<Network> {
+    Ok(Network::WhatsApp)
+}
+
+impl Peer {
+    /// Refuses what this build cannot do, before anything is made on disk.
+    #[cfg(feature = "sandbox")]
+    fn permitted(self) -> anyhow::Result<Self> {
+        match self {
+            Self::WhatsApp => {
+                anyhow::bail!("this build talks to a sandbox network only: add --sandbox, or set WHARF_SANDBOX_URL")
+            }
+            peer => Ok(peer),
+        }
+    }
+
+    /// Refuses what this build cannot do, before anything is made on disk.
+    #[cfg(not(feature = "sandbox"))]
+    fn permitted(self) -> anyhow::Result<Self> {
+        match self {
+            Self::WhatsApp => Ok(self),
+            Self::OwnSandbox(_) => anyhow::bail!(crate::sandbox::REFUSAL),
+            Self::SandboxAt(_) => anyhow::bail!("{}; unset WHARF_SANDBOX_URL", crate::sandbox::REFUSAL),
         }
     }
 }
@@ -126,26 +150,29 @@ pub(crate) async fn run(
     random: Arc<dyn Random>,
 ) -> anyhow::Result<()> {
     if let Some(address) = args.listen {
-        environment.insert("WHARF_LISTEN".to_owned(), address);
+        environment.insert("WHARF_LISTEN".to_owned(), address.to_string());
     }
     if let Some(port) = args.port {
         environment.insert("WHATSAPP_API_PORT".to_owned(), port.to_string());
     }
-    let sandbox_url = environment.get(SANDBOX_URL).filter(|url| !url.is_empty()).cloned();
     let mut config = Config::read(&environment.into_iter().collect::<Environment>())?;
     logging::start(&config.logging);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let peer = match (args.sandbox, sandbox_url) {
-        (true, _) => Peer::OwnSandbox(SandboxOptions {
+    let peer = match (args.sandbox, config.sandbox.url.clone()) {
+        (true, Some(_)) => anyhow::bail!("either --sandbox or WHARF_SANDBOX_URL, not both"),
+        (true, None) => Peer::OwnSandbox(SandboxOptions {
             listen: args.sandbox_listen,
             tls_listen: args.sandbox_tls_listen,
+            allowed_hosts: args.sandbox_allow_host,
             snapshot: Some(config.storage.base_dir.join(SANDBOX_SNAPSHOT)),
         }),
         (false, Some(url)) => Peer::SandboxAt(url),
         (false, None) => Peer::WhatsApp,
     };
+    let peer = peer.permitted()?;
+    let mut signals = Signals::listen()?;
     let key_notice = require_key(&mut config, random.as_ref())?;
     let running = start(config, peer, random).await?;
     print(format_args!(
@@ -160,9 +187,11 @@ pub(crate) async fn run(
     if let Some(sandbox) = running.sandbox() {
         print_steps(running.address(), sandbox.address());
     }
-    shutdown::requested().await;
+    signals.next().await;
     print(format_args!("stopping"));
-    running.stop().await;
+    if signals.or_exit(timeout(STOP_WITHIN, running.stop())).await.is_err() {
+        tracing::warn!("stopping took too long, the rest is cut off; nothing that was stored is lost");
+    }
     Ok(())
 }
 
@@ -179,7 +208,7 @@ fn require_key(config: &mut Config, random: &dyn Random) -> anyhow::Result<Optio
     }))
 }
 
-/// What to try first.
+/// What to try first: the walk of the README, with these ports.
 #[cfg(feature = "sandbox")]
 fn print_steps(api: SocketAddr, sandbox: SocketAddr) {
     let (api, page) = (
@@ -191,17 +220,26 @@ fn print_steps(api: SocketAddr, sandbox: SocketAddr) {
 
 Try it, in another terminal in this folder:
   eval "$(./dev env)"
-  curl -sX POST {api}/api/sessions -H "X-Api-Key: $KEY" -H 'content-type: application/json' -d '{{"name":"default"}}'
-  open http://{page}/ , choose Alice, and scan the session "default"
-  curl -sX POST {api}/api/sendText -H "X-Api-Key: $KEY" -H 'content-type: application/json' \
-    -d "{{\"session\":\"default\",\"chatId\":\"$ECHO@c.us\",\"text\":\"Hi there!\"}}"
+  curl -sX POST {api}/api/sessions -H "X-Api-Key: $KEY" -H 'content-type: application/json' -d '{{"name":"default","config":{{
+    "webhooks":[{{"url":"http://{page}/hook/me","events":["message","message.any","message.ack","session.status"]}}]}}}}'
+  open http://{page}/ , choose Alice, and press "Scan with Alice"
+  curl -sX POST {api}/api/sendText -H "X-Api-Key: $KEY" -H 'content-type: application/json'     -d "{{"session":"default","chatId":"$ECHO@c.us","text":"Hi there!"}}"
 The API's documentation: http://{api}/
 "#
     ));
 }
 
-/// The port of the server that these settings are for.
-pub(crate) fn port(environment: &BTreeMap<String, String>) -> anyhow::Result<u16> {
+/// An address to dial where the server listens everywhere.
+pub(crate) fn reachable(listening: SocketAddr) -> SocketAddr {
+    match listening.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, listening.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, listening.port()).into(),
+        _ => listening,
+    }
+}
+
+/// Where the server with these settings is reached from this machine.
+pub(crate) fn address(environment: &BTreeMap<String, String>) -> anyhow::Result<SocketAddr> {
     let config = Config::read(&environment.clone().into_iter().collect::<Environment>())?;
-    Ok(config.http.listen.port())
+    Ok(reachable(config.http.listen))
 }

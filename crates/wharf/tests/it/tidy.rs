@@ -108,15 +108,12 @@ fn crates_keep_to_their_side() {
     let mut findings = Vec::new();
     for (name, forbidden) in rules {
         for source in sources(&format!("crates/{name}/src"), "rs") {
-            let code = source.text.lines().filter(|line| !line.trim_start().starts_with("//"));
-            for (number, line) in code.enumerate() {
-                let uses = |word: &&&str| line.contains(&format!("{word}::"));
-                findings.extend(
-                    forbidden
-                        .iter()
-                        .filter(uses)
-                        .map(|word| format!("{} line {number}: {word}", source.path.display())),
-                );
+            let lines = (1..).zip(source.text.lines());
+            for (number, line) in lines.filter(|(_, line)| !line.trim_start().starts_with("//")) {
+                let paths = line.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | ':'));
+                let named = paths.filter_map(|path| path.split_once("::")).map(|(first, _)| first);
+                let bad = named.filter(|name| forbidden.iter().any(|word| name.starts_with(word)));
+                findings.extend(bad.map(|name| format!("{}:{number}: {name}", source.path.display())));
             }
         }
     }

@@ -11,6 +11,9 @@ use tokio::time::timeout;
 /// Nothing that the program does at start or stop takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A program that is asked to stop has ended by then; container engines kill it after ten seconds.
+const STOPS_WITHIN: Duration = Duration::from_secs(10);
+
 /// The program with the sandbox, as built for this test run.
 pub(crate) fn sandbox_binary() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_wharf"))
@@ -116,10 +119,17 @@ impl Process {
     }
 
     /// Asks it to stop, as an operator does, and answers its exit code and the rest of its output.
-    pub(crate) async fn terminate(mut self) -> (Option<i32>, String) {
+    pub(crate) async fn terminate(self) -> (Option<i32>, String) {
+        self.signal("TERM").await
+    }
+
+    /// Sends a signal that must stop it within the time that a container engine gives.
+    pub(crate) async fn signal(mut self, signal: &str) -> (Option<i32>, String) {
         let id = self.child.id().expect("the program has ended already").to_string();
-        assert!(Command::new("kill").arg(id).status().await.unwrap().success());
-        let status = timeout(PATIENCE, self.child.wait())
+        // The shell's own, because a small system has no program of this name.
+        let kill = format!("kill -{signal} {id}");
+        assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
+        let status = timeout(STOPS_WITHIN, self.child.wait())
             .await
             .expect("the program should have stopped")
             .unwrap();

@@ -105,7 +105,7 @@ impl TestWharf {
         ];
         let environment: Environment = own.into_iter().chain(self.settings.clone()).collect();
         let config = Config::read(&environment).unwrap();
-        let url = format!("ws://{}/ws/chat", self.sandbox_address());
+        let url = format!("ws://{}/ws/chat", self.sandbox_address()).parse().unwrap();
         self.running = Some(
             start(config, Peer::SandboxAt(url), Arc::new(SystemRandom))
                 .await
