@@ -10,6 +10,7 @@ mod foreign;
 mod http;
 mod key_file;
 mod logging;
+mod sandbox;
 mod sessions;
 mod storage;
 mod swagger;
@@ -21,6 +22,7 @@ pub use environment::{ConfigError, Environment, Variable};
 pub use http::HttpConfig;
 pub use key_file::{KeyFileError, StoredKey, keep_generated_key};
 pub use logging::{LogFormat, LoggingConfig};
+pub use sandbox::SandboxConfig;
 pub use sessions::SessionsConfig;
 pub use storage::StorageConfig;
 pub use swagger::SwaggerConfig;
@@ -40,6 +42,7 @@ const AREAS: &[Area] = &[
     ("Global webhook", webhooks::VARIABLES),
     ("Swagger", swagger::VARIABLES),
     ("Logging", logging::VARIABLES),
+    ("Sandbox", sandbox::VARIABLES),
 ];
 
 /// Everything that can be configured.
@@ -61,6 +64,8 @@ pub struct Config {
     pub swagger: SwaggerConfig,
     /// What is logged.
     pub logging: LoggingConfig,
+    /// The network, in a build with the sandbox.
+    pub sandbox: SandboxConfig,
     /// What was found odd but is not an error; to be logged once.
     pub warnings: Vec<String>,
 }
@@ -79,6 +84,7 @@ impl Config {
             storage: StorageConfig::read(environment, engine.dialect)?,
             swagger: SwaggerConfig::read(environment)?,
             logging: LoggingConfig::read(environment)?,
+            sandbox: SandboxConfig::read(environment)?,
             engine,
             webhooks,
             warnings,
@@ -93,7 +99,7 @@ fn unknown_variables(environment: &Environment) -> Vec<String> {
             .iter()
             .flat_map(|(_, variables)| variables.iter())
             .any(|variable| variable.names.contains(&name));
-        declared || foreign::is_of_other_programs(name) || foreign::has_no_effect(name)
+        declared || foreign::has_no_effect(name)
     };
     environment
         .names()

@@ -25,8 +25,3 @@ pub(super) fn is_ours_by_prefix(name: &str) -> bool {
 pub(super) fn has_no_effect(name: &str) -> bool {
     WITHOUT_EFFECT.contains(&name)
 }
-
-/// Whether the name is read by the command line program, not by the server.
-pub(super) fn is_of_other_programs(name: &str) -> bool {
-    matches!(name, "WHARF_SANDBOX_URL")
-}
