@@ -2,7 +2,10 @@
 //!
 //! A browser on this machine may show any page, and that page may send requests to `localhost`. Two checks stop it: the
 //! Host must be one of ours (a foreign name that resolves to the loopback address is refused), and an Origin, which
-//! browsers cannot leave out, must be our own. There are no CORS headers. Programs that are not browsers need neither.
+//! browsers cannot leave out, must be our own. There are no CORS headers.
+//!
+//! The websocket of WhatsApp clients answers to every Host, because clients on other machines name this one as they
+//! please. Web pages stay out of it by their Origin alone: being the page of a Host that we do not know is not enough.
 
 use std::sync::Arc;
 
@@ -51,18 +54,19 @@ impl Access {
         let authority: Authority = host
             .parse()
             .map_err(|_| ApiError::forbidden("the host header is not a host"))?;
-        if !self.knows(authority.host()) {
-            let hint = format!(
-                "this sandbox does not answer to {}; add it to the allowed hosts",
-                authority.host()
-            );
-            return Err(ApiError::forbidden(hint));
+        let known = self.knows(authority.host());
+        let is_chat = path == CHAT_PATH;
+        if !known && !is_chat {
+            let name = authority.host();
+            return Err(ApiError::forbidden(format!(
+                "this sandbox does not answer to {name}; add it with --allow-host {name} (serve: --sandbox-allow-host)"
+            )));
         }
         if !headers.contains_key(header::ORIGIN) {
             return Ok(());
         }
         let origin = only(headers, header::ORIGIN).unwrap_or_default();
-        if is_same(origin, host) || (path == CHAT_PATH && origin == WHATSAPP_ORIGIN) {
+        if (known && is_same(origin, host)) || (is_chat && origin == WHATSAPP_ORIGIN) {
             return Ok(());
         }
         Err(ApiError::forbidden("requests of other web pages are refused"))
@@ -157,7 +161,7 @@ mod tests {
     #[test]
     fn whatsapps_names_are_for_the_tls_listener() {
         let access = Access::new(Vec::new()).with_whatsapp_names();
-        let check = |host| allowed(&access, CHAT_PATH, Some(host), None);
+        let check = |host| allowed(&access, "/", Some(host), None);
         assert!(check("web.whatsapp.com"));
         assert!(check("mmg.whatsapp.net"));
         assert!(!check("evilwhatsapp.net"));
@@ -183,5 +187,17 @@ mod tests {
         assert!(!check("/admin/phones", WHATSAPP_ORIGIN));
         assert!(check(CHAT_PATH, WHATSAPP_ORIGIN));
         assert!(!check(CHAT_PATH, "http://evil.test"));
+    }
+
+    #[test]
+    fn the_chat_answers_to_every_host_but_not_to_its_pages() {
+        let access = Access::new(Vec::new());
+        let check = |origin| allowed(&access, CHAT_PATH, Some("sandbox:3900"), origin);
+        assert!(check(None));
+        assert!(check(Some(WHATSAPP_ORIGIN)));
+        // A name of theirs that resolves to us makes a page "ours".
+        assert!(!check(Some("http://sandbox:3900")));
+        assert!(!allowed(&access, CHAT_PATH, None, None));
+        assert!(!allowed(&access, "/ws/chat/", Some("sandbox:3900"), None));
     }
 }

@@ -25,15 +25,15 @@ async fn foreign_hosts_and_pages_are_refused_everywhere() {
         ("GET", "/admin/phones"),
         ("POST", "/admin/reset"),
         ("POST", "/hook/me"),
-        ("GET", "/ws/chat"),
         ("GET", "/nowhere"),
     ] {
-        for header in [
-            ("host", "evil.test"),
-            ("origin", "http://evil.test"),
-            ("origin", "null"),
-        ] {
-            client.send(method, path, &[header], "").await.refusal(403);
+        let refusal = client
+            .send(method, path, &[("host", "evil.test")], "")
+            .await
+            .refusal(403);
+        assert!(refusal.contains("add it with --allow-host evil.test"), "{refusal}");
+        for origin in ["http://evil.test", "null"] {
+            client.send(method, path, &[("origin", origin)], "").await.refusal(403);
         }
     }
     assert_eq!(client.get("/hook").await.expect(200), json!([]));
@@ -81,7 +81,26 @@ async fn clients_open_the_websocket_with_whatsapps_origin_or_none() {
     assert_eq!(open(None).await, 101);
     assert_eq!(open(Some("https://web.whatsapp.com")).await, 101);
     assert_eq!(open(Some("https://evil.test")).await, 403);
+    assert_eq!(open(Some("null")).await, 403);
     client.get("/ws/chat").await.refusal(400);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn clients_on_other_machines_open_the_websocket_by_any_name() {
+    let (server, client) = start().await;
+    let open = async |origin: Option<&'static str>| {
+        let headers: Vec<_> = UPGRADE
+            .into_iter()
+            .chain([("host", "sandbox:3900")])
+            .chain(origin.map(|origin| ("origin", origin)))
+            .collect();
+        client.send("GET", "/ws/chat", &headers, "").await.status
+    };
+    assert_eq!(open(None).await, 101);
+    assert_eq!(open(Some("https://web.whatsapp.com")).await, 101);
+    // A page whose own name resolves to this machine sends the same name twice.
+    assert_eq!(open(Some("http://sandbox:3900")).await, 403);
     server.shutdown().await;
 }
 
