@@ -9,6 +9,7 @@ use wacore_binary::Node;
 
 use crate::model::{DeviceRef, State};
 use crate::noise::Pattern;
+use crate::queue::Delivered;
 use crate::stanza;
 
 /// A snapshot of the network's counters.
@@ -24,9 +25,9 @@ pub struct Metrics {
     pub malformed: Vec<Strictness>,
     /// How many there were in all.
     pub malformed_count: u64,
-    /// Stanzas that a connected device got and has not acknowledged in time.
+    /// The newest deliveries that a device did not acknowledge in time: those that still wait come last.
     pub unacked: Vec<Unacked>,
-    /// How many there are now.
+    /// How many there were in all, whether they still wait, were acknowledged late or ended with their connection.
     pub unacked_count: u64,
     /// Completed handshakes by Noise pattern.
     pub handshakes: Handshakes,
@@ -47,10 +48,10 @@ pub struct Strictness {
     pub what: String,
 }
 
-/// A stanza that waits too long for its acknowledgement.
+/// A delivery without its acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unacked {
-    /// Which device has it.
+    /// Which device got it.
     pub device: String,
     /// The stanza's tag.
     pub stanza: String,
@@ -58,6 +59,8 @@ pub struct Unacked {
     pub id: String,
     /// When it was delivered, seconds since the Unix epoch.
     pub delivered_at: u64,
+    /// Whether it still waits; otherwise it was acknowledged late or its connection ended.
+    pub open: bool,
 }
 
 /// Completed handshakes by Noise pattern.
@@ -72,16 +75,14 @@ pub struct Handshakes {
 }
 
 /// Entries kept of each kind of objection.
-const STRICTNESS_LEN_MAX: usize = 100;
-/// Overdue stanzas listed.
-pub(crate) const UNACKED_LEN_MAX: usize = 100;
+const LIST_LEN_MAX: usize = 100;
 /// How long a connected device may take to acknowledge a stanza, in seconds.
-pub(crate) const UNACKED_AFTER_S: u64 = 10;
+const UNACKED_AFTER_S: u64 = 10;
 /// Longest description of an objection, in characters.
 const WHAT_LEN_MAX: usize = 300;
 
 /// The network's running counters.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Counters(Metrics);
 
 impl Counters {
@@ -92,13 +93,13 @@ impl Counters {
     pub(crate) fn unknown(&mut self, at: u64, device: &str, what: String) {
         tracing::debug!(device, what, "unknown request");
         self.0.unknown_count += 1;
-        remember(&mut self.0.unknown, at, device, what);
+        remember(&mut self.0.unknown, objection(at, device, &what));
     }
 
     pub(crate) fn malformed(&mut self, at: u64, device: &str, what: String) {
         tracing::debug!(device, what, "malformed stanza");
         self.0.malformed_count += 1;
-        remember(&mut self.0.malformed, at, device, what);
+        remember(&mut self.0.malformed, objection(at, device, &what));
     }
 
     pub(crate) fn handshake(&mut self, pattern: Pattern) {
@@ -112,17 +113,36 @@ impl Counters {
     pub(crate) fn prekey_reused(&mut self) {
         self.0.prekeys_reused += 1;
     }
+
+    fn overdue(&mut self, unacked: Unacked) {
+        self.0.unacked_count += 1;
+        remember(&mut self.0.unacked, unacked);
+    }
 }
 
-fn remember(list: &mut Vec<Strictness>, at: u64, device: &str, what: String) {
-    if list.len() >= STRICTNESS_LEN_MAX {
-        list.remove(0);
-    }
-    list.push(Strictness {
+fn objection(at: u64, device: &str, what: &str) -> Strictness {
+    Strictness {
         at,
         device: device.to_owned(),
         what: what.chars().take(WHAT_LEN_MAX).collect(),
-    });
+    }
+}
+
+fn remember<T>(list: &mut Vec<T>, newest: T) {
+    if list.len() >= LIST_LEN_MAX {
+        list.remove(0);
+    }
+    list.push(newest);
+}
+
+fn unacked(who: &DeviceRef, delivered: Delivered<'_>, open: bool) -> Unacked {
+    Unacked {
+        device: who.to_string(),
+        stanza: delivered.tag.to_owned(),
+        id: delivered.id.to_owned(),
+        delivered_at: delivered.at,
+        open,
+    }
 }
 
 /// The name a stanza is counted under.
@@ -141,25 +161,46 @@ pub(crate) fn stanza_key(node: &Node) -> String {
 impl State {
     /// The counters, with what is open and overdue now.
     pub(crate) fn metrics(&self) -> Metrics {
-        let mut metrics = self.counters.0.clone();
-        let before = self.now().saturating_sub(UNACKED_AFTER_S);
-        metrics.connections = self.links.values().filter(|link| link.is_client()).count() as u64;
-        for account in self.saved.accounts.values() {
-            for device in account.devices.values().filter(|device| device.conn.is_some()) {
-                for (tag, id, delivered_at) in device.queue.overdue(before) {
-                    metrics.unacked_count += 1;
-                    if metrics.unacked.len() < UNACKED_LEN_MAX {
-                        let who = DeviceRef::new(account.number.clone(), device.id).to_string();
-                        metrics.unacked.push(Unacked {
-                            device: who,
-                            stanza: tag,
-                            id,
-                            delivered_at,
-                        });
-                    }
-                }
-            }
+        let mut counters = self.counters.clone();
+        let due = self.due();
+        for (who, delivered) in self.open().filter(|(_, delivered)| delivered.at < due) {
+            counters.overdue(unacked(&who, delivered, true));
         }
-        metrics
+        counters.0.connections = self.links.values().filter(|link| link.is_client()).count() as u64;
+        counters.0
+    }
+
+    /// Deliveries of connected devices that wait for their acknowledgement, however short: the first ones.
+    pub(crate) fn unacknowledged(&self) -> Vec<Unacked> {
+        let open = self.open().map(|(who, delivered)| unacked(&who, delivered, true));
+        open.take(LIST_LEN_MAX).collect()
+    }
+
+    /// Counts a device's overdue deliveries among those that are about to stop waiting, so that they are not forgotten.
+    pub(crate) fn close_overdue(&mut self, who: &DeviceRef, closing: impl Fn(Delivered<'_>) -> bool) {
+        let due = self.due();
+        let Some(device) = self.device(who) else { return };
+        let overdue = device.queue.open().filter(|delivered| delivered.at < due);
+        let closing = overdue.filter(|delivered| closing(*delivered));
+        let closed: Vec<Unacked> = closing.map(|delivered| unacked(who, delivered, false)).collect();
+        for closed in closed {
+            self.counters.overdue(closed);
+        }
+    }
+
+    /// What was delivered before this time should have been acknowledged.
+    fn due(&self) -> u64 {
+        self.now().saturating_sub(UNACKED_AFTER_S)
+    }
+
+    fn open(&self) -> impl Iterator<Item = (DeviceRef, Delivered<'_>)> {
+        let devices = self.saved.accounts.values().flat_map(|account| {
+            let connected = account.devices.values().filter(|device| device.conn.is_some());
+            connected.map(|device| (&account.number, device))
+        });
+        devices.flat_map(|(number, device)| {
+            let open = device.queue.open();
+            open.map(|delivered| (DeviceRef::new(number.clone(), device.id), delivered))
+        })
     }
 }

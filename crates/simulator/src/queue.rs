@@ -31,6 +31,15 @@ struct Queued {
     delivered_at: u64,
 }
 
+/// A stanza that went out and waits for its acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Delivered<'q> {
+    pub(crate) tag: &'q str,
+    pub(crate) id: &'q str,
+    /// Seconds since the Unix epoch.
+    pub(crate) at: u64,
+}
+
 /// The queue is full.
 #[derive(Debug, thiserror::Error)]
 #[error("the device's queue is full")]
@@ -107,12 +116,13 @@ impl Queue {
         counts
     }
 
-    /// Delivered before a point in time and still not acknowledged: tag, id, time.
-    pub(crate) fn overdue(&self, before: u64) -> impl Iterator<Item = (String, String, u64)> + '_ {
-        self.delivered
-            .iter()
-            .filter(move |queued| queued.delivered_at < before)
-            .map(|queued| (queued.node.tag.to_string(), queued.id.clone(), queued.delivered_at))
+    /// What was delivered on the current connection and not acknowledged, oldest first.
+    pub(crate) fn open(&self) -> impl Iterator<Item = Delivered<'_>> {
+        self.delivered.iter().map(|queued| Delivered {
+            tag: queued.node.tag.as_ref(),
+            id: &queued.id,
+            at: queued.delivered_at,
+        })
     }
 }
 
@@ -157,7 +167,7 @@ mod tests {
         queue.push(message("A")).unwrap();
         queue.delivered(1);
         assert!(!queue.ack("receipt", "A"));
-        assert_eq!(queue.overdue(2).count(), 1);
+        assert_eq!(queue.open().filter(|delivered| delivered.at < 2).count(), 1);
         assert!(queue.ack("message", "A"));
         assert!(!queue.ack("message", "A"));
         assert_eq!(queue.len(), 0);

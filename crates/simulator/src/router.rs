@@ -256,6 +256,7 @@ impl State {
 
     /// A device has a stanza for good.
     pub(crate) fn acknowledged(&mut self, who: &DeviceRef, tag: &str, id: &str) {
+        self.close_overdue(who, |delivered| delivered.tag == tag && delivered.id == id);
         if self.device_mut(who).is_some_and(|device| device.queue.ack(tag, id)) {
             self.touch();
         }
@@ -291,9 +292,12 @@ impl State {
                 }
             }
             Role::Device(who) => {
-                if let Some(device) = self.device_mut(&who).filter(|device| device.conn == Some(conn)) {
-                    device.conn = None;
-                    device.queue.reconnect();
+                if self.device(&who).is_some_and(|device| device.conn == Some(conn)) {
+                    self.close_overdue(&who, |_| true);
+                    if let Some(device) = self.device_mut(&who) {
+                        device.conn = None;
+                        device.queue.reconnect();
+                    }
                 }
                 for watchers in self.watchers.values_mut() {
                     watchers.retain(|(watcher, _)| *watcher != who);

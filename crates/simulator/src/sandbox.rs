@@ -13,7 +13,7 @@ use crate::clock::Env;
 use crate::connection;
 use crate::error::SandboxError;
 use crate::faults::Fault;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Unacked};
 use crate::model::{DeviceRef, State};
 use crate::network::Network;
 use crate::pairing::Code;
@@ -263,6 +263,25 @@ impl Sandbox {
     /// What the network counted since it started or was reset.
     pub fn metrics(&self) -> Metrics {
         self.0.lock().metrics()
+    }
+
+    /// Waits until every stanza that a connected device got is acknowledged.
+    ///
+    /// # Errors
+    /// The stanzas that were not, after `within`.
+    pub async fn settled(&self, within: Duration) -> Result<(), Vec<Unacked>> {
+        let mut changed = self.0.changed();
+        let deadline = Instant::now() + within;
+        loop {
+            changed.mark_unchanged();
+            let open = self.0.lock().unacknowledged();
+            if open.is_empty() {
+                return Ok(());
+            }
+            if !matches!(timeout_at(deadline, changed.changed()).await, Ok(Ok(()))) {
+                return Err(open);
+            }
+        }
     }
 
     /// Back to the fresh seed; closes all sockets.

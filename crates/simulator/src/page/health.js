@@ -69,7 +69,7 @@ function drawDetails(metrics) {
 
 function problemList(title, entries, bad) {
   const rows = [...entries].reverse().map((entry) => {
-    const what = entry.what ?? `${entry.stanza} ${entry.id}`;
+    const what = entry.what ?? `${entry.stanza} ${entry.id}${entry.open ? ", still waiting" : ""}`;
     const at = exactClock((entry.at ?? entry.delivered_at) * 1000);
     return el("li", {}, el("time", {}, at), " ", el("code", {}, entry.device || "before login"), " ", what);
   });

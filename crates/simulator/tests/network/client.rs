@@ -33,7 +33,7 @@ use waproto::whatsapp::{ClientPayload, DeviceProps, HandshakeMessage};
 use wharf_simulator::{Sandbox, SandboxError};
 
 /// A test waits this long for something that must come.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One end of an in-memory websocket.
 struct Pipe {
@@ -357,6 +357,14 @@ impl Client {
         }
     }
 
+    /// Becomes active and pulls everything that was stored.
+    pub(crate) async fn drain(&mut self) -> Vec<Node> {
+        self.activate().await;
+        let batch = NodeBuilder::new("offline_batch").attr("count", 100).build();
+        self.send(NodeBuilder::new("ib").children([batch]).build()).await;
+        self.until_drained().await
+    }
+
     /// Sends an IQ and reads until its answer.
     pub(crate) async fn iq(&mut self, kind: &'static str, xmlns: &'static str, children: Vec<Node>) -> Node {
         self.next_id += 1;
@@ -411,6 +419,15 @@ impl Client {
             .attr("id", attr(message, "id"))
             .attr("to", message.attrs.get("from").unwrap().clone());
         self.send(receipt.build()).await;
+    }
+
+    /// Acknowledges whatever needs it.
+    pub(crate) async fn settle(&mut self, node: &Node) {
+        match node.tag.as_ref() {
+            "message" => self.receipt(node).await,
+            "receipt" | "notification" => self.ack(node).await,
+            _ => {}
+        }
     }
 
     /// Reads the refs and answers the text of the pairing code.
@@ -470,11 +487,16 @@ impl Client {
 
     /// Logs a paired device in for good: keys uploaded, active, drained.
     pub(crate) async fn ready(sandbox: &Sandbox, device: &mut Device) -> Self {
+        Self::first_login(sandbox, device).await.0
+    }
+
+    /// As [`Client::ready`]; also answers what was stored, none of it acknowledged.
+    pub(crate) async fn first_login(sandbox: &Sandbox, device: &mut Device) -> (Self, Vec<Node>) {
         let mut client = Self::log_in(sandbox, device).await;
         assert_eq!(attr(&client.expect("success").await, "lid"), device.lid.to_string());
         client.upload_prekeys(device, 50).await;
         client.activate().await;
-        client.until_drained().await;
-        client
+        let stored = client.until_drained().await;
+        (client, stored)
     }
 }

@@ -9,11 +9,13 @@ mod messages;
 mod phones;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use client::{Client, Device, at, attr, content};
+use client::{Client, Device, PATIENCE, at, attr, content};
+use futures::FutureExt as _;
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node};
 use wharf_simulator::{
@@ -24,6 +26,12 @@ use wharf_simulator::{
 /// A clock that stands still until a test moves it.
 struct HeldClock(AtomicU64);
 
+impl HeldClock {
+    fn pass(&self, seconds: u64) {
+        self.0.fetch_add(seconds * 1000, Ordering::SeqCst);
+    }
+}
+
 impl Clock for HeldClock {
     fn now_ms(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
@@ -32,6 +40,16 @@ impl Clock for HeldClock {
 
 fn sandbox() -> Sandbox {
     Sandbox::new(Env::system(), Seed::Fresh)
+}
+
+/// A network whose time is in the test's hands.
+fn held() -> (Arc<HeldClock>, Sandbox) {
+    let clock = Arc::new(HeldClock(AtomicU64::new(1_800_000_000_000)));
+    let env = Env {
+        clock: clock.clone(),
+        random: Arc::new(SystemRandom),
+    };
+    (clock, Sandbox::new(env, Seed::Fresh))
 }
 
 async fn paired(sandbox: &Sandbox) -> (Device, Client) {

@@ -70,10 +70,7 @@ async fn a_queue_survives_a_snapshot() {
     sandbox.shutdown().await;
     let restored = Sandbox::restore(Env::system(), &snapshot).unwrap();
     let mut client = Client::log_in(&restored, &mut device).await;
-    client.activate().await;
-    let batch = NodeBuilder::new("offline_batch").attr("count", 100).build();
-    client.send(NodeBuilder::new("ib").children([batch]).build()).await;
-    assert!(client.until_drained().await.iter().any(|node| attr(node, "id") == id));
+    assert!(client.drain().await.iter().any(|node| attr(node, "id") == id));
     assert!(matches!(
         Sandbox::restore(Env::system(), b"{}"),
         Err(SandboxError::Snapshot(_))
@@ -112,43 +109,119 @@ async fn a_message_for_the_wrong_devices_is_delivered_and_corrected() {
     assert_eq!(sandbox.metrics().malformed_count, 0);
 }
 
-#[tokio::test]
-async fn a_missing_acknowledgement_is_reported_and_typing_grows_stale() {
-    let clock = Arc::new(HeldClock(AtomicU64::new(1_800_000_000_000)));
-    let pass = |seconds: u64| clock.0.fetch_add(seconds * 1000, Ordering::SeqCst);
-    let sandbox = Sandbox::new(
-        Env {
-            clock: clock.clone(),
-            random: Arc::new(SystemRandom),
-        },
-        Seed::Fresh,
-    );
-    let (mut device, mut client) = paired(&sandbox).await;
-    let id = sandbox.send(BOB, ALICE, "hello", None).await.unwrap();
-    let message = loop {
-        let node = client.expect("message").await;
-        if attr(&node, "id") == id {
-            break node;
+/// Reads until a message comes; what comes before it is acknowledged.
+async fn until_message(client: &mut Client, id: &str) -> Node {
+    loop {
+        let node = client.next().await.expect("the connection stays open");
+        if node.tag == "message" && attr(&node, "id") == id {
+            return node;
         }
-        client.receipt(&node).await;
+        client.settle(&node).await;
+    }
+}
+
+/// Acknowledges everything that comes until nothing waits any more.
+async fn answer_until_settled(sandbox: &Sandbox, client: &mut Client) {
+    let answer = async {
+        loop {
+            let node = client.next().await.expect("the connection stays open");
+            client.settle(&node).await;
+        }
     };
-    assert!(sandbox.metrics().unacked.iter().all(|unacked| unacked.id != id));
-    pass(11);
-    assert!(sandbox.metrics().unacked.iter().any(|unacked| unacked.id == id));
+    tokio::select! {
+        settled = sandbox.settled(PATIENCE) => settled.unwrap(),
+        () = answer => {}
+    }
+}
+
+#[tokio::test]
+async fn a_late_or_missing_acknowledgement_stays_counted() {
+    let (clock, sandbox) = held();
+    let (mut device, mut client) = paired(&sandbox).await;
+    // Whether it is reported, and whether as one that still waits; and how many are in all.
+    let reported = |id: &str| {
+        let metrics = sandbox.metrics();
+        let open = metrics.unacked.iter().find(|unacked| unacked.id == id);
+        (open.map(|unacked| unacked.open), metrics.unacked_count)
+    };
+
+    let late = sandbox.send(BOB, ALICE, "late", None).await.unwrap();
+    let message = until_message(&mut client, &late).await;
+    assert_eq!(reported(&late), (None, 0));
+    clock.pass(10);
+    assert_eq!(reported(&late), (None, 0), "it has ten seconds");
+    clock.pass(1);
+    let (open, overdue) = reported(&late);
+    assert_eq!(open, Some(true));
     client.receipt(&message).await;
     client.iq("get", "w:p", Vec::new()).await;
-    assert!(sandbox.metrics().unacked.iter().all(|unacked| unacked.id != id));
+    assert_eq!(reported(&late), (Some(false), overdue));
+    drop(client);
+    until_offline(&sandbox).await;
+    assert_eq!(reported(&late), (Some(false), overdue));
 
+    // Acknowledged by nobody: the connection ends with it, and the next one answers in time.
+    let lost = sandbox.send(BOB, ALICE, "lost", None).await.unwrap();
+    let mut client = Client::log_in(&sandbox, &mut device).await;
+    client.drain().await;
+    clock.pass(11);
+    let (open, overdue) = reported(&lost);
+    assert_eq!(open, Some(true));
+    drop(client);
+    until_offline(&sandbox).await;
+    assert_eq!(reported(&lost), (Some(false), overdue));
+    let mut client = Client::log_in(&sandbox, &mut device).await;
+    for node in client.drain().await {
+        client.settle(&node).await;
+    }
+    answer_until_settled(&sandbox, &mut client).await;
+    clock.pass(11);
+    assert_eq!(reported(&lost), (Some(false), overdue));
+}
+
+#[tokio::test]
+async fn the_network_settles_when_everything_is_acknowledged() {
+    let sandbox = sandbox();
+    let mut device = Client::pair(&sandbox, ALICE).await.unwrap();
+    let (mut client, stored) = Client::first_login(&sandbox, &mut device).await;
+    for node in &stored {
+        client.settle(node).await;
+    }
+    let id = sandbox.send(BOB, ALICE, "hello", None).await.unwrap();
+    let message = until_message(&mut client, &id).await;
+    let open = sandbox.settled(Duration::ZERO).await.unwrap_err();
+    let open = open.iter().find(|open| open.id == id).unwrap();
+    assert_eq!((open.stanza.as_str(), open.open), ("message", true));
+    assert_eq!(open.device.split(':').next(), Some(ALICE));
+
+    let waiting = sandbox.clone();
+    let mut settled = pin!(waiting.settled(PATIENCE));
+    assert!(settled.as_mut().now_or_never().is_none(), "it waits");
+    client.receipt(&message).await;
+    answer_until_settled(&sandbox, &mut client).await;
+    assert_eq!(settled.await, Ok(()));
+
+    // What nobody can acknowledge any more is due on the next connection, not open on this one.
+    let id = sandbox.send(BOB, ALICE, "lost", None).await.unwrap();
+    until_message(&mut client, &id).await;
+    sandbox.settled(Duration::ZERO).await.unwrap_err();
+    let mut settled = pin!(sandbox.settled(PATIENCE));
+    assert!(settled.as_mut().now_or_never().is_none(), "it waits");
+    drop(client);
+    assert_eq!(settled.await, Ok(()));
+}
+
+#[tokio::test]
+async fn typing_grows_stale() {
+    let (clock, sandbox) = held();
+    let (mut device, mut client) = paired(&sandbox).await;
     for (away_s, seen) in [(29, true), (31, false)] {
         drop(client);
         until_offline(&sandbox).await;
         sandbox.typing(BOB, ALICE, TypingState::Composing).await.unwrap();
-        pass(away_s);
+        clock.pass(away_s);
         client = Client::log_in(&sandbox, &mut device).await;
-        client.activate().await;
-        let batch = NodeBuilder::new("offline_batch").attr("count", 100).build();
-        client.send(NodeBuilder::new("ib").children([batch]).build()).await;
-        client.until_drained().await;
+        client.drain().await;
         client
             .send(
                 NodeBuilder::new("presence")
