@@ -7,6 +7,7 @@ mod keys;
 mod login;
 mod messages;
 mod phones;
+mod scanning;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
