@@ -47,8 +47,8 @@ use routes::AppState;
 pub const PORT: u16 = 3900;
 /// The default port of the TLS listener.
 pub const TLS_PORT: u16 = 3901;
-/// How long open requests and sockets get to end when the server stops.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+/// How long open requests and sockets get to end when the server stops; what is open then ends with the process.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
 /// Where the sandbox listens and what it keeps.
 pub struct SandboxServerConfig {
@@ -193,9 +193,12 @@ impl SandboxServer {
     /// Stops listening, ends the network and every open request, and saves the snapshot.
     pub async fn shutdown(self) {
         self.stop.cancel();
-        self.sandbox.shutdown().await;
         self.tasks.close();
-        if timeout(SHUTDOWN_GRACE, self.tasks.wait()).await.is_err() {
+        let ended = async {
+            self.sandbox.shutdown().await;
+            self.tasks.wait().await;
+        };
+        if timeout(SHUTDOWN_GRACE, ended).await.is_err() {
             tracing::warn!(open = self.tasks.len(), "sandbox connections did not end in time");
         }
         if let Some(snapshots) = &self.snapshots

@@ -27,8 +27,8 @@ const CONNECTIONS_MAX: usize = 4096;
 const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take to send the head of a request, and how long a connection may idle between requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long open requests may take once the server stops.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long open requests may take once the server stops; shorter than the server's own grace.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 /// The pause after a failed accept: it usually means that file descriptors ran out, and trying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

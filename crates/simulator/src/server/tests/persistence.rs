@@ -5,10 +5,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::*;
+
+/// A stop with its save takes less than this: the grace of one second, and room for a slow machine.
+const STOP_PATIENCE: Duration = Duration::from_secs(4);
 
 #[tokio::test]
 async fn the_network_and_its_authority_survive_a_restart() {
@@ -48,6 +53,27 @@ async fn a_change_is_saved_without_a_shutdown() {
         .await
         .expect("the change was not saved");
     server.shutdown().await;
+}
+
+#[tokio::test]
+async fn connections_that_do_not_end_hold_up_neither_the_stop_nor_the_save() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sandbox.json");
+    let (server, client) = start_with(keeping(&path), None).await;
+    // A TLS handshake that never begins. Connections are accepted in order: once the other one has ended, the server
+    // has this one too.
+    let _silent = TcpStream::connect(server.tls_addr()).await.unwrap();
+    let mut other = TcpStream::connect(server.tls_addr()).await.unwrap();
+    other.write_all(b"not tls\r\n\r\n").await.unwrap();
+    let _ = other.read_to_end(&mut Vec::new()).await; // An alert or a reset: either way it was accepted.
+    client
+        .post("/admin/phones", json!({"number": NOBODY}))
+        .await
+        .expect(201);
+    timeout(STOP_PATIENCE, server.shutdown())
+        .await
+        .expect("the server waited for a connection that says nothing");
+    assert!(std::fs::read_to_string(&path).unwrap().contains(NOBODY));
 }
 
 #[tokio::test]
