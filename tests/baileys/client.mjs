@@ -2,11 +2,12 @@
 //
 //   node client.mjs --url ws://127.0.0.1:PORT/ws/chat --name NAME [--trace]
 //
-// Events:   qr {qr}, open {me, lid}, message {from, id, text, fromMe, quoted, source}, receipt {chat, id, status},
-//           presence {chat, state}, history {chats, messages, contacts}, contacts {names}, sent {id, to},
-//           close {code, loggedOut}, error {command, error}
-// Commands: send {to, text, quote?}, read {chat, id}, typing {to, state}, subscribe {to}, exists {number},
-//           reconnect, logout, quit
+// Events:   qr {qr}, open {}, close {code} (no code when this side closed),
+//           history {chats, messages, contacts} (how many of each; one event for each piece that the phone sends),
+//           message {from, id, text, fromMe}, receipt {chat, id, status} (`WebMessageInfo.Status`),
+//           exists {number, exists}, error {command, error}
+// Commands: send {to, text}; read {id} (of a message event, whose other fields may come along);
+//           typing {to, state} (composing or paused); exists {number}; reconnect; quit
 // Credentials live in memory. After the pairing's restart (515) it reconnects by itself.
 
 import { createInterface } from 'node:readline'
@@ -75,6 +76,7 @@ const logger = {
 
 const creds = initAuthCreds()
 const keys = makeCacheableSignalKeyStore(memoryKeys(), logger)
+// What was sent, for those who ask for it again; the keys of what came, for read receipts.
 const sent = new Map()
 const received = new Map()
 let socket
@@ -98,75 +100,58 @@ const connect = () => {
 	})
 	socket.ev.on('creds.update', update => Object.assign(creds, update))
 	socket.ev.on('connection.update', onConnection)
-	socket.ev.on('messages.upsert', ({ messages, type }) => {
-		for (const message of messages) onMessage(message, type)
+	socket.ev.on('messages.upsert', ({ messages }) => {
+		for (const message of messages) onMessage(message)
 	})
 	socket.ev.on('messages.update', updates => {
 		for (const { key, update } of updates) {
 			if (update.status !== undefined) emit('receipt', { chat: person(key), id: key.id, status: update.status })
 		}
 	})
-	socket.ev.on('presence.update', ({ id, presences }) => {
-		for (const { lastKnownPresence } of Object.values(presences)) emit('presence', { chat: id, state: lastKnownPresence })
-	})
 	socket.ev.on('messaging-history.set', ({ chats, contacts, messages }) =>
 		emit('history', { chats: chats.length, messages: messages.length, contacts: contacts.length })
-	)
-	socket.ev.on('contacts.upsert', contacts =>
-		emit('contacts', { names: contacts.map(contact => contact.name ?? contact.notify).filter(Boolean) })
 	)
 }
 
 const onConnection = ({ connection, lastDisconnect, qr }) => {
 	if (qr) emit('qr', { qr })
-	if (connection === 'open') emit('open', { me: jidNormalizedUser(creds.me.id), lid: jidNormalizedUser(creds.me.lid) })
+	if (connection === 'open') emit('open')
 	if (connection !== 'close') return
 	const code = lastDisconnect?.error?.output?.statusCode
-	emit('close', { code, loggedOut: code === DisconnectReason.loggedOut })
+	emit('close', { code })
 	if (leaving) process.exit(0)
 	if (code === DisconnectReason.restartRequired) connect()
 }
 
-const onMessage = (message, source) => {
-	if (!message.message) {
-		emit('undecryptable', { from: person(message.key), id: message.key.id })
-		return
-	}
+const onMessage = message => {
 	const text = textOf(message.message)
 	if (text === undefined || text === null) return
-	received.set(message.key.id, message)
+	received.set(message.key.id, message.key)
 	// The library merges an early receipt into the message that it announces.
 	if (message.key.fromMe && message.status > 2) {
 		emit('receipt', { chat: person(message.key), id: message.key.id, status: message.status })
 	}
-	emit('message', {
-		from: person(message.key),
-		id: message.key.id,
-		text,
-		fromMe: message.key.fromMe ?? false,
-		quoted: message.message.extendedTextMessage?.contextInfo?.stanzaId,
-		source
-	})
+	emit('message', { from: person(message.key), id: message.key.id, text, fromMe: message.key.fromMe ?? false })
 }
 
 const commands = {
-	send: async ({ to, text, quote }) => {
-		const message = await socket.sendMessage(to, { text }, quote ? { quoted: received.get(quote) } : {})
+	send: async ({ to, text }) => {
+		const message = await socket.sendMessage(to, { text })
 		sent.set(message.key.id, message.message)
-		emit('sent', { id: message.key.id, to })
 	},
-	read: async ({ chat, id }) => socket.readMessages([received.get(id)?.key ?? { remoteJid: chat, id, fromMe: false }]),
-	typing: async ({ to, state }) => socket.sendPresenceUpdate(state ?? 'composing', to),
-	subscribe: async ({ to }) => socket.presenceSubscribe(to),
+	read: async ({ id }) => {
+		if (!received.has(id)) throw new Error(`no message ${id} came`)
+		await socket.readMessages([received.get(id)])
+	},
+	typing: async ({ to, state }) => socket.sendPresenceUpdate(state, to),
 	exists: async ({ number }) => {
-		const [found] = await socket.onWhatsApp(number)
-		emit('exists', { number, exists: Boolean(found?.exists), jid: found?.jid })
+		const found = await socket.onWhatsApp(number)
+		emit('exists', { number, exists: found.some(one => one.exists) })
 	},
 	reconnect: async () => {
 		await socket.end(undefined)
 		connect()
 	},
-	logout: async () => socket.logout(),
 	quit: async () => {
 		leaving = true
 		await socket.end(undefined)
