@@ -138,9 +138,11 @@ pub struct ReplyTo {
 /// A place on the map.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Location {
-    /// Degrees north.
+    /// Degrees north, as the sender said: any number, or none.
+    #[serde(with = "any_float")]
     pub latitude: f64,
-    /// Degrees east.
+    /// Degrees east, likewise.
+    #[serde(with = "any_float")]
     pub longitude: f64,
     /// Whether it moves.
     pub live: bool,
@@ -152,4 +154,18 @@ pub struct Location {
     pub url: Option<String>,
     /// What the sender said about it.
     pub description: Option<String>,
+}
+
+/// Numbers as text, because JSON has neither `NaN` nor infinities.
+mod any_float {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(number)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
 }

@@ -26,6 +26,8 @@ pub enum ChatKind {
 }
 
 impl ChatKind {
+    const ALL: [Self; 5] = [Self::Phone, Self::Lid, Self::Group, Self::Newsletter, Self::Broadcast];
+
     /// What follows the `@`, as WAHA spells it.
     pub fn server(self) -> &'static str {
         match self {
@@ -42,8 +44,11 @@ impl ChatKind {
 ///
 /// Written as WAHA writes it (`12025550101@c.us`). Parses what people type: `+1 (202) 555-0101`, plain digits,
 /// `…@s.whatsapp.net`, a percent-encoded `@`, and drops the device of `…:7@s.whatsapp.net`.
+///
+/// Deserialization is for what we stored ourselves: it reads back every address that can be written, also one that
+/// WhatsApp said and nobody could type. Input of callers is parsed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "Written", into = "String")]
 pub struct ChatId {
     kind: ChatKind,
     user: String,
@@ -64,7 +69,14 @@ pub enum ChatIdError {
 }
 
 impl ChatId {
-    /// A chat in a known address space, from a part that is already known to be right (it came from WhatsApp).
+    /// A chat, if the part before the `@` is one that this address space has; what is made here parses back.
+    ///
+    /// For addresses in WhatsApp's words: many of them were made up by the sender of a message.
+    pub fn checked(kind: ChatKind, user: &str) -> Option<Self> {
+        fits(kind, user).then(|| Self::new(kind, user))
+    }
+
+    /// A chat whose part before the `@` nobody checks: for literals, and for what was checked before.
     pub fn new(kind: ChatKind, user: impl Into<String>) -> Self {
         Self {
             kind,
@@ -112,11 +124,7 @@ impl FromStr for ChatId {
             "broadcast" => ChatKind::Broadcast,
             _ => return Err(ChatIdError::Server),
         };
-        let user = without_device(user);
-        if user.is_empty() || user.len() > USER_CHARS_MAX || !fits(kind, user) {
-            return Err(ChatIdError::User);
-        }
-        Ok(Self::new(kind, user))
+        Self::checked(kind, without_device(user)).ok_or(ChatIdError::User)
     }
 }
 
@@ -129,8 +137,7 @@ fn phone(text: &str) -> Option<ChatId> {
         .chars()
         .filter(|c| !is_separator(*c))
         .collect();
-    let valid = !digits.is_empty() && digits.len() <= PHONE_DIGITS_MAX && digits.bytes().all(|b| b.is_ascii_digit());
-    valid.then(|| ChatId::new(ChatKind::Phone, digits))
+    ChatId::checked(ChatKind::Phone, &digits)
 }
 
 /// Drops `:device` and `.agent`, as in `12025550101.0:7@s.whatsapp.net`.
@@ -139,20 +146,30 @@ fn without_device(user: &str) -> &str {
     user.split_once('.').map_or(user, |(user, _)| user)
 }
 
+/// Whether an address space has this part before the `@`.
 fn fits(kind: ChatKind, user: &str) -> bool {
-    match kind {
-        ChatKind::Phone | ChatKind::Lid | ChatKind::Newsletter => user.bytes().all(|b| b.is_ascii_digit()),
+    let (chars_max, allowed): (usize, fn(u8) -> bool) = match kind {
+        ChatKind::Phone => (PHONE_DIGITS_MAX, |b| b.is_ascii_digit()),
+        ChatKind::Lid | ChatKind::Newsletter => (USER_CHARS_MAX, |b| b.is_ascii_digit()),
         // Old groups are `<creator's number>-<time>`.
-        ChatKind::Group => user.bytes().all(|b| b.is_ascii_digit() || b == b'-'),
-        ChatKind::Broadcast => user.bytes().all(|b| b.is_ascii_alphanumeric()),
-    }
+        ChatKind::Group => (USER_CHARS_MAX, |b| b.is_ascii_digit() || b == b'-'),
+        ChatKind::Broadcast => (USER_CHARS_MAX, |b| b.is_ascii_alphanumeric()),
+    };
+    !user.is_empty() && user.len() <= chars_max && user.bytes().all(allowed)
 }
 
-impl TryFrom<String> for ChatId {
+/// An address as [`ChatId`] writes itself.
+#[derive(Deserialize)]
+struct Written(String);
+
+impl TryFrom<Written> for ChatId {
     type Error = ChatIdError;
 
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
+    fn try_from(Written(text): Written) -> Result<Self, Self::Error> {
+        // No address space has an `@` in its name, so the last one ends the user, whatever that is.
+        let (user, server) = text.rsplit_once('@').ok_or(ChatIdError::Server)?;
+        let kind = ChatKind::ALL.into_iter().find(|kind| kind.server() == server);
+        kind.map(|kind| Self::new(kind, user)).ok_or(ChatIdError::Server)
     }
 }
 
@@ -211,6 +228,38 @@ mod tests {
             ("@lid", ChatIdError::User),
         ] {
             assert_eq!(text.parse::<ChatId>(), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_checked_parses_back_and_the_rest_is_refused() {
+        use ChatKind::{Broadcast, Group, Lid, Newsletter, Phone};
+        let longest = "1".repeat(USER_CHARS_MAX);
+        for (kind, user) in [
+            (Phone, "12025550101"),
+            (Lid, "100000000000001"),
+            (Group, "12025550101-1600000000"),
+            (Newsletter, longest.as_str()),
+            (Broadcast, "status"),
+        ] {
+            let chat = ChatId::checked(kind, user).unwrap();
+            assert_eq!((chat.kind(), chat.user()), (kind, user));
+            assert_eq!(chat.to_string().parse(), Ok(chat));
+        }
+        let too_long = "1".repeat(USER_CHARS_MAX + 1);
+        for (kind, user) in [
+            (Phone, ""),
+            (Phone, "abc"),
+            (Phone, "+12025550101"),
+            (Phone, "1234567890123456"),
+            (Lid, "1_2"),
+            (Lid, "1:3"),
+            (Group, "1@g.us_A"),
+            (Newsletter, too_long.as_str()),
+            (Broadcast, "sta tus"),
+            (Broadcast, "stätus"),
+        ] {
+            assert_eq!(ChatId::checked(kind, user), None, "{user}");
         }
     }
 }

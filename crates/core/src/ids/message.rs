@@ -11,8 +11,9 @@ use super::ChatId;
 const ID_CHARS_MAX: usize = 128;
 
 /// Which message: the chat it is in, who wrote it, and WhatsApp's id, which is unique only together with those.
+///
+/// Serialized in its parts, for our own storage: an id that a hostile sender made up may not parse as text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
 pub struct MessageId {
     /// Whether this account wrote it.
     pub from_me: bool,
@@ -96,20 +97,6 @@ impl FromStr for MessageId {
 fn is_own_id(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b':' | b'=' | b'/' | b'+');
     !text.is_empty() && text.len() <= ID_CHARS_MAX && text.bytes().all(allowed)
-}
-
-impl TryFrom<String> for MessageId {
-    type Error = MessageIdError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<MessageId> for String {
-    fn from(id: MessageId) -> Self {
-        id.to_string()
-    }
 }
 
 impl fmt::Display for MessageId {

@@ -5,11 +5,13 @@
 //! the engine: it is called from inside it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use wharf_core::engine::{AckUpdate, Inbox, Signal};
@@ -21,6 +23,9 @@ use wharf_core::store::{Batch, Store, StoreError};
 use super::messages::{self, StoredMessage};
 use super::state::View;
 use crate::events::{EventLog, EventSource, Identity, NewEvent};
+
+/// What a reduced message says of itself in `_data`.
+const REDUCED: &str = "the message cannot be stored as it came, most of it was left out";
 
 /// What a connection reports to.
 pub(crate) struct SessionInbox {
@@ -37,6 +42,8 @@ pub(crate) struct SessionInbox {
     records: Mutex<Option<mpsc::UnboundedSender<Record>>>,
     /// Sends under way, by WhatsApp's id, with the acks that came before the message itself was kept.
     outgoing: Mutex<HashMap<String, Vec<AckUpdate>>>,
+    /// Messages of this connection that could only be kept in a reduced form.
+    reduced: AtomicU64,
     born: Instant,
     /// The last sign of life, in milliseconds since `born`.
     alive_ms: AtomicU64,
@@ -50,6 +57,29 @@ pub(super) enum Record {
     Ack(AckUpdate),
     /// A message that was not held back until it was kept.
     Message(Box<Message>),
+}
+
+/// A message on its way into the store and the log.
+#[derive(Clone)]
+struct Received {
+    message: Message,
+    is_reduced: bool,
+}
+
+impl Received {
+    fn whole(message: Message) -> Self {
+        Self {
+            message,
+            is_reduced: false,
+        }
+    }
+
+    fn reduced(self) -> Self {
+        Self {
+            message: messages::reduced(self.message),
+            is_reduced: true,
+        }
+    }
 }
 
 /// The receiving ends of an inbox.
@@ -80,6 +110,7 @@ impl SessionInbox {
             lifecycle,
             records: Mutex::new(Some(records)),
             outgoing: Mutex::default(),
+            reduced: AtomicU64::new(0),
             born: Instant::now(),
             alive_ms: AtomicU64::new(0),
             activity_ms,
@@ -210,9 +241,78 @@ impl SessionInbox {
         }
     }
 
+    /// Keeps messages and marks, then logs the messages' events. Can be repeated.
+    async fn take_in(&self, told: &mut [Received], marks: Batch) -> Result<(), StoreError> {
+        // What is known keeps its ack and its unread mark; only its events are made sure of.
+        let mut known: HashMap<String, Timestamp> = HashMap::new();
+        let mut batch = marks;
+        if !told.is_empty() {
+            let stanzas: Vec<_> = told.iter().map(|received| received.message.stanza.clone()).collect();
+            for stored in messages::known(self.store(), &stanzas).await? {
+                known.insert(stored.message.stanza, stored.message.timestamp);
+            }
+        }
+        for Received { message, .. } in told.iter_mut() {
+            match known.entry(message.stanza.clone()) {
+                // A repetition may carry another time, but it is the same event.
+                Entry::Occupied(entry) => message.timestamp = *entry.get(),
+                Entry::Vacant(entry) => {
+                    entry.insert(message.timestamp);
+                    batch = messages::keep(batch, message)?;
+                }
+            }
+        }
+        if !batch.is_empty() {
+            self.store.write(batch).await?;
+        }
+        if let Some(newest) = told.iter().map(|received| received.message.timestamp).max() {
+            self.activity_ms.fetch_max(newest.as_millisecond(), Ordering::Relaxed);
+        }
+        let mut events = Vec::new();
+        for received in told.iter() {
+            self.add_message_events(received, &mut events)?;
+        }
+        self.append(events).await
+    }
+
+    /// Takes in messages of which at least one can never be stored as it is: that one in a reduced form, because
+    /// WhatsApp would send it again for ever and nothing behind it would arrive.
+    async fn take_in_one_by_one(&self, told: Vec<Received>, marks: Batch) -> Result<(), StoreError> {
+        let mut refused = None;
+        for mut received in told {
+            let error = match self.take_in(std::slice::from_mut(&mut received), Batch::new()).await {
+                Err(StoreError::Internal(error)) => error,
+                outcome => {
+                    outcome?;
+                    continue;
+                }
+            };
+            let (id, count) = (&received.message.id, self.reduced.fetch_add(1, Ordering::Relaxed) + 1);
+            tracing::error!(session = %self.name, message = %id, count, error = error.as_ref(), "a message is kept without most of it");
+            received = received.reduced();
+            match self.take_in(std::slice::from_mut(&mut received), Batch::new()).await {
+                Err(StoreError::Internal(error)) => {
+                    let id = &received.message.id;
+                    tracing::error!(session = %self.name, message = %id, error = error.as_ref(), "a message cannot be kept at all");
+                    refused = Some(StoreError::Internal(error));
+                }
+                outcome => outcome?,
+            }
+        }
+        match (marks.is_empty(), refused) {
+            // Without marks to write nothing shows that the store works, so it may not be the message's fault.
+            (true, Some(error)) => Err(error),
+            _ => self.take_in(&mut [], marks).await,
+        }
+    }
+
     /// `message.any` for everything, and `message` for what others write.
-    fn add_message_events(&self, message: &Message, events: &mut Vec<NewEvent>) -> Result<(), StoreError> {
-        let payload = self.events.dialect().message(message);
+    fn add_message_events(&self, received: &Received, events: &mut Vec<NewEvent>) -> Result<(), StoreError> {
+        let Received { message, is_reduced } = received;
+        let mut payload = self.events.dialect().message(message);
+        if *is_reduced {
+            payload.data = serde_json::json!({ "error": REDUCED });
+        }
         let names: &[EventName] = match message.id.from_me {
             true => &[EventName::MessageAny],
             false => &[EventName::Message, EventName::MessageAny],
@@ -247,31 +347,20 @@ impl SessionInbox {
 impl Inbox for SessionInbox {
     async fn commit(&self, messages: Vec<Message>, marks: Batch) -> Result<(), StoreError> {
         let config = Arc::clone(&self.view.borrow().config);
-        let told: Vec<Message> = messages
+        let mut told: Vec<Received> = messages
             .into_iter()
             .filter(|message| message.kind == MessageKind::Content && !is_ignored(&config, message))
+            .map(Received::whole)
             .collect();
         let _turn = self.turn.lock().await;
-        // What is known keeps its ack and its unread mark; only its events are made sure of.
-        let known = match told.is_empty() {
-            true => Vec::new(),
-            false => messages::known(self.store(), &told).await?,
-        };
-        let mut batch = marks;
-        for message in told.iter().filter(|message| !known.contains(&message.stanza)) {
-            batch = messages::keep(batch, message)?;
+        match self.take_in(&mut told, marks.clone()).await {
+            // Neither room nor time helps: with the next redelivery it would be the same.
+            Err(StoreError::Internal(error)) if !told.is_empty() => {
+                tracing::warn!(session = %self.name, error = error.as_ref(), "messages are taken in one by one");
+                self.take_in_one_by_one(told, marks).await
+            }
+            outcome => outcome,
         }
-        if !batch.is_empty() {
-            self.store.write(batch).await?;
-        }
-        if let Some(newest) = told.iter().map(|message| message.timestamp).max() {
-            self.activity_ms.fetch_max(newest.as_millisecond(), Ordering::Relaxed);
-        }
-        let mut events = Vec::new();
-        for message in &told {
-            self.add_message_events(message, &mut events)?;
-        }
-        self.append(events).await
     }
 
     fn signal(&self, signal: Signal) {

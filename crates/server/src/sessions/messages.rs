@@ -21,6 +21,9 @@ static MESSAGES: Collection = Collection {
 /// Bytes of the length that stands before the JSON part of a body.
 const LENGTH_BYTES: usize = 4;
 
+/// The most bytes of text that a reduced message keeps; WhatsApp's own clients send at most 65,536 characters.
+const REDUCED_BODY_BYTES_MAX: usize = 64 * 1024;
+
 /// A message as it is kept.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredMessage {
@@ -31,11 +34,28 @@ pub(crate) struct StoredMessage {
     version: u64,
 }
 
-/// Which of these messages are kept already, by their stanzas.
-pub(super) async fn known(store: &dyn Store, messages: &[Message]) -> Result<Vec<String>, StoreError> {
-    let ids: Vec<String> = messages.iter().map(|message| message.stanza.clone()).collect();
-    let found = store.get_many(&MESSAGES, &ids).await?;
-    Ok(found.into_iter().map(|document| document.id).collect())
+/// Those of the messages of these stanzas that are kept already. One that cannot be read is kept anew.
+pub(super) async fn known(store: &dyn Store, stanzas: &[String]) -> Result<Vec<StoredMessage>, StoreError> {
+    let found = store.get_many(&MESSAGES, stanzas).await?;
+    Ok(found.iter().filter_map(read).collect())
+}
+
+/// What is left of a message that cannot be stored whole: who wrote it, where and when, and the beginning of its text.
+pub(super) fn reduced(mut message: Message) -> Message {
+    message
+        .body
+        .truncate(message.body.floor_char_boundary(REDUCED_BODY_BYTES_MAX));
+    Message {
+        body: message.body,
+        push_name: None,
+        media: None,
+        reply_to: None,
+        mentions: Vec::new(),
+        location: None,
+        vcards: Vec::new(),
+        proto: Bytes::new(),
+        ..message
+    }
 }
 
 /// Adds the write that keeps a message for the first time.
@@ -79,7 +99,14 @@ pub(crate) async fn unread(store: &dyn Store, chat: &ChatId, limit: usize) -> Re
 
 async fn page(store: &dyn Store, query: Query) -> Result<Vec<StoredMessage>, StoreError> {
     let page = store.find(&MESSAGES, query).await?;
-    page.documents.iter().map(decode).collect()
+    Ok(page.documents.iter().filter_map(read).collect())
+}
+
+/// The message in a document. One that is damaged must not hide all others: it is logged and left out.
+fn read(document: &Document) -> Option<StoredMessage> {
+    decode(document)
+        .inspect_err(|error| tracing::error!(document = document.id, error = %error, "a stored message cannot be read"))
+        .ok()
 }
 
 /// The length of the JSON part, the JSON part, and the message in WhatsApp's encoding, which JSON would only inflate.
@@ -100,18 +127,24 @@ fn encode(message: &Message, unread: bool) -> Result<Document, StoreError> {
     })
 }
 
-fn decode(document: &Document) -> Result<StoredMessage, StoreError> {
-    let broken = |what: &str| StoreError::Internal(format!("message {} {what}", document.id).into());
+/// Why a document is not a message.
+#[derive(Debug, thiserror::Error)]
+enum DecodeError {
+    #[error("its length is missing or wrong")]
+    Length,
+    #[error("its json part is wrong: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+fn decode(document: &Document) -> Result<StoredMessage, DecodeError> {
     let body = &document.body;
-    let length = body
-        .first_chunk::<LENGTH_BYTES>()
-        .map(|length| u32::from_be_bytes(*length) as usize)
-        .ok_or_else(|| broken("has no length"))?;
-    let json = body
-        .get(LENGTH_BYTES..LENGTH_BYTES + length)
-        .ok_or_else(|| broken("is cut off"))?;
-    let mut message: Message = serde_json::from_slice(json).map_err(|error| StoreError::Internal(error.into()))?;
-    message.proto = Bytes::copy_from_slice(&body[LENGTH_BYTES + length..]);
+    let length = body.first_chunk::<LENGTH_BYTES>().ok_or(DecodeError::Length)?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| DecodeError::Length)?;
+    let (json, proto) = body[LENGTH_BYTES..]
+        .split_at_checked(length)
+        .ok_or(DecodeError::Length)?;
+    let mut message: Message = serde_json::from_slice(json)?;
+    message.proto = Bytes::copy_from_slice(proto);
     Ok(StoredMessage {
         message,
         unread: document.field("unread_in").is_some(),
@@ -123,7 +156,11 @@ fn decode(document: &Document) -> Result<StoredMessage, StoreError> {
 pub(super) mod tests {
     use super::*;
     use jiff::Timestamp;
-    use wharf_core::message::{Ack, MessageKind, Source};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::{option, sample::select};
+    use wharf_core::ids::ChatKind;
+    use wharf_core::message::{Ack, Location, MessageKind, ReplyTo, Source};
 
     /// A text message from `chat`, or to it.
     pub(crate) fn text(from_me: bool, chat: &str, id: &str, body: &str) -> Message {
@@ -175,8 +212,63 @@ pub(super) mod tests {
 
     #[test]
     fn a_cut_off_body_is_an_error() {
-        let mut document = encode(&text(false, "12025550101@c.us", "A", "x"), true).unwrap();
-        document.body = document.body.slice(..20);
-        assert!(decode(&document).is_err());
+        let whole = encode(&text(false, "12025550101@c.us", "A", "x"), true).unwrap();
+        for bytes in [0, 3, 4, 20] {
+            let mut document = whole.clone();
+            document.body = document.body.slice(..bytes);
+            assert!(decode(&document).is_err(), "{bytes}");
+        }
+    }
+
+    fn any_chat() -> impl Strategy<Value = ChatId> {
+        let kinds = [
+            ChatKind::Phone,
+            ChatKind::Lid,
+            ChatKind::Group,
+            ChatKind::Newsletter,
+            ChatKind::Broadcast,
+        ];
+        (select(kinds.to_vec()), any::<String>()).prop_map(|(kind, user)| ChatId::new(kind, user))
+    }
+
+    fn any_location() -> impl Strategy<Value = Location> {
+        (any_number(), any_number(), any::<bool>()).prop_map(|(latitude, longitude, live)| Location {
+            latitude,
+            longitude,
+            live,
+            name: None,
+            address: None,
+            url: None,
+            description: None,
+        })
+    }
+
+    fn any_number() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            any::<u64>().prop_map(f64::from_bits),
+            Just(f64::NAN),
+            Just(f64::NEG_INFINITY)
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_sender_makes_up_reads_back(
+            chat in any_chat(),
+            participant in option::of(any_chat()),
+            id in "\\PC{0,300}|[_@]{1,9}",
+            mentions in vec(any_chat(), 0..4),
+            location in option::of(any_location()),
+            body in any::<String>(),
+        ) {
+            let mut message = text(false, "12025550101@c.us", "A", &body);
+            message.id = MessageId { from_me: false, chat: chat.clone(), id: id.clone(), participant: participant.clone() };
+            (message.from, message.participant, message.sender_alt) = (chat, participant.clone(), participant.clone());
+            (message.stanza, message.mentions, message.location) = (id.clone(), mentions, location);
+            message.reply_to = Some(ReplyTo { id, participant, body: Some(body), has_media: false });
+            let stored = decode(&encode(&message, true).unwrap()).unwrap();
+            // By their debug form, because one NaN is not equal to another.
+            prop_assert_eq!(format!("{:?}", stored.message), format!("{message:?}"));
+        }
     }
 }

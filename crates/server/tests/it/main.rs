@@ -8,6 +8,7 @@
 mod api;
 mod harness;
 mod messages;
+mod poison;
 mod sessions;
 mod webhooks;
 mod websocket;

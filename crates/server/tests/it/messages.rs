@@ -62,13 +62,18 @@ async fn a_redelivered_message_is_told_under_the_same_id_and_only_once() {
     let link = wharf
         .working("a", json!({"webhooks": [receiver.webhook(&["message"])]}))
         .await;
-    let twice = vec![text(ALICE, "A1", "once"), text(ALICE, "A1", "once")];
-    link.inbox.commit(twice, Batch::new()).await.unwrap();
-    link.receive(text(ALICE, "A1", "once")).await.unwrap();
+    // What a phone recovers has the time of its recovery, a late redelivery the first one again.
+    let once = |late_seconds: i64| {
+        let mut message = text(ALICE, "A1", "once");
+        message.timestamp += jiff::SignedDuration::from_secs(late_seconds);
+        message
+    };
+    link.inbox.commit(vec![once(0), once(1)], Batch::new()).await.unwrap();
+    link.receive(once(2)).await.unwrap();
     let mut wharf = wharf.restart().await;
     let link = wharf.link().await;
     link.work();
-    link.receive(text(ALICE, "A1", "once")).await.unwrap();
+    link.receive(once(-3)).await.unwrap();
     link.receive(text(ALICE, "A2", "twice")).await.unwrap();
     let mut bodies = vec![receiver.event("message").await];
     while bodies.last().unwrap()["payload"]["body"] != "twice" {
