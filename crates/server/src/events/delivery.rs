@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use wharf_core::clock::Clock;
 use wharf_core::random::Random;
-use wharf_core::store::StoreError;
+use wharf_core::store::{Cursor, StoreError};
 
 use super::log::EventLog;
 use super::outbox::{Due, Outbox, Target};
@@ -25,6 +25,8 @@ use crate::sessions::Webhook;
 
 /// Requests under way to one endpoint.
 const ENDPOINT_REQUESTS_MAX: usize = 8;
+/// Due deliveries to one endpoint that are held in memory while their chats are busy.
+const WAITING_MAX: usize = 4_096;
 /// Requests under way altogether.
 const REQUESTS_MAX: usize = 256;
 /// The wait after the store failed.
@@ -147,6 +149,7 @@ impl Delivery {
             news: Arc::clone(&news),
             stop: stop.clone(),
             waiting: VecDeque::new(),
+            read_to: None,
             busy: HashSet::new(),
             under_way: HashSet::new(),
         };
@@ -222,6 +225,8 @@ struct Worker {
     stop: CancellationToken,
     /// Due deliveries that were read, in order.
     waiting: VecDeque<Due>,
+    /// Where to read on behind them; from the first where it is `None`.
+    read_to: Option<Cursor>,
     /// Lanes with a request under way: the next of the same chat waits for it.
     busy: HashSet<String>,
     /// The ids of the deliveries with a request under way.
@@ -233,12 +238,8 @@ impl Worker {
         let delivery = Arc::clone(&self.delivery);
         let mut attempts = FuturesUnordered::new();
         while !self.stop.is_cancelled() {
-            if self.waiting.is_empty() && self.refill().await.is_err() {
-                sleep(STORE_RETRY_DELAY).await;
-                continue;
-            }
             while attempts.len() < ENDPOINT_REQUESTS_MAX
-                && let Some(due) = self.take()
+                && let Some(due) = self.next().await
             {
                 attempts.push(delivery.attempt(due));
             }
@@ -257,32 +258,59 @@ impl Worker {
         while attempts.next().await.is_some() {}
     }
 
-    /// Reads what is due and not under way.
-    async fn refill(&mut self) -> Result<(), StoreError> {
-        let due = self
-            .delivery
-            .outbox()
-            .due(&self.endpoint, self.delivery.clock.now())
-            .await;
-        let due = due.inspect_err(|error| tracing::error!(error = %error, "the outbox cannot be read"))?;
-        self.waiting = due
+    /// The next delivery that may be posted now. Reads as far as it takes to find one, so that a chat with many
+    /// deliveries does not hide the others.
+    async fn next(&mut self) -> Option<Due> {
+        if self.waiting.is_empty() {
+            // From the first again, for what came in between, or is due again by now.
+            self.read_to = None;
+        }
+        loop {
+            if let Some(due) = self.take() {
+                return Some(due);
+            }
+            if self.waiting.len() >= WAITING_MAX {
+                return None;
+            }
+            match self.read_on().await {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => {
+                    tracing::error!(error = %error, "the outbox cannot be read");
+                    sleep(STORE_RETRY_DELAY).await;
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Reads a page of what is due. Returns whether there was anything.
+    async fn read_on(&mut self) -> Result<bool, StoreError> {
+        let (outbox, now) = (self.delivery.outbox(), self.delivery.clock.now());
+        let page = outbox.due(&self.endpoint, now, self.read_to.clone()).await?;
+        let Some(end) = page.end else {
+            return Ok(false);
+        };
+        self.read_to = Some(end);
+        let new = page
+            .deliveries
             .into_iter()
-            .filter(|due| !self.under_way.contains(due.id()))
-            .collect();
-        Ok(())
+            .filter(|due| !self.under_way.contains(due.id()));
+        self.waiting.extend(new);
+        Ok(true)
     }
 
     /// The first delivery whose chat has no request under way.
     fn take(&mut self) -> Option<Due> {
-        let at = self.waiting.iter().position(|due| !self.busy.contains(&due.lane()))?;
+        let at = self.waiting.iter().position(|due| !self.busy.contains(due.lane()))?;
         let due = self.waiting.remove(at)?;
-        self.busy.insert(due.lane());
+        self.busy.insert(due.lane().to_owned());
         self.under_way.insert(due.id().to_owned());
         Some(due)
     }
 
     fn finished(&mut self, due: &Due) {
-        self.busy.remove(&due.lane());
+        self.busy.remove(due.lane());
         self.under_way.remove(due.id());
     }
 

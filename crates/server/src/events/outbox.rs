@@ -3,7 +3,8 @@
 //! A delivery carries its webhook as it was when the event happened, so that delivering needs no session, and a changed
 //! configuration changes only what comes after.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -11,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use wharf_core::ids::{ChatId, EventId, SessionName};
-use wharf_core::store::{Batch, Collection, Condition, Document, Expect, Field, Query, Store, StoreError, Value};
+use wharf_core::store::{
+    Batch, Collection, Condition, Cursor, Document, Expect, Field, Query, Store, StoreError, Value,
+};
 
 use crate::sessions::Webhook;
 
@@ -19,17 +22,17 @@ use crate::sessions::Webhook;
 static DELIVERIES: Collection = Collection {
     name: "deliveries",
     fields: &[
-        // The endpoint, while the delivery is due; gone once it is dead.
+        // A [`Place`], while the delivery waits; gone once it is dead.
         Field::text("queue"),
         Field::text("session"),
-        Field::integer("seq"),
-        Field::time("due_at"),
         Field::time("logged_at"),
     ],
 };
 
 /// Deliveries that are read at a time.
 const PAGE_DELIVERIES: usize = 256;
+/// Stands behind everything that a [`Place`] can go on with.
+const LAST: char = '~';
 /// The endpoint of the webhook of all sessions.
 const GLOBAL_ENDPOINT: &str = "global";
 /// Hexadecimal digits of an endpoint's digest.
@@ -66,6 +69,7 @@ struct Body {
     event: EventId,
     chat: Option<ChatId>,
     target: Target,
+    seq: i64,
     failures: u32,
     last_error: Option<String>,
 }
@@ -75,7 +79,44 @@ struct Body {
 pub(super) struct Due {
     document: Document,
     body: Body,
-    session: String,
+    endpoint: String,
+    lane: String,
+}
+
+/// What is due of an endpoint, as far as it was read.
+#[derive(Debug, Default)]
+pub(super) struct DuePage {
+    /// In the order in which they are due, those of the same moment in the order of their events.
+    pub(super) deliveries: Vec<Due>,
+    /// Where to read on, also for what is due later; `None` where there was nothing.
+    pub(super) end: Option<Cursor>,
+}
+
+/// Where a delivery waits: one text that sorts by endpoint, then time, then event, so that one index answers what is
+/// due and what is due next.
+struct Place<'a> {
+    endpoint: &'a str,
+    due_at: Timestamp,
+    seq: i64,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Wide enough for every moment and number that there is; both count from 1970 up.
+        let millis = self.due_at.as_millisecond().max(0);
+        write!(f, "{}|{millis:015}|{:019}", self.endpoint, self.seq.max(0))
+    }
+}
+
+/// The endpoint and the moment of a [`Place`].
+fn read_place(document: &Document) -> Option<(&str, Timestamp)> {
+    let Some(Value::Text(place)) = document.field("queue") else {
+        return None;
+    };
+    let mut parts = place.split('|');
+    let (endpoint, millis) = (parts.next()?, parts.next()?);
+    let due_at = Timestamp::from_millisecond(millis.parse().ok()?).ok()?;
+    Some((endpoint, due_at))
 }
 
 /// The outbox.
@@ -111,20 +152,38 @@ impl NewDelivery<'_> {
             event: self.event.clone(),
             chat: self.chat.cloned(),
             target: self.target,
+            seq: self.seq,
             failures: 0,
             last_error: None,
         };
+        let place = Place {
+            endpoint: &endpoint,
+            due_at: self.now,
+            seq: self.seq,
+        };
         let document = Document::new(format!("{}.{endpoint}", self.event), encode(&body)?)
-            .with("queue", endpoint)
+            .with("queue", place.to_string())
             .with("session", self.session.as_str())
-            .with("seq", self.seq)
-            .with("due_at", self.now)
             .with("logged_at", self.now);
         Ok(batch.put(&DELIVERIES, document))
     }
 }
 
 impl Due {
+    fn new(document: Document, body: Body, endpoint: &str) -> Self {
+        let session = match document.field("session") {
+            Some(Value::Text(session)) => session.as_str(),
+            _ => "",
+        };
+        let chat = body.chat.as_ref().map(ToString::to_string).unwrap_or_default();
+        Self {
+            lane: format!("{session}|{chat}"),
+            endpoint: endpoint.to_owned(),
+            document,
+            body,
+        }
+    }
+
     /// Unique among all deliveries.
     pub(super) fn id(&self) -> &str {
         &self.document.id
@@ -146,9 +205,8 @@ impl Due {
     }
 
     /// What keeps its order: the chat of a session, or the session itself.
-    pub(super) fn lane(&self) -> String {
-        let chat = self.body.chat.as_ref().map(ToString::to_string).unwrap_or_default();
-        format!("{}|{chat}", self.session)
+    pub(super) fn lane(&self) -> &str {
+        &self.lane
     }
 }
 
@@ -186,46 +244,66 @@ impl Outbox {
 
     /// Every endpoint that has deliveries, however long they still wait.
     pub(super) async fn endpoints(&self) -> Result<Vec<String>, StoreError> {
-        let mut endpoints = Vec::new();
+        let mut endpoints: Vec<String> = Vec::new();
         loop {
             let mut query = Query::all().ascending("queue").limit(1);
-            if let Some(last) = endpoints.last() {
-                // The next endpoint is the first text behind this one; endpoints have no character above `~`.
-                query = query.filter(Condition::AtLeast("queue", Value::Text(format!("{last}~"))));
+            if let Some(endpoint) = endpoints.last() {
+                // The next endpoint is the first text behind the places of this one.
+                query = query.filter(Condition::AtLeast("queue", format!("{endpoint}|{LAST}").into()));
             }
             let page = self.store.find(&DELIVERIES, query).await?;
-            match page.documents.first().and_then(|document| document.field("queue")) {
-                Some(Value::Text(endpoint)) => endpoints.push(endpoint.clone()),
-                _ => return Ok(endpoints),
+            match page.documents.first().and_then(read_place) {
+                Some((endpoint, _)) => endpoints.push(endpoint.to_owned()),
+                None => return Ok(endpoints),
             }
         }
     }
 
-    /// The deliveries of an endpoint that are due, in the order of their events.
-    pub(super) async fn due(&self, endpoint: &str, now: Timestamp) -> Result<Vec<Due>, StoreError> {
+    /// A page of the deliveries of an endpoint that are due, from the first or where a page ended.
+    pub(super) async fn due(
+        &self,
+        endpoint: &str,
+        now: Timestamp,
+        after: Option<Cursor>,
+    ) -> Result<DuePage, StoreError> {
+        let (due_at, seq) = (now, i64::MAX);
         let query = Query::all()
-            .filter(Condition::Equal("queue", endpoint.into()))
-            .filter(Condition::AtMost("due_at", now.into()))
-            .ascending("seq")
+            .filter(Condition::AtLeast("queue", format!("{endpoint}|").into()))
+            .filter(Condition::AtMost(
+                "queue",
+                Place { endpoint, due_at, seq }.to_string().into(),
+            ))
+            .ascending("queue")
+            .after(after)
             .limit(PAGE_DELIVERIES);
         let page = self.store.find(&DELIVERIES, query).await?;
-        page.documents.into_iter().map(decode).collect()
+        let end = page.documents.last().map(|document| Cursor {
+            value: document.field("queue").cloned(),
+            id: document.id.clone(),
+        });
+        let mut deliveries = Vec::with_capacity(page.documents.len());
+        for document in page.documents {
+            match decode(&document) {
+                Ok(body) => deliveries.push(Due::new(document, body, endpoint)),
+                // It stays for whoever looks into it, but not in the way of those behind it.
+                Err(error) => {
+                    tracing::error!(delivery = document.id, error = %error, "a stored delivery cannot be read");
+                    self.rewrite(without_place(document)).await?;
+                }
+            }
+        }
+        Ok(DuePage { deliveries, end })
     }
 
     /// When the next delivery of an endpoint is due; `None` where it has none.
     pub(super) async fn next_due(&self, endpoint: &str) -> Result<Option<Timestamp>, StoreError> {
         let query = Query::all()
-            .filter(Condition::Equal("queue", endpoint.into()))
-            .ascending("due_at")
+            .filter(Condition::AtLeast("queue", format!("{endpoint}|").into()))
+            .filter(Condition::AtMost("queue", format!("{endpoint}|{LAST}").into()))
+            .ascending("queue")
             .limit(1);
         let page = self.store.find(&DELIVERIES, query).await?;
-        Ok(page
-            .documents
-            .first()
-            .and_then(|document| match document.field("due_at") {
-                Some(Value::Time(at)) => Some(*at),
-                _ => None,
-            }))
+        Ok(page.documents.first().and_then(read_place).map(|(_, due_at)| due_at))
     }
 
     /// Forgets a delivery that has arrived, or has nothing to deliver any more.
@@ -240,18 +318,22 @@ impl Outbox {
             last_error: Some(error.to_owned()),
             ..due.body.clone()
         };
-        let mut fields: HashMap<&str, _> = due.document.fields.iter().cloned().collect();
-        match again_at {
-            Some(at) => fields.insert("due_at", at.into()),
-            None => fields.remove("queue"),
-        };
-        let document = Document {
-            body: encode(&body)?.into(),
-            fields: fields.into_iter().collect(),
-            ..due.document.clone()
-        };
+        let mut document = without_place(due.document.clone());
+        document.body = encode(&body)?.into();
+        if let Some(due_at) = again_at {
+            let place = Place {
+                endpoint: &due.endpoint,
+                due_at,
+                seq: body.seq,
+            };
+            document = document.with("queue", place.to_string());
+        }
+        self.rewrite(document).await
+    }
+
+    async fn rewrite(&self, document: Document) -> Result<(), StoreError> {
         // The session may have been deleted meanwhile; then there is nothing to note.
-        let expect = Expect::Version(due.document.version);
+        let expect = Expect::Version(document.version);
         match self
             .store
             .write(Batch::new().put_if(&DELIVERIES, document, expect))
@@ -277,15 +359,14 @@ fn encode(body: &Body) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(body).map_err(|error| StoreError::Internal(error.into()))
 }
 
-fn decode(document: Document) -> Result<Due, StoreError> {
-    let body = serde_json::from_slice(&document.body).map_err(|error| StoreError::Internal(error.into()))?;
-    let session = match document.field("session") {
-        Some(Value::Text(session)) => session.clone(),
-        _ => String::new(),
-    };
-    Ok(Due {
-        document,
-        body,
-        session,
-    })
+fn decode(document: &Document) -> Result<Body, serde_json::Error> {
+    serde_json::from_slice(&document.body)
 }
+
+fn without_place(mut document: Document) -> Document {
+    document.fields.retain(|(field, _)| *field != "queue");
+    document
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,22 +1,26 @@
 //! One attempt to post an event to a webhook.
 //!
-//! Only the status counts; of the answer at most a little is read, so that its connection can be used again.
+//! Only the status counts. A little of the body is read, so that the connection can be used again; what becomes of that
+//! changes nothing.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use tokio::time::timeout;
 use wharf_core::random::Random;
 
 use super::signature;
 use crate::egress;
 use crate::sessions::Webhook;
 
-/// The longest that one attempt may take.
+/// The longest that a receiver may take to answer with a status.
 const ATTEMPT_WITHIN: Duration = Duration::from_secs(30);
-/// The most bytes of an answer that are read.
-const ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// The longest that the body of an answer is read.
+const BODY_WITHIN: Duration = Duration::from_secs(1);
+/// The most bytes of it that are read.
+const BODY_BYTES_MAX: usize = 16 * 1024;
 /// Random bytes in `X-Webhook-Request-Id`.
 const REQUEST_ID_BYTES: usize = 16;
 /// What we call ourselves.
@@ -54,30 +58,25 @@ pub(super) async fn post(
 ) -> Result<(), AttemptError> {
     let url = egress::check_url(&webhook.url).map_err(|error| AttemptError::Invalid(error.to_string()))?;
     let headers = headers(webhook, &body, now, random)?;
-    let exchange = async {
-        let mut answer = client
-            .post(url)
-            .headers(headers)
-            .body(body)
-            .send()
-            .await
-            .map_err(|error| AttemptError::Unreachable(story(&error)))?;
-        let status = answer.status();
-        let mut read = 0;
-        while let Ok(Some(chunk)) = answer.chunk().await {
-            read += chunk.len();
-            if read >= ANSWER_BYTES_MAX {
-                break;
-            }
-        }
-        match status.is_success() {
-            true => Ok(()),
-            false => Err(AttemptError::Status(status.as_u16())),
+    let sent = client.post(url).headers(headers).body(body).send();
+    let mut answer = timeout(ATTEMPT_WITHIN, sent)
+        .await
+        .map_err(|_| AttemptError::TimedOut)?
+        .map_err(|error| AttemptError::Unreachable(story(&error)))?;
+    let status = answer.status();
+    let mut left = BODY_BYTES_MAX;
+    let body = async {
+        while let Ok(Some(chunk)) = answer.chunk().await
+            && chunk.len() < left
+        {
+            left -= chunk.len();
         }
     };
-    match tokio::time::timeout(ATTEMPT_WITHIN, exchange).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(AttemptError::TimedOut),
+    // A body that never ends costs its connection, nothing else.
+    let _ = timeout(BODY_WITHIN, body).await;
+    match status.is_success() {
+        true => Ok(()),
+        false => Err(AttemptError::Status(status.as_u16())),
     }
 }
 

@@ -1,10 +1,79 @@
 //! Delivery to webhooks: headers, signature, order, retries, restarts.
 
-use hmac::{Hmac, KeyInit, Mac};
-use serde_json::json;
-use sha2::Sha512;
+use std::future;
 
-use crate::harness::{ALICE, BOB, Receiver, Wharf, text};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Json;
+use axum::routing::post;
+use futures::{StreamExt, stream};
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha2::Sha512;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use wharf_core::store::Batch;
+
+use crate::harness::{ALICE, BOB, PATIENCE, Receiver, Wharf, text};
+
+/// A receiver that does what a test says; its address.
+async fn receiver(router: Router, tasks: &mut JoinSet<()>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
+    format!("http://{address}/")
+}
+
+#[tokio::test]
+async fn a_chat_whose_webhooks_hang_does_not_hide_the_others_however_much_it_has() {
+    let mut wharf = Wharf::start().await;
+    let (mut tasks, (sender, mut arrived)) = (JoinSet::new(), mpsc::unbounded_channel());
+    let router = Router::new().route(
+        "/",
+        post(async move |Json(event): Json<Value>| {
+            let from = event["payload"]["from"].clone();
+            if from == ALICE {
+                future::pending::<()>().await;
+            }
+            sender.send(from).unwrap();
+        }),
+    );
+    let url = receiver(router, &mut tasks).await;
+    let webhook = json!({"url": url, "events": ["message"]});
+    let link = wharf.working("a", json!({"webhooks": [webhook]})).await;
+    let many = (0..600).map(|number| text(ALICE, &format!("A{number}"), "x"));
+    link.inbox.commit(many.collect(), Batch::new()).await.unwrap();
+    link.receive(text(BOB, "B1", "x")).await.unwrap();
+    let from = timeout(PATIENCE, arrived.recv()).await.expect("the other chat waits");
+    assert_eq!(from.unwrap(), BOB);
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_good_status_counts_even_if_its_body_never_ends() {
+    let mut wharf = Wharf::start().await;
+    let (mut tasks, (sender, mut arrived)) = (JoinSet::new(), mpsc::unbounded_channel());
+    let router = Router::new().route(
+        "/",
+        post(async move |Json(event): Json<Value>| {
+            sender.send(event["payload"]["body"].clone()).unwrap();
+            let beginning = stream::iter([Ok::<_, std::io::Error>("OK")]);
+            Body::from_stream(beginning.chain(stream::pending()))
+        }),
+    );
+    let url = receiver(router, &mut tasks).await;
+    let webhook = json!({"url": url, "events": ["message"]});
+    let link = wharf.working("a", json!({"webhooks": [webhook]})).await;
+    for body in ["one", "two"] {
+        link.receive(text(ALICE, body, body)).await.unwrap();
+    }
+    for body in ["one", "two"] {
+        let next = timeout(PATIENCE, arrived.recv()).await.expect("it is not over");
+        assert_eq!(next.unwrap(), body);
+    }
+    wharf.stop().await;
+}
 
 #[tokio::test]
 async fn a_delivery_is_signed_and_carries_its_headers() {
