@@ -23,7 +23,7 @@ pub(crate) fn to_jid(chat: &ChatId) -> Jid {
 }
 
 /// The chat behind an address of WhatsApp's, without its device; `None` for address spaces that are not chats of ours
-/// (bots, other messengers, call links).
+/// (bots, other messengers, call links), and for addresses that nobody can have, which senders may make up.
 pub(crate) fn to_chat(jid: &Jid) -> Option<ChatId> {
     let kind = match jid.server {
         Server::Pn | Server::Hosted | Server::Legacy => ChatKind::Phone,
@@ -33,8 +33,7 @@ pub(crate) fn to_chat(jid: &Jid) -> Option<ChatId> {
         Server::Broadcast => ChatKind::Broadcast,
         Server::Messenger | Server::Interop | Server::Bot | Server::Call => return None,
     };
-    let user = jid.user_base();
-    (!user.is_empty()).then(|| ChatId::new(kind, user))
+    ChatId::checked(kind, jid.user_base())
 }
 
 /// A chat id from a JID in text form, as messages carry it.
@@ -74,7 +73,7 @@ pub(crate) async fn phone(client: &Client, jid: &Jid, alt: Option<&Jid>) -> Opti
         return to_chat(alt);
     }
     match client.get_lid_pn_entry(&jid.to_non_ad()).await {
-        Ok(entry) => entry.map(|entry| ChatId::new(ChatKind::Phone, &*entry.phone_number)),
+        Ok(entry) => entry.and_then(|entry| ChatId::checked(ChatKind::Phone, &entry.phone_number)),
         Err(error) => {
             tracing::warn!(error = %one_line(error.as_ref()), "phone number of a linked identity cannot be read");
             None
@@ -107,6 +106,11 @@ mod tests {
             ("status@broadcast", Some("status@broadcast")),
             ("867051314767696@bot", None),
             ("s.whatsapp.net", None),
+            ("abc@s.whatsapp.net", None),
+            ("1234567890123456@s.whatsapp.net", None),
+            ("1_2@lid", None),
+            ("../../etc@g.us", None),
+            ("a@b@c.us", None),
         ] {
             let found = parse_chat(jid).map(|chat| chat.to_string());
             assert_eq!(found.as_deref(), chat, "{jid}");

@@ -10,6 +10,7 @@ use whatsapp_rust::Client;
 
 use crate::addresses::{chat, me, to_chat};
 use crate::message::{Envelope, message};
+use crate::own_id;
 
 /// The message as it is kept, or `None` where it has no address that Wharf knows (bots, other messengers).
 pub(crate) async fn incoming(client: &Client, inbound: &InboundMessage) -> Option<Message> {
@@ -37,7 +38,7 @@ async fn envelope(client: &Client, info: &MessageInfo) -> Option<Envelope> {
     };
     Some(Envelope {
         id: info.id.clone(),
-        stanza: format!("{} {} {}", source.chat, source.sender, info.id),
+        stanza: format!("{} {} {}", source.chat, source.sender, own_id::kept(&info.id)),
         chat,
         sender_alt: other_address(info, &sender),
         sender,

@@ -18,6 +18,7 @@ mod incoming;
 mod lifecycle;
 mod message;
 mod network;
+mod own_id;
 mod runtime;
 mod tls;
 mod transport;

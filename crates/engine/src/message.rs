@@ -1,7 +1,8 @@
 //! A WhatsApp message in Wharf's words.
 //!
 //! Pure: who and where come in an [`Envelope`] that is already resolved, what was said in the protobuf. What a kind of
-//! message says and carries is in [`content`].
+//! message says and carries is in [`content`]. The sender made up all of the protobuf, so whatever names a message, a
+//! person or a place is checked here, where it enters: what is wrong is left out, never the message.
 
 mod content;
 #[cfg(test)]
@@ -14,11 +15,12 @@ use wharf_core::ids::{ChatId, ChatKind, MessageId};
 use wharf_core::message::{Ack, Message, ReplyTo, Source};
 
 use crate::addresses::parse_chat;
+use crate::own_id;
 
 /// Everything about a message except what it says.
 #[derive(Debug, Clone)]
 pub(crate) struct Envelope {
-    /// WhatsApp's own id.
+    /// WhatsApp's own id, whatever it is.
     pub(crate) id: String,
     /// Chat, sender and id in the stanza's own words.
     pub(crate) stanza: String,
@@ -57,7 +59,7 @@ pub(crate) fn message(envelope: Envelope, proto: &wa::Message) -> Message {
         id: MessageId {
             from_me: envelope.from_me,
             chat: envelope.chat,
-            id: envelope.id,
+            id: own_id::kept(&envelope.id).into_owned(),
             participant: author.clone(),
         },
         stanza: envelope.stanza,
@@ -81,10 +83,10 @@ pub(crate) fn message(envelope: Envelope, proto: &wa::Message) -> Message {
 }
 
 fn reply_to(context: &wa::ContextInfo) -> Option<ReplyTo> {
-    let id = context.stanza_id.clone().filter(|id| !id.is_empty())?;
+    let id = context.stanza_id.as_deref().filter(|id| !id.is_empty())?;
     let quoted = context.quoted_message.as_option().map(content::unwrapped);
     Some(ReplyTo {
-        id,
+        id: own_id::kept(id).into_owned(),
         participant: context.participant.as_deref().and_then(parse_chat),
         body: quoted.map(content::body).filter(|body| !body.is_empty()),
         has_media: quoted.is_some_and(|quoted| content::media(quoted).is_some()),

@@ -160,7 +160,7 @@ mod tests {
     fn answers_do_not_pile_up() {
         let recipients = Recipients::default();
         for number in 0..2 * ANSWERS_MAX {
-            recipients.slot(&ChatId::new(ChatKind::Phone, number.to_string()));
+            recipients.slot(&chat(&number.to_string()));
         }
         assert!(recipients.answers.lock().unwrap().len() <= ANSWERS_MAX);
     }

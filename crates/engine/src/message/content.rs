@@ -211,19 +211,26 @@ pub(super) fn media(m: &wa::Message) -> Option<MessageMedia> {
         })
 }
 
-/// Its place on the map.
+/// Its place on the map, if it is one: a coordinate that is no number would be none anywhere else either.
 pub(super) fn location(m: &wa::Message) -> Option<Location> {
-    if let Some(place) = place(m) {
-        return Some(Location {
-            latitude: place.degrees_latitude.unwrap_or_default(),
-            longitude: place.degrees_longitude.unwrap_or_default(),
-            live: place.is_live.unwrap_or_default(),
-            name: place.name.clone(),
-            address: place.address.clone(),
-            url: place.url.clone(),
-            description: place.comment.clone(),
-        });
-    }
+    let place = fixed_location(m).or_else(|| live_location(m))?;
+    (place.latitude.is_finite() && place.longitude.is_finite()).then_some(place)
+}
+
+fn fixed_location(m: &wa::Message) -> Option<Location> {
+    let place = place(m)?;
+    Some(Location {
+        latitude: place.degrees_latitude.unwrap_or_default(),
+        longitude: place.degrees_longitude.unwrap_or_default(),
+        live: place.is_live.unwrap_or_default(),
+        name: place.name.clone(),
+        address: place.address.clone(),
+        url: place.url.clone(),
+        description: place.comment.clone(),
+    })
+}
+
+fn live_location(m: &wa::Message) -> Option<Location> {
     let place = m.live_location_message.as_option()?;
     Some(Location {
         latitude: place.degrees_latitude.unwrap_or_default(),

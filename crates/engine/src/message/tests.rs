@@ -7,6 +7,8 @@ use wharf_core::message::{Location, MessageKind, MessageMedia};
 
 use super::*;
 
+mod hostile;
+
 const ALICE: &str = "12025550101@c.us";
 const BOB: &str = "12025550102@c.us";
 const GROUP: &str = "120363000000000001@g.us";
