@@ -112,8 +112,11 @@ impl Events {
 
 impl EventHandler for Events {
     fn handle_event(&self, event: Arc<Event>) {
-        if let Event::RawNode(_) = &*event {
+        if let Event::RawNode(node) = &*event {
             self.stanza(Instant::now());
+            if acks::names_recipient(node.get()) {
+                let _ = self.queue.send(event);
+            }
             return;
         }
         if let Some(reason) = closed_by(&event) {
@@ -193,6 +196,10 @@ impl Signaller {
                 Signal::Renamed(Me { push_name, ..me })
             }),
             Event::Receipt(receipt) => self.receipt(receipt).await,
+            Event::RawNode(node) => {
+                let now = self.clock.now();
+                acks::own_receipt(&self.client, node.get(), now).await.map(Signal::Ack)
+            }
             Event::ServerAck(ack) => {
                 self.sent.take(&ack.id);
                 let now = self.clock.now();
