@@ -26,6 +26,8 @@ pub enum ChatKind {
 }
 
 impl ChatKind {
+    const ALL: [Self; 5] = [Self::Phone, Self::Lid, Self::Group, Self::Newsletter, Self::Broadcast];
+
     /// What follows the `@`, as WAHA spells it.
     pub fn server(self) -> &'static str {
         match self {
@@ -42,8 +44,11 @@ impl ChatKind {
 ///
 /// Written as WAHA writes it (`12025550101@c.us`). Parses what people type: `+1 (202) 555-0101`, plain digits,
 /// `…@s.whatsapp.net`, a percent-encoded `@`, and drops the device of `…:7@s.whatsapp.net`.
+///
+/// Deserialization is for what we stored ourselves: it reads back every address that can be written, also one that
+/// WhatsApp said and nobody could type. Input of callers is parsed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "Written", into = "String")]
 pub struct ChatId {
     kind: ChatKind,
     user: String,
@@ -153,11 +158,18 @@ fn fits(kind: ChatKind, user: &str) -> bool {
     !user.is_empty() && user.len() <= chars_max && user.bytes().all(allowed)
 }
 
-impl TryFrom<String> for ChatId {
+/// An address as [`ChatId`] writes itself.
+#[derive(Deserialize)]
+struct Written(String);
+
+impl TryFrom<Written> for ChatId {
     type Error = ChatIdError;
 
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
+    fn try_from(Written(text): Written) -> Result<Self, Self::Error> {
+        // No address space has an `@` in its name, so the last one ends the user, whatever that is.
+        let (user, server) = text.rsplit_once('@').ok_or(ChatIdError::Server)?;
+        let kind = ChatKind::ALL.into_iter().find(|kind| kind.server() == server);
+        kind.map(|kind| Self::new(kind, user)).ok_or(ChatIdError::Server)
     }
 }
 
