@@ -21,8 +21,8 @@ use tower_http::normalize_path::{NormalizePath, NormalizePathLayer};
 const CONNECTIONS_MAX: usize = 8_192;
 /// The longest that the headers of a request may take, and that a connection may be idle.
 const HEADERS_WITHIN: Duration = Duration::from_secs(30);
-/// The longest that requests under way may take when the server stops.
-const FINISH_WITHIN: Duration = Duration::from_secs(2);
+/// The longest that requests under way may take when the server stops; less than what the server allows for all of HTTP.
+const FINISH_WITHIN: Duration = Duration::from_millis(1_500);
 /// The wait after no connection could be accepted, for want of file descriptors.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 

@@ -21,12 +21,13 @@ use crate::events::{Delivery, EventLog, ServerEnvironment};
 use crate::listener;
 use crate::sessions::{Registry, Shared};
 
-/// The longest that requests and websockets may take when the server stops; requests have a shorter limit of their own.
-const HTTP_STOP_WITHIN: Duration = Duration::from_secs(3);
+/// The longest that requests and websockets may take when the server stops. All three limits together leave the caller
+/// time to close its storage within the ten seconds that a container gets to stop.
+const HTTP_STOP_WITHIN: Duration = Duration::from_secs(2);
 /// The longest that ending the sessions' connections may take, all at the same time.
-const SESSIONS_STOP_WITHIN: Duration = Duration::from_secs(5);
-/// The longest that the rest may take; deliveries have a shorter limit of their own.
-const REST_STOP_WITHIN: Duration = Duration::from_secs(2);
+const SESSIONS_STOP_WITHIN: Duration = Duration::from_secs(4);
+/// The longest that deliveries under way may take; what is cut off is delivered after the next start.
+const REST_STOP_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a server is made from, beside its configuration.
 pub struct Parts {
@@ -151,7 +152,7 @@ impl Server {
         session.settled().await.qr
     }
 
-    /// Stops within ten seconds: takes no more requests, ends the sessions' connections, and finishes the deliveries that
+    /// Stops within seven seconds: takes no more requests, ends the sessions' connections, and finishes the deliveries that
     /// are under way. What is not delivered then is delivered after the next start.
     pub async fn shut_down(&self) {
         self.stop_http.cancel();
