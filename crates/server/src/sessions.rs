@@ -31,7 +31,8 @@ use wharf_core::store::Storage;
 
 use crate::events::EventLog;
 
-/// Connections that are set up at the same time, over all sessions: at boot they would otherwise all start at once.
+/// Connections that are set up at the same time, over all sessions, until each works, waits for a scan or fails: at boot
+/// they would otherwise all dial at once.
 const CONNECTS_AT_ONCE: usize = 32;
 
 /// What every session works with.
@@ -52,7 +53,7 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     /// Ends every session when the server stops.
     pub(crate) shutdown: CancellationToken,
-    connects: Semaphore,
+    connects: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -74,7 +75,7 @@ impl Shared {
             silence_max,
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
-            connects: Semaphore::new(CONNECTS_AT_ONCE),
+            connects: Arc::new(Semaphore::new(CONNECTS_AT_ONCE)),
         }
     }
 }

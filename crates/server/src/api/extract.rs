@@ -154,7 +154,10 @@ fn wrong_status(session: &Session, view: &View, expected: SessionStatus, state: 
         SessionStatus::Working if expected == SessionStatus::ScanQrCode => {
             format!("a phone is linked already; POST /api/sessions/{name}/logout unlinks it")
         }
-        _ => "it is connecting; try again in a few seconds".to_owned(),
+        _ => match &view.problem {
+            Some(problem) => problem.message.clone(),
+            None => "it is connecting; try again in a few seconds".to_owned(),
+        },
     };
     ApiError::Status {
         session: name.clone(),

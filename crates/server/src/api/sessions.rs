@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -248,10 +249,8 @@ async fn create_session(
     Input(request): Input<CreateSession>,
 ) -> ApiResult<(StatusCode, Json<SessionInfo>)> {
     let config = accept(request.config, request.apps)?;
-    let session = state.registry.create(request.name, config).await?;
-    if request.start.unwrap_or(true) {
-        session.start().await?;
-    }
+    let start = request.start.unwrap_or(true);
+    let session = state.registry.create(request.name, config, start).await?;
     Ok(created(&session, &state))
 }
 
@@ -317,16 +316,20 @@ async fn start_session(State(state): State<AppState>, session: Known) -> ApiResu
     Ok(created(&session.0, &state))
 }
 
-/// Stop a session. Fine where it does not run; it stays linked to its phone.
+/// Stop a session. Fine where it does not run, and, as in WAHA, where there is none; it stays linked to its phone.
 #[utoipa::path(
     post, path = "/api/sessions/{session}/stop", tag = "🖥️ Sessions",
     params(("session" = String, Path, description = "Its name")),
     responses((status = 201, description = "The session", body = SessionInfo)),
     security(("api_key" = []))
 )]
-async fn stop_session(State(state): State<AppState>, session: Known) -> ApiResult<(StatusCode, Json<SessionInfo>)> {
-    session.0.stop().await?;
-    Ok(created(&session.0, &state))
+async fn stop_session(State(state): State<AppState>, name: Named) -> ApiResult<Response> {
+    let Some(session) = state.registry.get(&name.0) else {
+        // WAHA answers with the session, of which there is none.
+        return Ok(StatusCode::CREATED.into_response());
+    };
+    session.stop().await?;
+    Ok(created(&session, &state).into_response())
 }
 
 /// Stop a session and start it again.

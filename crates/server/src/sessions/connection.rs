@@ -1,25 +1,33 @@
 //! A running connection, as the API uses it: the engine, and the inbox that keeps what is sent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use wharf_core::engine::{Engine, EngineError, SeenRequest, SendText, SentMessage};
+use wharf_core::engine::{Engine, EngineError, Inbox as _, SeenRequest, SendText, SentMessage};
 use wharf_core::ids::{ChatId, MessageId};
 use wharf_core::message::{Message, Source};
-use wharf_core::store::StoreError;
+use wharf_core::store::{Batch, StoreError};
 
 use super::inbox::SessionInbox;
-use super::messages;
+use super::messages::{self, StoredMessage};
 
 /// Unread messages that one "seen" without ids takes in.
 const SEEN_MESSAGES_MAX: usize = 100;
+/// The longest that what is being sent may take when the connection has ended.
+const TASKS_END_WITHIN: Duration = Duration::from_secs(2);
 
 /// A running connection. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Connection {
     engine: Arc<dyn Engine>,
     inbox: Arc<SessionInbox>,
+    /// Everything that sends and keeps, so that none of it outlives the connection.
     tasks: TaskTracker,
+    /// Cuts off what does not end, and what begins too late.
+    over: CancellationToken,
 }
 
 /// Why something could not be sent.
@@ -37,8 +45,24 @@ pub(crate) enum SendError {
 }
 
 impl Connection {
-    pub(super) fn new(engine: Arc<dyn Engine>, inbox: Arc<SessionInbox>, tasks: TaskTracker) -> Self {
-        Self { engine, inbox, tasks }
+    pub(super) fn new(engine: Arc<dyn Engine>, inbox: Arc<SessionInbox>) -> Self {
+        Self {
+            engine,
+            inbox,
+            tasks: TaskTracker::new(),
+            over: CancellationToken::new(),
+        }
+    }
+
+    /// Waits, but not for long, for what is being sent, and lets nothing more begin; for after the engine has
+    /// disconnected. Afterwards nothing writes to the session's store or tells of it through this connection.
+    pub(super) async fn end_tasks(&self) {
+        self.tasks.close();
+        if timeout(TASKS_END_WITHIN, self.tasks.wait()).await.is_err() {
+            tracing::warn!("a send did not end with its connection and is cut off");
+        }
+        self.over.cancel();
+        self.tasks.wait().await;
     }
 
     /// The engine, for what leaves no trace of ours.
@@ -77,58 +101,80 @@ impl Connection {
         participant: Option<ChatId>,
         ids: Vec<String>,
     ) -> Result<(), SendError> {
-        let mut read = messages::unread(self.inbox.store(), &chat, SEEN_MESSAGES_MAX).await?;
-        if !ids.is_empty() {
-            read.retain(|stored| ids.contains(&stored.message.id.id));
-        }
-        // WhatsApp takes one receipt per sender.
-        let mut by_sender: Vec<(Option<ChatId>, Vec<String>)> = Vec::new();
-        let mut add =
-            |sender: Option<ChatId>, id: String| match by_sender.iter_mut().find(|(known, _)| *known == sender) {
-                Some((_, ids)) => ids.push(id),
-                None => by_sender.push((sender, vec![id])),
-            };
-        for stored in &read {
-            add(stored.message.participant.clone(), stored.message.id.id.clone());
-        }
-        let is_kept = |id: &String| read.iter().any(|stored| stored.message.id.id == *id);
-        for id in ids.into_iter().filter(|id| !is_kept(id)) {
-            add(participant.clone(), id);
-        }
-        for (participant, ids) in by_sender {
-            let request = SeenRequest {
-                chat: chat.clone(),
-                participant,
-                ids,
-            };
-            self.engine.send_seen(request).await?;
-        }
-        Ok(self.inbox.mark_read(read).await?)
+        let (engine, inbox) = (Arc::clone(&self.engine), Arc::clone(&self.inbox));
+        self.run(async move {
+            let mut read = messages::unread(inbox.store(), &chat, SEEN_MESSAGES_MAX).await?;
+            if !ids.is_empty() {
+                read.retain(|stored| ids.contains(&stored.message.id.id));
+            }
+            for request in receipts(&chat, participant, &read, ids) {
+                engine.send_seen(request).await?;
+            }
+            Ok(inbox.mark_read(&read).await?)
+        })
+        .await
     }
 
-    /// Sends in a task of its own: a caller that hangs up must not leave a message sent but not kept.
     async fn send<F, Fut>(&self, id: String, send: F) -> Result<Message, SendError>
     where
         F: FnOnce(Arc<dyn Engine>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<SentMessage, EngineError>> + Send,
     {
         let (engine, inbox) = (Arc::clone(&self.engine), Arc::clone(&self.inbox));
-        let task = self.tasks.spawn(async move {
-            inbox.begin_send(&id);
-            let mut message = match send(engine).await {
-                Ok(sent) => sent.message,
-                Err(error) => {
-                    inbox.end_send(&id);
-                    return Err(SendError::Engine(error));
-                }
-            };
+        self.run(async move {
+            let _outgoing = inbox.begin_send(id);
+            let mut message = send(engine).await?.message;
             message.source = Source::Api;
-            if let Err(error) = inbox.finish_send(message.clone()).await {
+            if let Err(error) = inbox.commit(vec![message.clone()], Batch::new()).await {
                 // It has left; an error answer would make the caller send it twice.
                 tracing::error!(message = %message.id, error = %error, "a message was sent but could not be kept");
             }
             Ok(message)
+        })
+        .await
+    }
+
+    /// Runs in a task of the connection's: a caller that hangs up must not leave a message sent but not kept, and
+    /// nothing may be kept after the connection has ended.
+    async fn run<T, Fut>(&self, work: Fut) -> Result<T, SendError>
+    where
+        T: Send + 'static,
+        Fut: Future<Output = Result<T, SendError>> + Send + 'static,
+    {
+        let over = self.over.clone();
+        let task = self.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = over.cancelled() => Err(SendError::CutOff),
+                outcome = work => outcome,
+            }
         });
         task.await.map_err(|_| SendError::CutOff)?
     }
+}
+
+/// The receipts for messages that are kept and for others of which only the ids are known. WhatsApp takes one per sender.
+fn receipts(
+    chat: &ChatId,
+    participant: Option<ChatId>,
+    read: &[StoredMessage],
+    ids: Vec<String>,
+) -> impl Iterator<Item = SeenRequest> {
+    let mut by_sender: Vec<(Option<ChatId>, Vec<String>)> = Vec::new();
+    let mut add = |sender: Option<ChatId>, id: String| match by_sender.iter_mut().find(|(known, _)| *known == sender) {
+        Some((_, ids)) => ids.push(id),
+        None => by_sender.push((sender, vec![id])),
+    };
+    for stored in read {
+        add(stored.message.participant.clone(), stored.message.id.id.clone());
+    }
+    let is_kept = |id: &String| read.iter().any(|stored| stored.message.id.id == *id);
+    for id in ids.into_iter().filter(|id| !is_kept(id)) {
+        add(participant.clone(), id);
+    }
+    by_sender.into_iter().map(|(participant, ids)| SeenRequest {
+        chat: chat.clone(),
+        participant,
+        ids,
+    })
 }

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use wharf_core::engine::{AckUpdate, Inbox, Signal};
 use wharf_core::events::{EventName, MessageAckPayload};
-use wharf_core::ids::SessionName;
+use wharf_core::ids::{ChatId, ChatKind, SessionName};
 use wharf_core::message::{Ack, Message, MessageKind};
 use wharf_core::store::{Batch, Store, StoreError};
 
@@ -26,6 +26,9 @@ use crate::events::{EventLog, EventSource, Identity, NewEvent};
 
 /// What a reduced message says of itself in `_data`.
 const REDUCED: &str = "the message cannot be stored as it came, most of it was left out";
+
+/// How often a change is tried that somebody else's change has overtaken.
+const CHANGE_TRIES_MAX: u32 = 3;
 
 /// What a connection reports to.
 pub(crate) struct SessionInbox {
@@ -44,8 +47,10 @@ pub(crate) struct SessionInbox {
     outgoing: Mutex<HashMap<String, Vec<AckUpdate>>>,
     /// Messages of this connection that could only be kept in a reduced form.
     reduced: AtomicU64,
+    /// When the commits began that are not finished.
+    commits: Mutex<Vec<Instant>>,
     born: Instant,
-    /// The last sign of life, in milliseconds since `born`.
+    /// The last stanza, in milliseconds since `born`.
     alive_ms: AtomicU64,
     /// When the session last received or sent, in milliseconds since 1970; 0 for never.
     activity_ms: Arc<AtomicI64>,
@@ -110,6 +115,7 @@ impl SessionInbox {
             lifecycle,
             records: Mutex::new(Some(records)),
             outgoing: Mutex::default(),
+            commits: Mutex::default(),
             reduced: AtomicU64::new(0),
             born: Instant::now(),
             alive_ms: AtomicU64::new(0),
@@ -127,9 +133,17 @@ impl SessionInbox {
         self.store.as_ref()
     }
 
-    /// When the connection last gave a sign of life.
-    pub(super) fn last_alive(&self) -> Instant {
-        self.born + Duration::from_millis(self.alive_ms.load(Ordering::Relaxed))
+    /// Since when the connection gets nowhere: since its last stanza, or since its oldest commit that is not finished.
+    /// Stanzas go on coming while one that cannot be kept holds up its whole chat.
+    pub(super) fn stalled_since(&self) -> Instant {
+        let alive = self.born + Duration::from_millis(self.alive_ms.load(Ordering::Relaxed));
+        lock(&self.commits).iter().copied().fold(alive, Instant::min)
+    }
+
+    fn begin_commit(&self) -> Committing<'_> {
+        let since = Instant::now();
+        lock(&self.commits).push(since);
+        Committing { inbox: self, since }
     }
 
     /// Takes no more records; [`Self::keep_records`] ends after those that are there.
@@ -150,34 +164,43 @@ impl SessionInbox {
         }
     }
 
-    /// Announces a send, so that acks that come before its message is kept wait for it.
-    pub(super) fn begin_send(&self, id: &str) {
-        lock(&self.outgoing).insert(id.to_owned(), Vec::new());
-    }
-
-    /// Keeps a message that was sent, tells of it, and lets its acks pass.
-    pub(super) async fn finish_send(&self, message: Message) -> Result<(), StoreError> {
-        let id = message.id.id.clone();
-        let kept = self.commit(vec![message], Batch::new()).await;
-        self.end_send(&id);
-        kept
-    }
-
-    /// Lets the acks pass that waited for a send.
-    pub(super) fn end_send(&self, id: &str) {
-        for update in lock(&self.outgoing).remove(id).unwrap_or_default() {
-            self.record(Record::Ack(update));
+    /// Announces a send, so that acks that come before its message is kept wait for it, until the send is dropped.
+    pub(super) fn begin_send(self: &Arc<Self>, id: String) -> Outgoing {
+        lock(&self.outgoing).entry(id.clone()).or_default();
+        Outgoing {
+            inbox: Arc::clone(self),
+            id,
         }
     }
 
-    /// Notes that messages to us were read.
-    pub(super) async fn mark_read(&self, read: Vec<StoredMessage>) -> Result<(), StoreError> {
+    /// Notes that messages to us were read. They are read again, because they may have changed since the caller did.
+    pub(super) async fn mark_read(&self, read: &[StoredMessage]) -> Result<(), StoreError> {
+        let ids: Vec<String> = read.iter().map(|stored| stored.message.id.id.clone()).collect();
+        let is_read = |now: &StoredMessage| read.iter().any(|then| then.message.stanza == now.message.stanza);
+        if ids.is_empty() {
+            return Ok(());
+        }
         let _turn = self.turn.lock().await;
-        let mut batch = Batch::new();
-        for mut stored in read {
-            stored.unread = false;
-            batch = messages::change(batch, &stored)?;
+        for _ in 0..CHANGE_TRIES_MAX {
+            let mut batch = Batch::new();
+            for mut stored in messages::with_own_ids(self.store(), &ids).await? {
+                if stored.unread && is_read(&stored) {
+                    stored.unread = false;
+                    batch = messages::change(batch, &stored)?;
+                }
+            }
+            match self.write(batch).await {
+                // Another connection of this session, which is about to end, has overtaken us.
+                Err(StoreError::Conflict { .. }) => {}
+                outcome => return outcome,
+            }
         }
+        // The senders were told; all that is left behind is our own mark, which the next "seen" takes away.
+        tracing::warn!(session = %self.name, "messages that were read are still marked as unread");
+        Ok(())
+    }
+
+    async fn write(&self, batch: Batch) -> Result<(), StoreError> {
         match batch.is_empty() {
             true => Ok(()),
             false => self.store.write(batch).await,
@@ -219,6 +242,10 @@ impl SessionInbox {
         let (mut events, mut batch) = (Vec::new(), Batch::new());
         for mut stored in messages::with_own_ids(self.store(), &update.ids).await? {
             let message = &mut stored.message;
+            if !may_be_in(&message.id.chat, &update.chat) {
+                // Ids are unique within a chat only, and whoever knows one of ours must not move it from elsewhere.
+                continue;
+            }
             if !message.id.from_me {
                 // Another device of ours has read what somebody wrote to us.
                 if stored.unread && update.ack >= Ack::Read {
@@ -235,10 +262,7 @@ impl SessionInbox {
         }
         // The events first: were the state kept first, a crash in between would leave it risen and nobody told.
         self.append(events).await?;
-        match batch.is_empty() {
-            true => Ok(()),
-            false => self.store.write(batch).await,
-        }
+        self.write(batch).await
     }
 
     /// Keeps messages and marks, then logs the messages' events. Can be repeated.
@@ -343,9 +367,40 @@ impl SessionInbox {
     }
 }
 
+/// A commit that is not finished.
+struct Committing<'a> {
+    inbox: &'a SessionInbox,
+    since: Instant,
+}
+
+impl Drop for Committing<'_> {
+    fn drop(&mut self) {
+        let mut commits = lock(&self.inbox.commits);
+        if let Some(place) = commits.iter().position(|since| *since == self.since) {
+            commits.swap_remove(place);
+        }
+    }
+}
+
+/// A send under way. When it is dropped, however the send ended, the acks pass that waited for it.
+pub(super) struct Outgoing {
+    inbox: Arc<SessionInbox>,
+    id: String,
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        let waited = lock(&self.inbox.outgoing).remove(&self.id).unwrap_or_default();
+        for update in waited {
+            self.inbox.record(Record::Ack(update));
+        }
+    }
+}
+
 #[async_trait]
 impl Inbox for SessionInbox {
     async fn commit(&self, messages: Vec<Message>, marks: Batch) -> Result<(), StoreError> {
+        let _committing = self.begin_commit();
         let config = Arc::clone(&self.view.borrow().config);
         let mut told: Vec<Received> = messages
             .into_iter()
@@ -364,10 +419,12 @@ impl Inbox for SessionInbox {
     }
 
     fn signal(&self, signal: Signal) {
-        let alive = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.alive_ms.store(alive, Ordering::Relaxed);
         match signal {
-            Signal::Alive => {}
+            // Nothing else is proof of a stanza: the other signals also come where nothing is heard.
+            Signal::Alive => {
+                let alive = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+                self.alive_ms.store(alive, Ordering::Relaxed);
+            }
             Signal::Ack(update) => self.record(Record::Ack(update)),
             Signal::Message(message) => self.record(Record::Message(message)),
             signal => {
@@ -397,6 +454,14 @@ fn is_ignored(config: &super::SessionConfig, message: &Message) -> bool {
     !message.id.from_me && config.ignores(&message.id.chat)
 }
 
+/// Whether a receipt from one chat may be about a message in another: in the same one, or in a chat with one person of
+/// which one side knows the phone number and the other the linked identity. The engine has made both the same where it
+/// knows that they are.
+fn may_be_in(kept: &ChatId, told: &ChatId) -> bool {
+    let is_one_person = |chat: &ChatId| matches!(chat.kind(), ChatKind::Phone | ChatKind::Lid);
+    kept == told || (is_one_person(kept) && is_one_person(told) && kept.kind() != told.kind())
+}
+
 /// An error is news only as long as WhatsApp has not taken the message.
 fn comes_further(now: Ack, next: Ack) -> bool {
     match next {
@@ -413,6 +478,27 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_receipt_counts_only_in_the_chat_of_its_message() {
+        let (alice, bob) = ("12025550101@c.us", "12025550102@c.us");
+        let (lid, other_lid) = ("100000000000101@lid", "100000000000102@lid");
+        let (group, other_group) = ("120363000000000001@g.us", "120363000000000002@g.us");
+        for (kept, told, counts) in [
+            (alice, alice, true),
+            (alice, bob, false),
+            (alice, lid, true),
+            (lid, alice, true),
+            (lid, other_lid, false),
+            (group, group, true),
+            (group, other_group, false),
+            (group, alice, false),
+            (alice, group, false),
+        ] {
+            let (kept, told): (ChatId, ChatId) = (kept.parse().unwrap(), told.parse().unwrap());
+            assert_eq!(may_be_in(&kept, &told), counts, "{kept} {told}");
+        }
+    }
 
     #[test]
     fn acks_never_go_backwards() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -102,9 +102,29 @@ impl Registry {
             .collect()
     }
 
-    /// Makes a session, under a random name where none is given.
+    /// Makes a session, under a random name where none is given, and starts it if `start`.
+    ///
+    /// In a task of its own: a caller that hangs up must not leave a session that is stored and does not run.
     pub(crate) async fn create(
-        &self,
+        self: &Arc<Self>,
+        name: Option<SessionName>,
+        config: SessionConfig,
+        start: bool,
+    ) -> Result<Arc<Session>, CreateError> {
+        let registry = Arc::clone(self);
+        let creation = self.shared.tasks.spawn(async move {
+            let session = registry.make(name, config).await?;
+            if start {
+                session.start().await?;
+            }
+            Ok(session)
+        });
+        let cut_off = |error: tokio::task::JoinError| CreateError::Store(StoreError::Internal(error.into()));
+        creation.await.map_err(cut_off)?
+    }
+
+    async fn make(
+        self: &Arc<Self>,
         name: Option<SessionName>,
         config: SessionConfig,
     ) -> Result<Arc<Session>, CreateError> {
@@ -135,9 +155,16 @@ impl Registry {
         let Some(session) = self.get(name) else {
             return Ok(());
         };
-        session.order(Command::Delete).await?;
-        self.write().remove(name);
-        Ok(())
+        match session.order(Command::Delete).await {
+            // Another deletion came first and left nobody to answer.
+            Err(_) if !self.holds(name, &Arc::downgrade(&session)) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    fn holds(&self, name: &SessionName, session: &Weak<Session>) -> bool {
+        let held = self.get(name);
+        held.is_some_and(|held| std::ptr::eq(Arc::as_ptr(&held), session.as_ptr()))
     }
 
     /// Ends every session's connection; what they should be doing stays as it is.
@@ -147,23 +174,40 @@ impl Registry {
         self.shared.tasks.wait().await;
     }
 
-    fn run(&self, name: SessionName, document: SessionDocument) -> Arc<Session> {
+    fn run(self: &Arc<Self>, name: SessionName, document: SessionDocument) -> Arc<Session> {
         let (requests, receiver) = mpsc::channel(COMMANDS_WAITING_MAX);
         let activity_ms = Arc::new(AtomicI64::new(0));
-        let (supervisor, view) = Supervisor::new(
+        let (mut supervisor, view) = Supervisor::new(
             name.clone(),
             Arc::clone(&self.shared),
             document,
             receiver,
             Arc::clone(&activity_ms),
         );
-        self.shared.tasks.spawn(supervisor.run());
-        Arc::new(Session {
-            name,
+        let session = Arc::new(Session {
+            name: name.clone(),
             view,
             requests,
             activity_ms,
-        })
+        });
+        // Weak, so that sessions end when the registry is dropped.
+        let (registry, own) = (Arc::downgrade(self), Arc::downgrade(&session));
+        self.shared.tasks.spawn(async move {
+            let Some(answer) = supervisor.run().await else {
+                return;
+            };
+            // Here and not where the deletion was asked for: that caller may have hung up. A session of the same name
+            // may have been made meanwhile.
+            if let Some(registry) = registry.upgrade()
+                && registry.holds(&name, &own)
+            {
+                registry.write().remove(&name);
+            }
+            let _ = answer.send(Ok(()));
+            // Only now, so that whoever finds nobody to answer also finds no session.
+            drop(supervisor);
+        });
+        session
     }
 
     fn random_name(&self) -> Result<SessionName, StoreError> {

@@ -27,13 +27,13 @@ pub(crate) struct View {
     pub me: Option<Me>,
     /// The text of the QR code, while the status is `SCAN_QR_CODE`. Whoever has it can link a phone: it belongs into no log.
     pub qr: Option<String>,
-    /// Why it failed, while the status is `FAILED`.
+    /// Why it failed, while the status is `FAILED`; why it is not connected, while it is `STARTING`.
     pub problem: Option<Problem>,
     /// Its connection, while it runs.
     pub connection: Option<Connection>,
 }
 
-/// Why a session failed, and what to do about it.
+/// Why a session does not work, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
     /// A constant name, for programs.

@@ -5,13 +5,14 @@
 //! status to which is in [`super::state`].
 
 mod connecting;
+mod dialing;
 mod telling;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use wharf_core::engine::Signal;
@@ -19,7 +20,8 @@ use wharf_core::ids::SessionName;
 use wharf_core::session::SessionStatus;
 use wharf_core::store::StoreError;
 
-use super::state::{self, AfterClose, Trigger, View};
+use self::dialing::DialError;
+use super::state::{self, AfterClose, Problem, Trigger, View};
 use super::store::{Desired, SessionDocument, forget};
 use super::{Connection, SessionConfig, Shared};
 
@@ -44,8 +46,11 @@ pub(super) enum Command {
     Delete,
 }
 
+/// Where the outcome of a command goes.
+pub(super) type Answer = oneshot::Sender<Result<(), StoreError>>;
+
 /// A command, and where its outcome goes.
-pub(super) type Request = (Command, oneshot::Sender<Result<(), StoreError>>);
+pub(super) type Request = (Command, Answer);
 
 /// Runs one session.
 pub(super) struct Supervisor {
@@ -58,7 +63,12 @@ pub(super) struct Supervisor {
     live: Option<Live>,
     /// When to connect, where that is to happen.
     connect_at: Option<Instant>,
+    /// The connection that is being made, if one is.
+    dialing: JoinSet<Result<Live, DialError>>,
+    /// Rebuilds since a connection was stable; they make the delay longer.
     rebuilds: u32,
+    /// Those of them that count towards giving up.
+    rebuilds_bounded: u32,
 }
 
 /// The connection that runs now.
@@ -66,6 +76,8 @@ struct Live {
     connection: Connection,
     signals: mpsc::UnboundedReceiver<Signal>,
     records: JoinSet<()>,
+    /// Its place among the connections that are being set up, until it works, waits for a scan or fails.
+    place: Option<OwnedSemaphorePermit>,
     working_since: Option<Instant>,
 }
 
@@ -75,6 +87,7 @@ enum Wake {
     Request(Request),
     Signal(Signal),
     Connect,
+    Dialed(Box<Result<Live, DialError>>),
     Deaf,
 }
 
@@ -97,37 +110,38 @@ impl Supervisor {
             activity_ms,
             live: None,
             connect_at: None,
+            dialing: JoinSet::new(),
             rebuilds: 0,
+            rebuilds_bounded: 0,
         };
         (supervisor, receiver)
     }
 
-    /// Runs until the session is deleted or the server stops.
-    pub(super) async fn run(mut self) {
+    /// Runs until the server stops, or until the session is deleted; then returns who is to be told of that.
+    pub(super) async fn run(&mut self) -> Option<Answer> {
         loop {
             match self.wait().await {
                 Wake::Shutdown => {
                     self.disconnect().await;
-                    return;
+                    return None;
                 }
                 Wake::Request((command, answer)) => {
                     let is_end = matches!(command, Command::Delete);
                     let outcome = self.obey(command).await;
-                    let is_end = is_end && outcome.is_ok();
-                    if let Err(error) = &outcome {
-                        self.fail_if_idle(error).await;
+                    match &outcome {
+                        Ok(()) if is_end => return Some(answer),
+                        Ok(()) => {}
+                        Err(error) => self.fail_if_idle(error).await,
                     }
                     // The caller may have hung up; the command is done all the same.
                     let _ = answer.send(outcome);
-                    if is_end {
-                        return;
-                    }
                 }
                 Wake::Signal(signal) => self.react(signal).await,
                 Wake::Connect => self.connect().await,
+                Wake::Dialed(dialed) => self.dialed(*dialed).await,
                 Wake::Deaf => {
-                    tracing::warn!(session = %self.name, "no stanza for {} seconds, connecting anew", self.shared.silence_max.as_secs());
-                    self.rebuild("no sign of life", false).await;
+                    self.rebuild("no stanza came, or none could be kept, for too long", false)
+                        .await
                 }
             }
         }
@@ -135,14 +149,15 @@ impl Supervisor {
 
     async fn wait(&mut self) -> Wake {
         let live = self.live.as_ref().filter(|_| self.is_running());
-        let deaf_at = live.map(|live| live.connection.inbox().last_alive() + self.shared.silence_max);
+        let deaf_at = live.map(|live| live.connection.inbox().stalled_since() + self.shared.silence_max);
         tokio::select! {
             biased;
             () = self.shared.shutdown.cancelled() => Wake::Shutdown,
             request = self.requests.recv() => request.map_or(Wake::Shutdown, Wake::Request),
             Some(signal) = next_signal(&mut self.live) => Wake::Signal(signal),
+            Some(dialed) = self.dialing.join_next() => Wake::Dialed(Box::new(dialing::outcome(dialed))),
             () = until(self.connect_at) => Wake::Connect,
-            () = until(deaf_at) => match self.live.as_ref().map(|live| live.connection.inbox().last_alive().elapsed()) {
+            () = until(deaf_at) => match self.live.as_ref().map(|live| live.connection.inbox().stalled_since().elapsed()) {
                 Some(silence) if silence >= self.shared.silence_max => Wake::Deaf,
                 // There was a sign of life meanwhile; an empty signal starts the wait anew.
                 _ => Wake::Signal(Signal::Alive),
@@ -190,6 +205,7 @@ impl Supervisor {
             return Ok(());
         }
         self.rebuilds = 0;
+        self.rebuilds_bounded = 0;
         self.connect_at = Some(Instant::now());
         self.enter(Trigger::Start, None).await;
         Ok(())
@@ -209,14 +225,8 @@ impl Supervisor {
 
     async fn log_out(&mut self) -> Result<(), StoreError> {
         let was_running = self.is_running();
-        if let Some(live) = &self.live {
-            let engine = live.connection.clone();
-            if timeout(LOGOUT_WITHIN, engine.engine().logout()).await.is_err() {
-                tracing::warn!(session = %self.name, "WhatsApp did not confirm the logout in time");
-            }
-        }
         self.connect_at = None;
-        self.disconnect().await;
+        self.unlink().await?;
         self.shared.storage.delete_session(&self.name).await?;
         self.keep(SessionDocument {
             me: None,
@@ -231,15 +241,30 @@ impl Supervisor {
         }
     }
 
+    /// Unlinks the device at WhatsApp, where that can be reached, and ends the connection, after which the session's
+    /// store may be deleted. After an error it may not: the connection may still write to it.
+    async fn unlink(&mut self) -> Result<(), StoreError> {
+        if let Some(live) = &self.live {
+            let connection = live.connection.clone();
+            if timeout(LOGOUT_WITHIN, connection.engine().logout()).await.is_err() {
+                tracing::warn!(session = %self.name, "WhatsApp did not confirm the logout in time");
+            }
+        }
+        match self.disconnect().await {
+            true => Ok(()),
+            false => Err(StoreError::Unavailable(connecting::STUCK.into())),
+        }
+    }
+
     /// The mark comes first, so that a crash in between is finished at the next start.
     async fn delete(&mut self) -> Result<(), StoreError> {
-        self.connect_at = None;
-        self.disconnect().await;
         self.keep(SessionDocument {
             desired: Desired::Deleted,
             ..self.document.clone()
         })
         .await?;
+        self.connect_at = None;
+        self.unlink().await?;
         self.shared.storage.delete_session(&self.name).await?;
         self.shared.events.forget(&self.name, forget(&self.name)).await?;
         self.view.send_modify(|view| {
@@ -253,6 +278,7 @@ impl Supervisor {
         match signal {
             // How long it is valid needs no watching: the engine shows the next one in time.
             Signal::QrCode { code, .. } => {
+                self.give_up_place();
                 self.view.send_modify(|view| view.qr = Some(code));
                 self.enter(Trigger::QrCode, None).await;
             }
@@ -263,6 +289,7 @@ impl Supervisor {
                 self.enter(Trigger::Linked, None).await;
             }
             Signal::Connected(me) => {
+                self.give_up_place();
                 if let Some(live) = &mut self.live {
                     live.working_since = Some(Instant::now());
                 }
@@ -270,14 +297,31 @@ impl Supervisor {
                 self.enter(Trigger::Connected, None).await;
             }
             Signal::Disconnected { reason } | Signal::ConnectFailed { reason } => {
+                self.give_up_place();
                 tracing::info!(session = %self.name, reason, "not connected, the engine dials again");
-                self.enter(Trigger::Lost, None).await;
+                self.lose(&reason).await;
             }
             Signal::Renamed(me) => self.remember(me).await,
             Signal::Closed(closed) => self.closed(state::after_close(closed)).await,
             // These go another way, or need nothing: see `SessionInbox::signal`.
             Signal::Alive | Signal::Ack(_) | Signal::Message(_) => {}
         }
+    }
+
+    /// Lets the next session dial.
+    fn give_up_place(&mut self) {
+        if let Some(live) = &mut self.live {
+            live.place = None;
+        }
+    }
+
+    /// Says that there is no connection now, and why.
+    async fn lose(&mut self, reason: &str) {
+        let message = format!("there is no connection to WhatsApp ({reason}); it is tried again until there is one");
+        let problem = Problem::new("NOT_CONNECTED", message);
+        // Also where the status is the same as before, and so tells nobody.
+        self.enter(Trigger::Lost, Some(problem.clone())).await;
+        self.view.send_modify(|view| view.problem = Some(problem));
     }
 
     async fn closed(&mut self, after: AfterClose) {

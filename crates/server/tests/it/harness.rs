@@ -13,9 +13,9 @@ use axum::http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 use wharf_core::clock::SystemClock;
 use wharf_core::engine::{
     Chatting, Closed, Connector, Engine, EngineError, EngineOptions, Inbox, Lifecycle, SeenRequest, SendText,
@@ -35,11 +35,14 @@ pub(crate) const ALICE: &str = "12025550101@c.us";
 pub(crate) const BOB: &str = "12025550102@c.us";
 /// The longest that a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// How often a test looks whether something has happened that nobody tells it.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A running server and what plays the network around it.
 pub(crate) struct Wharf {
     server: Server,
     storage: Arc<FaultyStorage>,
+    connecting: Arc<Door>,
     links: mpsc::UnboundedReceiver<Link>,
     http: reqwest::Client,
     folder: Arc<tempfile::TempDir>,
@@ -89,13 +92,19 @@ impl Wharf {
         let storage = Arc::new(FaultyStorage {
             inner: Arc::new(local),
             is_full: Arc::default(),
+            server_writes: Arc::default(),
+            session_writes: Arc::default(),
         });
+        let connecting = Arc::new(Door::default());
         let (sender, links) = mpsc::unbounded_channel();
         let server = Server::start(
             config,
             Parts {
                 storage: Arc::clone(&storage) as _,
-                connector: Arc::new(PlayedConnector { links: sender }),
+                connector: Arc::new(PlayedConnector {
+                    links: sender,
+                    connecting: Arc::clone(&connecting),
+                }),
                 clock: Arc::new(SystemClock),
                 random: Arc::new(SystemRandom),
             },
@@ -103,6 +112,7 @@ impl Wharf {
         Self {
             server: server.await.unwrap(),
             storage,
+            connecting,
             links,
             http: client(),
             folder,
@@ -145,6 +155,21 @@ impl Wharf {
     /// From now on, or no more, writes to the stores of sessions fail because the disk is full.
     pub(crate) fn disk_is_full(&self, full: bool) {
         self.storage.is_full.store(full, Ordering::SeqCst);
+    }
+
+    /// What every connection passes that the server makes.
+    pub(crate) fn connecting(&self) -> &Door {
+        &self.connecting
+    }
+
+    /// What every write to the server's own store passes.
+    pub(crate) fn server_writes(&self) -> &Door {
+        &self.storage.server_writes
+    }
+
+    /// What every write to the stores of sessions passes.
+    pub(crate) fn session_writes(&self) -> &Door {
+        &self.storage.session_writes
     }
 
     /// The next connection that the server makes.
@@ -207,13 +232,14 @@ impl Wharf {
 
     /// Waits until a session has a status; returns the session.
     pub(crate) async fn until_status(&self, name: &str, status: &str) -> Value {
+        let mut looking = interval(LOOK_EVERY);
         let reached = async {
             loop {
+                looking.tick().await;
                 let session = self.get(&format!("/api/sessions/{name}")).await.json();
                 if session["status"] == status {
                     return session;
                 }
-                tokio::task::yield_now().await;
             }
         };
         timeout(PATIENCE, reached)
@@ -291,11 +317,13 @@ impl Link {
 
 struct PlayedConnector {
     links: mpsc::UnboundedSender<Link>,
+    connecting: Arc<Door>,
 }
 
 #[async_trait]
 impl Connector for PlayedConnector {
     async fn connect(&self, options: EngineOptions, inbox: Arc<dyn Inbox>) -> Result<Arc<dyn Engine>, EngineError> {
+        self.connecting.pass().await;
         let engine = Arc::new(PlayedEngine::default());
         let link = Link {
             options,
@@ -315,17 +343,60 @@ pub(crate) struct PlayedEngine {
     pub(crate) seen: Mutex<Vec<SeenRequest>>,
     pub(crate) typing: Mutex<Vec<Typing>>,
     pub(crate) refuses: Mutex<VecDeque<EngineError>>,
-    /// While set, a send waits until it is told to go on.
-    pub(crate) gate: Mutex<Option<Arc<Gate>>>,
+    pub(crate) sending: Door,
+    pub(crate) sending_panics: AtomicBool,
+    pub(crate) seeing: Door,
+    pub(crate) disconnecting: Door,
     pub(crate) is_disconnected: AtomicBool,
     pub(crate) is_logged_out: AtomicBool,
 }
 
-/// Stops a send half-way.
+/// Stops something half-way, while it is shut.
 #[derive(Default)]
+pub(crate) struct Door(Mutex<Option<Arc<Gate>>>);
+
+/// A door that was shut.
 pub(crate) struct Gate {
-    pub(crate) reached: Notify,
-    pub(crate) go_on: Notify,
+    waiting: Semaphore,
+    free: Semaphore,
+}
+
+impl Door {
+    /// From now on whoever comes waits at the gate.
+    pub(crate) fn shut(&self) -> Arc<Gate> {
+        let gate = Arc::new(Gate {
+            waiting: Semaphore::new(0),
+            free: Semaphore::new(0),
+        });
+        *self.0.lock().unwrap() = Some(Arc::clone(&gate));
+        gate
+    }
+
+    /// Lets everybody pass who comes from now on.
+    pub(crate) fn open(&self) {
+        *self.0.lock().unwrap() = None;
+    }
+
+    async fn pass(&self) {
+        let gate = self.0.lock().unwrap().clone();
+        if let Some(gate) = gate {
+            gate.waiting.add_permits(1);
+            gate.free.acquire().await.unwrap().forget();
+        }
+    }
+}
+
+impl Gate {
+    /// Waits until somebody stands at it who was not counted before.
+    pub(crate) async fn reached(&self) {
+        let reached = timeout(PATIENCE, self.waiting.acquire()).await;
+        reached.expect("nobody came to the gate").unwrap().forget();
+    }
+
+    /// Lets one pass.
+    pub(crate) fn let_one_pass(&self) {
+        self.free.add_permits(1);
+    }
 }
 
 #[async_trait]
@@ -339,11 +410,8 @@ impl Chatting for PlayedEngine {
             return Err(error);
         }
         self.texts.lock().unwrap().push(request.clone());
-        let gate = self.gate.lock().unwrap().clone();
-        if let Some(gate) = gate {
-            gate.reached.notify_one();
-            gate.go_on.notified().await;
-        }
+        self.sending.pass().await;
+        assert!(!self.sending_panics.load(Ordering::SeqCst), "as the test asked");
         let mut message = text(&request.chat.to_string(), &request.id, &request.text);
         message.id.from_me = true;
         (message.from, message.to) = (message.to, message.from);
@@ -351,6 +419,7 @@ impl Chatting for PlayedEngine {
     }
 
     async fn send_seen(&self, request: SeenRequest) -> Result<(), EngineError> {
+        self.seeing.pass().await;
         self.seen.lock().unwrap().push(request);
         Ok(())
     }
@@ -376,31 +445,40 @@ impl Lifecycle for PlayedEngine {
     }
 
     async fn disconnect(&self) {
+        self.disconnecting.pass().await;
         self.is_disconnected.store(true, Ordering::SeqCst);
     }
 }
 
-/// Local storage whose session stores can be made to fail.
+/// Local storage whose session stores can be made to fail, and whose stores can be made to wait.
 struct FaultyStorage {
     inner: Arc<LocalStorage>,
     is_full: Arc<AtomicBool>,
+    server_writes: Arc<Door>,
+    session_writes: Arc<Door>,
 }
 
 struct FaultyStore {
     inner: Arc<dyn Store>,
     is_full: Arc<AtomicBool>,
+    writes: Arc<Door>,
 }
 
 #[async_trait]
 impl Storage for FaultyStorage {
     fn server(&self) -> Arc<dyn Store> {
-        self.inner.server()
+        Arc::new(FaultyStore {
+            inner: self.inner.server(),
+            is_full: Arc::default(),
+            writes: Arc::clone(&self.server_writes),
+        })
     }
 
     async fn session(&self, name: &SessionName) -> Result<Arc<dyn Store>, StoreError> {
         let inner = self.inner.session(name).await?;
         let is_full = Arc::clone(&self.is_full);
-        Ok(Arc::new(FaultyStore { inner, is_full }))
+        let writes = Arc::clone(&self.session_writes);
+        Ok(Arc::new(FaultyStore { inner, is_full, writes }))
     }
 
     async fn delete_session(&self, name: &SessionName) -> Result<(), StoreError> {
@@ -438,6 +516,7 @@ impl Store for FaultyStore {
     }
 
     async fn write(&self, batch: Batch) -> Result<(), StoreError> {
+        self.writes.pass().await;
         match self.is_full.load(Ordering::SeqCst) {
             true => Err(StoreError::Full),
             false => self.inner.write(batch).await,

@@ -1,6 +1,6 @@
 //! What comes in and goes out: kept once, told once, acks in their order.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -8,11 +8,15 @@ use wharf_core::engine::{AckUpdate, EngineError, Signal, Typing};
 use wharf_core::message::{Ack, MessageKind};
 use wharf_core::store::Batch;
 
-use crate::harness::{ALICE, BOB, Gate, Link, Receiver, Wharf, text};
+use crate::harness::{ALICE, BOB, Link, Receiver, Wharf, text};
 
 fn ack(link: &Link, id: &str, ack: Ack) {
+    ack_in(link, ALICE, id, ack);
+}
+
+fn ack_in(link: &Link, chat: &str, id: &str, ack: Ack) {
     link.inbox.signal(Signal::Ack(AckUpdate {
-        chat: ALICE.parse().unwrap(),
+        chat: chat.parse().unwrap(),
         participant: None,
         ids: vec![id.to_owned()],
         ack,
@@ -244,12 +248,11 @@ async fn an_ack_that_overtakes_its_message_waits_for_it() {
             json!({"webhooks": [receiver.webhook(&["message.any", "message.ack"])]}),
         )
         .await;
-    let gate = Arc::new(Gate::default());
-    *link.engine.gate.lock().unwrap() = Some(Arc::clone(&gate));
+    let gate = link.engine.sending.shut();
     let early = async {
-        gate.reached.notified().await;
+        gate.reached().await;
         ack(&link, "M1", Ack::Server);
-        gate.go_on.notify_one();
+        gate.let_one_pass();
     };
     let send = wharf.post("/api/sendText", json!({"chatId": ALICE, "text": "x", "id": "M1"}));
     let (sent, ()) = tokio::join!(send, early);
@@ -266,17 +269,16 @@ async fn a_caller_that_hangs_up_leaves_no_message_untold() {
     let link = wharf
         .working("default", json!({"webhooks": [receiver.webhook(&["message.any"])]}))
         .await;
-    let gate = Arc::new(Gate::default());
-    *link.engine.gate.lock().unwrap() = Some(Arc::clone(&gate));
+    let gate = link.engine.sending.shut();
     {
         let send = wharf.post("/api/sendText", json!({"chatId": ALICE, "text": "x"}));
         tokio::pin!(send);
         tokio::select! {
             _ = &mut send => panic!("the send must wait"),
-            () = gate.reached.notified() => {}
+            () = gate.reached() => {}
         }
     }
-    gate.go_on.notify_one();
+    gate.let_one_pass();
     assert_eq!(receiver.event("message.any").await["payload"]["body"], "x");
     wharf.stop().await;
 }
@@ -303,6 +305,77 @@ async fn seen_without_ids_reads_what_is_unread_and_only_once() {
     };
     ids[0].sort();
     assert_eq!(ids, [vec!["A1", "A2"], vec!["B1", "B0"]]);
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn two_callers_may_read_the_same_chat_at_the_same_time() {
+    let mut wharf = Wharf::start().await;
+    let link = wharf.working("default", json!({})).await;
+    link.receive(text(ALICE, "A1", "one")).await.unwrap();
+    let gate = link.engine.seeing.shut();
+    let both_at_once = async {
+        gate.reached().await;
+        gate.reached().await;
+        gate.let_one_pass();
+        gate.let_one_pass();
+    };
+    let seen = || wharf.post("/api/sendSeen", json!({"chatId": ALICE}));
+    let (first, second, ()) = tokio::join!(seen(), seen(), both_at_once);
+    assert_eq!((first.status, second.status), (201, 201), "{first:?} {second:?}");
+    link.engine.seeing.open();
+    assert_eq!(seen().await.status, 201);
+    assert_eq!(link.engine.seen.lock().unwrap().len(), 2, "nothing is unread any more");
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_receipt_in_another_chat_raises_nothing() {
+    let mut wharf = Wharf::start().await;
+    let mut receiver = Receiver::start().await;
+    let link = wharf
+        .working("default", json!({"webhooks": [receiver.webhook(&["message.ack"])]}))
+        .await;
+    wharf
+        .post("/api/sendText", json!({"chatId": ALICE, "text": "x", "id": "M1"}))
+        .await;
+    ack_in(&link, BOB, "M1", Ack::Read);
+    ack_in(&link, "100000000000101@lid", "M1", Ack::Device);
+    let payload = receiver.event("message.ack").await["payload"].clone();
+    assert_eq!(payload["ackName"], "DEVICE");
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_send_that_fails_holds_no_acks_back() {
+    let mut wharf = Wharf::start().await;
+    let mut receiver = Receiver::start().await;
+    let link = wharf
+        .working("default", json!({"webhooks": [receiver.webhook(&["message.ack"])]}))
+        .await;
+    let body = json!({"chatId": ALICE, "text": "x", "id": "M1"});
+    wharf.post("/api/sendText", body.clone()).await;
+    link.engine.sending_panics.store(true, Ordering::SeqCst);
+    assert_eq!(wharf.post("/api/sendText", body).await.status, 500);
+    ack(&link, "M1", Ack::Server);
+    assert_eq!(receiver.event("message.ack").await["payload"]["ackName"], "SERVER");
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_kept_or_told_of_a_session_that_was_deleted_during_a_send() {
+    let mut wharf = Wharf::start().await;
+    let link = wharf.working("default", json!({})).await;
+    let gate = link.engine.sending.shut();
+    let deleted = async {
+        gate.reached().await;
+        assert_eq!(wharf.delete("/api/sessions/default").await.status, 200);
+        gate.let_one_pass();
+    };
+    let send = wharf.post("/api/sendText", json!({"chatId": ALICE, "text": "x"}));
+    let (sent, ()) = tokio::join!(send, deleted);
+    assert_ne!(sent.status, 201, "{sent:?}");
+    assert!(!wharf.folder().join("test").join("default").exists());
     wharf.stop().await;
 }
 

@@ -1,12 +1,20 @@
 //! The life of a session, as its connection and its callers make it.
 
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use wharf_core::engine::{Closed, Signal};
 
-use crate::harness::{KEY, Receiver, Wharf};
+use crate::harness::{ALICE, Answer, KEY, Link, Receiver, Wharf, text};
+
+/// Requests after which an earlier one has got where it waits.
+const OTHER_REQUESTS: u32 = 20;
+/// Connections that are set up at the same time.
+const CONNECTS_AT_ONCE: usize = 32;
+/// Stopping leaves this much of the ten seconds that a container has to closing the storage.
+const STOPS_WITHIN: Duration = Duration::from_secs(8);
 
 #[tokio::test]
 async fn pairing_goes_from_starting_over_the_qr_code_to_working() {
@@ -307,20 +315,33 @@ async fn a_damaged_session_folder_is_named_and_never_replaced() {
     wharf.stop().await;
 }
 
+/// The answer to a send that had to wait until the session worked.
+async fn sent_once_it_works(wharf: &Wharf, link: &Link) -> Answer {
+    let body = json!({"session": "a", "chatId": "12025550101", "text": "hi"});
+    let mut request = pin!(wharf.post("/api/sendText", body));
+    tokio::select! {
+        biased;
+        answer = &mut request => panic!("the request must wait: {answer:?}"),
+        () = others_are_served(wharf) => {}
+    }
+    link.work();
+    request.await
+}
+
+/// Requests that come later are answered: by then an earlier one is where it has to wait, and a caller that has hung up
+/// is known to have done so.
+async fn others_are_served(wharf: &Wharf) {
+    for _ in 0..OTHER_REQUESTS {
+        assert_eq!(wharf.get("/ping").await.status, 200);
+    }
+}
+
 #[tokio::test]
 async fn a_request_waits_for_a_session_that_is_starting() {
     let mut wharf = Wharf::start().await;
     wharf.post("/api/sessions", json!({"name": "a"})).await;
     let link = wharf.link().await;
-    let request = wharf.post(
-        "/api/sendText",
-        json!({"session": "a", "chatId": "12025550101", "text": "hi"}),
-    );
-    let works = async {
-        tokio::task::yield_now().await;
-        link.work();
-    };
-    let (answer, ()) = tokio::join!(request, works);
+    let answer = sent_once_it_works(&wharf, &link).await;
     assert_eq!(answer.status, 201, "{answer:?}");
     wharf.stop().await;
 }
@@ -333,15 +354,7 @@ async fn a_request_right_after_the_scan_waits_for_the_login() {
     link.show_qr("2@x");
     wharf.until_status("a", "SCAN_QR_CODE").await;
     link.inbox.signal(Signal::Linked(crate::harness::me()));
-    let request = wharf.post(
-        "/api/sendText",
-        json!({"session": "a", "chatId": "12025550101", "text": "hi"}),
-    );
-    let login = async {
-        wharf.until_status("a", "STARTING").await;
-        link.work();
-    };
-    let (answer, ()) = tokio::join!(request, login);
+    let answer = sent_once_it_works(&wharf, &link).await;
     assert_eq!(answer.status, 201, "{answer:?}");
     wharf.stop().await;
 }
@@ -366,4 +379,207 @@ async fn a_session_at_its_qr_code_says_where_to_scan() {
     assert!(body["hint"].as_str().unwrap().contains("/api/a/auth/qr"));
     assert!(body.get("statusCode").is_none());
     wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_deletion_is_finished_though_its_caller_hangs_up() {
+    let mut wharf = Wharf::start().await;
+    let link = wharf.working("a", json!({})).await;
+    let gate = link.engine.disconnecting.shut();
+    tokio::select! {
+        answer = wharf.delete("/api/sessions/a") => panic!("the deletion must wait: {answer:?}"),
+        () = gate.reached() => {}
+    }
+    others_are_served(&wharf).await;
+    gate.let_one_pass();
+    // Whoever asks next waits for the first deletion, or finds nothing.
+    assert_eq!(wharf.delete("/api/sessions/a").await.status, 200);
+    assert_eq!(wharf.get("/api/sessions/a").await.status, 404);
+    wharf.working("a", json!({})).await;
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn two_deletions_at_the_same_time_both_succeed() {
+    let mut wharf = Wharf::start().await;
+    let link = wharf.working("a", json!({})).await;
+    let gate = link.engine.disconnecting.shut();
+    let go_on = async {
+        gate.reached().await;
+        others_are_served(&wharf).await;
+        gate.let_one_pass();
+    };
+    let delete = || wharf.delete("/api/sessions/a");
+    let (first, second, ()) = tokio::join!(delete(), delete(), go_on);
+    assert_eq!((first.status, second.status), (200, 200), "{first:?} {second:?}");
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_creation_is_finished_though_its_caller_hangs_up() {
+    let mut wharf = Wharf::start().await;
+    let gate = wharf.server_writes().shut();
+    tokio::select! {
+        answer = wharf.post("/api/sessions", json!({"name": "a"})) => panic!("the creation must wait: {answer:?}"),
+        () = gate.reached() => {}
+    }
+    others_are_served(&wharf).await;
+    wharf.server_writes().open();
+    gate.let_one_pass();
+    let link = wharf.link().await;
+    assert_eq!(link.options.session.as_str(), "a");
+    link.work();
+    wharf.until_status("a", "WORKING").await;
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn any_command_calls_off_a_connection_that_is_being_made() {
+    let mut wharf = Wharf::start().await;
+    let gate = wharf.connecting().shut();
+    wharf.post("/api/sessions", json!({"name": "a"})).await;
+    gate.reached().await;
+    let stopped = wharf.post("/api/sessions/a/stop", json!({})).await;
+    assert_eq!(stopped.json()["status"], "STOPPED");
+    wharf.post("/api/sessions/a/start", json!({})).await;
+    gate.reached().await;
+    wharf.post("/api/sessions/a/restart", json!({})).await;
+    gate.reached().await;
+    assert_eq!(wharf.delete("/api/sessions/a").await.status, 200);
+    assert!(wharf.has_no_link());
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn only_so_many_sessions_dial_at_once_and_the_others_wait_without_failing() {
+    let mut wharf = Wharf::start().await;
+    let mut links = Vec::new();
+    for number in 0..CONNECTS_AT_ONCE {
+        let made = wharf.post("/api/sessions", json!({"name": format!("n{number}")})).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        links.push(wharf.link().await);
+    }
+    wharf.post("/api/sessions", json!({"name": "last"})).await;
+    let body = json!({"session": "last", "chatId": ALICE, "text": "x"});
+    let waited = wharf.post("/api/sendText", body).await;
+    assert_eq!(
+        (waited.status, waited.json()["status"].clone()),
+        (422, json!("STARTING"))
+    );
+    assert!(wharf.has_no_link());
+    links[0].show_qr("2@x");
+    assert_eq!(wharf.link().await.options.session.as_str(), "last");
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_kept_for_too_long_makes_the_connection_anew() {
+    let mut wharf = Wharf::start_with(&[("WHARF_SESSION_SILENCE_SECONDS", "1")]).await;
+    let first = wharf.working("a", json!({})).await;
+    wharf.session_writes().shut();
+    let mut speaking = tokio::time::interval(Duration::from_millis(100));
+    let mut kept = pin!(first.receive(text(ALICE, "A1", "hi")));
+    let second = loop {
+        tokio::select! {
+            kept = &mut kept => panic!("nothing can be kept: {kept:?}"),
+            _ = speaking.tick() => first.inbox.signal(Signal::Alive),
+            second = wharf.link() => break second,
+        }
+    };
+    assert!(first.engine.is_disconnected.load(Ordering::SeqCst));
+    wharf.session_writes().open();
+    second.receive(text(ALICE, "A1", "hi")).await.unwrap();
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn only_stanzas_are_signs_of_life() {
+    let mut wharf = Wharf::start_with(&[("WHARF_SESSION_SILENCE_SECONDS", "1")]).await;
+    let first = wharf.working("a", json!({})).await;
+    let mut failing = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        let reason = "no route".to_owned();
+        tokio::select! {
+            _ = failing.tick() => first.inbox.signal(Signal::ConnectFailed { reason }),
+            _ = wharf.link() => break,
+        }
+    }
+    assert!(first.engine.is_disconnected.load(Ordering::SeqCst));
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn deleting_a_session_unlinks_it_from_the_phone() {
+    let mut wharf = Wharf::start().await;
+    let link = wharf.working("a", json!({})).await;
+    assert_eq!(wharf.delete("/api/sessions/a").await.status, 200);
+    assert!(link.engine.is_logged_out.load(Ordering::SeqCst) && link.engine.is_disconnected.load(Ordering::SeqCst));
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_reach_whatsapp_says_why() {
+    let mut wharf = Wharf::start().await;
+    let mut receiver = Receiver::start().await;
+    let config = json!({"webhooks": [receiver.webhook(&["session.status"])]});
+    let link = wharf.working("a", config).await;
+    let reason = "connection reset".to_owned();
+    link.inbox.signal(Signal::Disconnected { reason });
+    let data = loop {
+        let payload = receiver.event("session.status").await["payload"].clone();
+        if payload["data"].is_object() {
+            break payload["data"].clone();
+        }
+    };
+    assert_eq!(data["reason"], "NOT_CONNECTED");
+    assert!(data["message"].as_str().unwrap().contains("connection reset"), "{data}");
+    let reason = "no route to host".to_owned();
+    link.inbox.signal(Signal::ConnectFailed { reason });
+    let body = json!({"session": "a", "chatId": ALICE, "text": "x"});
+    let refused = wharf.post("/api/sendText", body).await;
+    assert_eq!(
+        (refused.status, refused.json()["status"].clone()),
+        (422, json!("STARTING"))
+    );
+    let hint = refused.json()["hint"].clone();
+    assert!(hint.as_str().unwrap().contains("no route to host"), "{hint}");
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_a_session_that_does_not_exist_is_fine() {
+    let wharf = Wharf::start().await;
+    let answer = wharf.post("/api/sessions/nobody/stop", json!({})).await;
+    assert_eq!((answer.status, answer.bytes.len()), (201, 0));
+    assert_eq!(wharf.get("/api/sessions/nobody").await.status, 404);
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn the_server_stops_in_time_whatever_hangs() {
+    let mut wharf = Wharf::start().await;
+    let mut receiver = Receiver::start().await;
+    receiver.hang();
+    let link = wharf
+        .working("a", json!({"webhooks": [receiver.webhook(&["session.status"])]}))
+        .await;
+    receiver.post().await;
+    let uri = format!("ws://{}/ws?x-api-key={KEY}", wharf.address());
+    let (_socket, _) = tokio_websockets::ClientBuilder::new()
+        .uri(&uri)
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let (sending, ending) = (link.engine.sending.shut(), link.engine.disconnecting.shut());
+    let send = wharf.post("/api/sendText", json!({"session": "a", "chatId": ALICE, "text": "x"}));
+    tokio::select! {
+        answer = send => panic!("the send must hang: {answer:?}"),
+        () = sending.reached() => {}
+    }
+    let stopping = wharf.server().shut_down();
+    tokio::time::timeout(STOPS_WITHIN, stopping)
+        .await
+        .expect("it takes too long");
+    ending.reached().await;
 }

@@ -3,20 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use wharf_core::engine::{EngineError, EngineOptions};
+use wharf_core::engine::EngineError;
 use wharf_core::random::Random;
 use wharf_core::store::StoreError;
 
+use super::dialing::{self, Dial, DialError};
 use super::{Live, Supervisor};
-use crate::sessions::Connection;
-use crate::sessions::inbox::SessionInbox;
 use crate::sessions::state::{Problem, Trigger};
 use crate::sessions::store::SessionDocument;
 
-/// The longest that setting up a connection may take; it does not include WhatsApp's answers.
-const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 /// The longest that ending a connection may take; longer than all the limits of the engine's own together.
 const DISCONNECT_WITHIN: Duration = Duration::from_secs(35);
 /// The longest that receipts may take that came before the end of a connection.
@@ -29,6 +25,9 @@ const REBUILD_DELAY_MAX: Duration = Duration::from_secs(60);
 const REBUILDS_MAX: u32 = 10;
 /// A connection that worked for this long is stable.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
+/// What is said of a connection that does not end.
+pub(super) const STUCK: &str =
+    "the old connection did not end; restart the server, so that the device is not used twice";
 
 impl Supervisor {
     /// Ends the connection, if there is one, and makes a new one after a while.
@@ -40,12 +39,14 @@ impl Supervisor {
             .is_some_and(|since| since.elapsed() >= STABLE_AFTER);
         if was_stable {
             self.rebuilds = 0;
+            self.rebuilds_bounded = 0;
         }
         if !self.disconnect().await {
             return;
         }
         self.rebuilds += 1;
-        if bounded && self.rebuilds > REBUILDS_MAX {
+        self.rebuilds_bounded += u32::from(bounded);
+        if self.rebuilds_bounded > REBUILDS_MAX {
             let message = format!(
                 "the connection ended {REBUILDS_MAX} times in a row ({reason}); see the log, then restart the session"
             );
@@ -54,7 +55,7 @@ impl Supervisor {
         let delay = rebuild_delay(self.rebuilds, self.shared.random.as_ref());
         tracing::warn!(session = %self.name, reason, delay_ms = delay.as_millis(), "connecting anew");
         self.connect_at = Some(Instant::now() + delay);
-        self.enter(Trigger::Lost, None).await;
+        self.lose(reason).await;
     }
 
     /// Ends the connection, if there is one, and does not come back by itself.
@@ -67,7 +68,7 @@ impl Supervisor {
 
     /// A command that failed half-way must not leave a status that says the session runs when nothing does.
     pub(super) async fn fail_if_idle(&mut self, error: &StoreError) {
-        if self.is_running() && self.live.is_none() && self.connect_at.is_none() {
+        if self.is_running() && self.live.is_none() && self.dialing.is_empty() && self.connect_at.is_none() {
             let message = format!(
                 "the session's data could not be written ({}); see to that, then restart it",
                 chain(error)
@@ -76,16 +77,44 @@ impl Supervisor {
         }
     }
 
-    /// Makes the connection.
+    /// Begins to make the connection. It goes on while commands are obeyed, and any of them can call it off.
     pub(super) async fn connect(&mut self) {
         self.connect_at = None;
-        match timeout(CONNECT_WITHIN, self.try_connect()).await {
-            Ok(Ok(live)) => {
+        if let Err(error) = self.forget_unlinked().await {
+            return self.dialed(Err(EngineError::Store(error).into())).await;
+        }
+        let dial = Dial {
+            name: self.name.clone(),
+            shared: Arc::clone(&self.shared),
+            view: self.view.subscribe(),
+            activity_ms: Arc::clone(&self.activity_ms),
+            device: self.document.config.device(),
+        };
+        self.dialing.spawn(dial.run());
+    }
+
+    /// What WhatsApp has unlinked is worthless, and would only be refused.
+    async fn forget_unlinked(&mut self) -> Result<(), StoreError> {
+        if !self.document.unlinked {
+            return Ok(());
+        }
+        self.shared.storage.delete_session(&self.name).await?;
+        let document = SessionDocument {
+            unlinked: false,
+            ..self.document.clone()
+        };
+        self.keep(document).await
+    }
+
+    /// Takes over the connection that was made, or does something about there being none.
+    pub(super) async fn dialed(&mut self, dialed: Result<Live, DialError>) {
+        match dialed {
+            Ok(live) => {
                 let connection = live.connection.clone();
                 self.live = Some(live);
                 self.view.send_modify(|view| view.connection = Some(connection));
             }
-            Ok(Err(EngineError::Store(StoreError::Corrupt { file, cause }))) => {
+            Err(DialError::Engine(EngineError::Store(StoreError::Corrupt { file, cause }))) => {
                 let message = format!(
                     "the session's data in {} is damaged ({cause}); restore it from a backup and restart the session, \
                      or log the session out and start it to begin anew",
@@ -94,55 +123,11 @@ impl Supervisor {
                 let problem = Problem::new("STORE_CORRUPT", message).with("file", file.display().to_string());
                 self.fail(problem).await;
             }
-            Ok(Err(error)) => {
-                let bounded = !matches!(error, EngineError::Store(_));
+            Err(error) => {
+                let bounded = !matches!(error, DialError::Engine(EngineError::Store(_)));
                 self.rebuild(&chain(&error), bounded).await;
             }
-            Err(_) => self.rebuild("setting up the connection took too long", true).await,
         }
-    }
-
-    async fn try_connect(&mut self) -> Result<Live, EngineError> {
-        let shared = Arc::clone(&self.shared);
-        // The semaphore is never closed.
-        let _permit = shared
-            .connects
-            .acquire()
-            .await
-            .map_err(|error| EngineError::Internal(error.into()))?;
-        if self.document.unlinked {
-            self.shared.storage.delete_session(&self.name).await?;
-            self.keep(SessionDocument {
-                unlinked: false,
-                ..self.document.clone()
-            })
-            .await?;
-        }
-        let store = self.shared.storage.session(&self.name).await?;
-        let (inbox, reports) = SessionInbox::new(
-            self.name.clone(),
-            Arc::clone(&store),
-            Arc::clone(&self.shared.events),
-            self.view.subscribe(),
-            Arc::clone(&self.activity_ms),
-        );
-        let (device_name, browser_name) = self.document.config.device();
-        let options = EngineOptions {
-            session: self.name.clone(),
-            store,
-            device_name,
-            browser_name,
-        };
-        let engine = self.shared.connector.connect(options, Arc::clone(&inbox) as _).await?;
-        let mut records = JoinSet::new();
-        let keeper = Arc::clone(&inbox);
-        records.spawn(async move { keeper.keep_records(reports.records).await });
-        Ok(Live {
-            connection: Connection::new(engine, inbox, self.shared.tasks.clone()),
-            signals: reports.lifecycle,
-            records,
-            working_since: None,
-        })
     }
 
     /// Ends the connection. `false` where it did not end in time: then there must be no other one for this device, and
@@ -152,21 +137,28 @@ impl Supervisor {
             view.connection = None;
             view.qr = None;
         });
+        self.dialing.abort_all();
+        while let Some(dialed) = self.dialing.join_next().await {
+            // It was just made when it was called off, and must end like any other.
+            self.live = dialing::outcome(dialed).ok();
+        }
         let Some(mut live) = self.live.take() else {
             return true;
         };
+        live.place = None;
         let ended = timeout(DISCONNECT_WITHIN, live.connection.engine().disconnect())
             .await
             .is_ok();
+        live.connection.end_tasks().await;
         live.connection.inbox().close_records();
         if timeout(RECORDS_WITHIN, live.records.join_next()).await.is_err() {
             // WhatsApp sends receipts once, so their states are lost; the messages themselves are not.
             tracing::warn!(session = %self.name, "receipts were left behind");
+            live.records.shutdown().await;
         }
         if !ended {
-            let message = "the old connection did not end; restart the server, so that the device is not used twice";
-            let problem = Problem::new("STUCK", message);
-            tracing::error!(session = %self.name, "{message}");
+            tracing::error!(session = %self.name, "{STUCK}");
+            let problem = Problem::new("STUCK", STUCK);
             self.enter(Trigger::GaveUp, Some(problem)).await;
             // Kept, so that the next command asks it again instead of connecting beside it.
             self.live = Some(live);
