@@ -80,6 +80,8 @@ impl Connection {
         let ending = Arc::new(Ending::default());
         let answered = Arc::new(Answered::default());
         let tasks = Tasks::default();
+        // Until the supervisor has them, nobody else would stop them.
+        let calling_off = tasks.stop_on_drop();
         let (backend, lost) = Backend::new(options.store.clone(), whatsapp.clock.clone());
         let backend = Arc::new(backend);
         let device = device(&options, backend.clone()).await?;
@@ -126,6 +128,7 @@ impl Connection {
             tasks,
             queued,
         };
+        calling_off.disarm();
         let supervision = TaskTracker::new();
         let tracker = supervision.clone();
         supervision.spawn(async move { supervisor.run(&tracker).await });
@@ -164,20 +167,20 @@ impl Supervisor {
             signaller.run(queued).await;
         });
         run_client(&self.client, &self.ending).await;
-        let left = self.tasks.stop(STOP_TIMEOUT).await;
-        if left > 0 {
-            tracing::error!(left, "tasks of a connection that ended do not stop");
+        // Whatever is left could still touch the store, where the next connection of this device is about to work.
+        while self.tasks.stop(STOP_TIMEOUT).await > 0 {
+            tracing::error!("tasks of a connection that ended do not stop; waiting for them");
         }
         // With the subscription goes the queue's only sender, so the signaller ends once it has said everything.
         drop(self.stanzas);
         self.subscription.unsubscribe();
-        match tokio::time::timeout(EVENTS_TIMEOUT, &mut signalling).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "signalling the events of a connection failed"),
-            Err(_) => {
-                tracing::error!("the last events of a connection are not signalled in time");
-                signalling.abort();
-            }
+        let signalled = tokio::time::timeout(EVENTS_TIMEOUT, &mut signalling).await;
+        if signalled.is_err() {
+            tracing::error!("the last events of a connection are not signalled in time");
+            signalling.abort();
+            let _ = signalling.await;
+        } else if let Ok(Err(error)) = signalled {
+            tracing::error!(%error, "signalling the events of a connection failed");
         }
         self.inbox.signal(Signal::Closed(self.ending.reason()));
     }
@@ -205,10 +208,28 @@ async fn run_client(client: &Arc<Client>, ending: &Ending) {
         }
         client.persistence_manager().flush().await
     };
-    match tokio::time::timeout(DISCONNECT_TIMEOUT, Box::pin(down)).await {
+    match guarded(DISCONNECT_TIMEOUT, down).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(error = %one_line(&error), "the device's record cannot be written"),
-        Err(_) => tracing::error!("a connection does not end in time and is aborted"),
+        Err(error) => tracing::error!(%error, "a connection is aborted instead of ended"),
+    }
+}
+
+/// Why a step of the teardown came to nothing.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum StepError {
+    #[error("the protocol library panicked")]
+    Panicked,
+    #[error("the protocol library took more than {} seconds", .0.as_secs())]
+    TimedOut(Duration),
+}
+
+/// Runs a step of the library's that the teardown must survive, whatever it does.
+async fn guarded<T>(limit: Duration, step: impl Future<Output = T>) -> Result<T, StepError> {
+    let step = Box::pin(AssertUnwindSafe(step).catch_unwind());
+    match tokio::time::timeout(limit, step).await {
+        Ok(done) => done.map_err(|_| StepError::Panicked),
+        Err(_) => Err(StepError::TimedOut(limit)),
     }
 }
 
@@ -269,5 +290,15 @@ mod tests {
         ] {
             assert_eq!(platform(name), expected, "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_teardown_survives_what_the_library_does() {
+        let brief = Duration::from_millis(1);
+        assert_eq!(guarded(DISCONNECT_TIMEOUT, async { 1 }).await, Ok(1));
+        let panics = guarded(DISCONNECT_TIMEOUT, async { panic!("as the library might") });
+        assert_eq!(panics.await, Err::<(), _>(StepError::Panicked));
+        let hangs = guarded(brief, std::future::pending::<()>());
+        assert_eq!(hangs.await, Err(StepError::TimedOut(brief)));
     }
 }
