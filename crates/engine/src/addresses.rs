@@ -4,6 +4,7 @@
 //! chats by phone number, so that address is used wherever it is known.
 
 use wacore_binary::{Jid, Server};
+use wharf_core::BoxError;
 use wharf_core::ids::{ChatId, ChatKind};
 use wharf_core::session::Me;
 use whatsapp_rust::Client;
@@ -63,30 +64,34 @@ pub(crate) fn is_me(jid: &Jid, client: &Client) -> bool {
 }
 
 /// Where a person is reached by phone number, if that is known: told by the stanza (`alt`), else learnt before.
-///
-/// A store that fails here only costs the nicer address, so it is logged and not passed on.
-pub(crate) async fn phone(client: &Client, jid: &Jid, alt: Option<&Jid>) -> Option<ChatId> {
+async fn phone(client: &Client, jid: &Jid, alt: Option<&Jid>) -> Result<Option<ChatId>, LookupError> {
     if !jid.server.is_lid_family() {
-        return to_chat(jid);
+        return Ok(to_chat(jid));
     }
     if let Some(alt) = alt.filter(|alt| alt.server.is_pn_family()) {
-        return to_chat(alt);
+        return Ok(to_chat(alt));
     }
-    match client.get_lid_pn_entry(&jid.to_non_ad()).await {
-        Ok(entry) => entry.and_then(|entry| ChatId::checked(ChatKind::Phone, &entry.phone_number)),
-        Err(error) => {
-            tracing::warn!(error = %one_line(error.as_ref()), "phone number of a linked identity cannot be read");
-            None
-        }
-    }
+    let entry = client.get_lid_pn_entry(&jid.to_non_ad()).await;
+    let entry = entry.map_err(|error| LookupError(error.into()))?;
+    Ok(entry.and_then(|entry| ChatId::checked(ChatKind::Phone, &entry.phone_number)))
 }
 
+/// Whether a linked identity has a phone number cannot be told, because the store failed.
+#[derive(Debug, thiserror::Error)]
+#[error("the phone number of a linked identity cannot be read")]
+pub(crate) struct LookupError(#[source] BoxError);
+
 /// The chat by phone number where that is known, else as WhatsApp named it.
+pub(crate) async fn known_chat(client: &Client, jid: &Jid, alt: Option<&Jid>) -> Result<Option<ChatId>, LookupError> {
+    Ok(phone(client, jid, alt).await?.or_else(|| to_chat(jid)))
+}
+
+/// Like [`known_chat`], for what is not kept: a store that fails only costs the nicer address, so that is logged.
 pub(crate) async fn chat(client: &Client, jid: &Jid, alt: Option<&Jid>) -> Option<ChatId> {
-    match phone(client, jid, alt).await {
-        Some(phone) => Some(phone),
-        None => to_chat(jid),
-    }
+    known_chat(client, jid, alt).await.unwrap_or_else(|error| {
+        tracing::warn!(error = %one_line(&error), "a chat is named as whatsapp names it");
+        to_chat(jid)
+    })
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ pub(crate) use sent::Unacknowledged;
 
 use crate::addresses::{linked_as, me};
 use crate::ending::Ending;
+use crate::error::one_line;
 use crate::incoming::incoming;
 use crate::transport::Answered;
 use crate::version::Versions;
@@ -117,6 +118,10 @@ impl EventHandler for Events {
             if acks::names_recipient(node.get()) {
                 let _ = self.queue.send(event);
             }
+            return;
+        }
+        // What the hook has seen is kept, and would only lie in the queue with all its messages.
+        if matches!(&*event, Event::Messages(batch) if batch.hook_committed) {
             return;
         }
         if let Some(reason) = closed_by(&event) {
@@ -248,14 +253,13 @@ impl Signaller {
     }
 
     async fn messages(&self, batch: &MessageBatch) {
-        if batch.hook_committed {
-            return;
-        }
         for inbound in batch.iter() {
-            if let Some(message) = incoming(&self.client, inbound).await
-                && message.kind == MessageKind::Content
-            {
-                self.inbox.signal(Signal::Message(Box::new(message)));
+            match incoming(&self.client, inbound).await {
+                Ok(Some(message)) if message.kind == MessageKind::Content => {
+                    self.inbox.signal(Signal::Message(Box::new(message)));
+                }
+                Ok(_) => {}
+                Err(error) => tracing::error!(error = %one_line(&error), "a message is passed over"),
             }
         }
     }

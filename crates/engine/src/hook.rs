@@ -5,9 +5,10 @@
 //! failure is told to the connection's own task instead, which ends the connection; until then every further call
 //! fails, so that no later message is acknowledged before an earlier one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::bail;
 use async_trait::async_trait;
 use wacore::store::traits::PendingInboundKey;
 use wacore::types::events::InboundMessage;
@@ -15,12 +16,16 @@ use wacore::types::message::MessageInfo;
 use wharf_core::clock::Clock;
 use wharf_core::engine::Inbox;
 use wharf_core::message::MessageKind;
+use wharf_core::store::StoreError;
 use whatsapp_rust::{Client, InboundDurabilityHook};
 
 use crate::backend::seen_marks;
 use crate::ending::Ending;
 use crate::error::one_line;
-use crate::incoming::incoming;
+use crate::incoming::{IncomingError, incoming};
+
+/// How long a batch may take to be stored. A store that hangs must not leave a session deaf that says it works.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The hook of one connection.
 pub(crate) struct Hook {
@@ -32,26 +37,57 @@ pub(crate) struct Hook {
 #[async_trait]
 impl InboundDurabilityHook for Hook {
     async fn on_messages(&self, client: Arc<Client>, batch: &[InboundMessage]) -> anyhow::Result<()> {
+        self.keep(&client, batch, COMMIT_TIMEOUT).await.map_err(Into::into)
+    }
+}
+
+/// Why messages are not acknowledged.
+#[derive(Debug, thiserror::Error)]
+enum HookError {
+    #[error("an earlier message could not be stored")]
+    Earlier,
+    #[error(transparent)]
+    Incoming(#[from] IncomingError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("storing a message took more than {} seconds", .0.as_secs())]
+    TimedOut(Duration),
+}
+
+impl Hook {
+    async fn keep(&self, client: &Client, batch: &[InboundMessage], limit: Duration) -> Result<(), HookError> {
         if self.ending.has_store_failed() {
-            bail!("an earlier message could not be stored");
+            return Err(HookError::Earlier);
         }
+        let stored = match tokio::time::timeout(limit, self.store(client, batch)).await {
+            Ok(stored) => stored,
+            Err(_) => Err(HookError::TimedOut(limit)),
+        };
+        stored.inspect_err(|error| self.ending.store_failed(one_line(error)))
+    }
+
+    async fn store(&self, client: &Client, batch: &[InboundMessage]) -> Result<(), HookError> {
         let mut messages = Vec::with_capacity(batch.len());
+        let mut strangers: BTreeMap<&'static str, usize> = BTreeMap::new();
         for inbound in batch {
-            match incoming(&client, inbound).await {
+            match incoming(client, inbound).await? {
                 Some(message) if message.kind == MessageKind::Content => messages.push(message),
                 Some(_) => {}
-                None => tracing::debug!(id = %inbound.info.id, "message without an address of ours is passed over"),
+                None => *strangers.entry(inbound.info.source.chat.server.as_str()).or_default() += 1,
             }
+        }
+        for (server, count) in strangers {
+            tracing::warn!(
+                server,
+                count,
+                "messages in chats of a kind that is not known are passed over"
+            );
         }
         // All of them, also those that are no messages to a person: what is not marked counts as lost when it comes again.
         let addresses: Vec<_> = batch.iter().map(|inbound| address(&inbound.info)).collect();
         let seen: Vec<_> = batch.iter().zip(&addresses).map(key).collect();
         let marks = seen_marks(&seen, self.clock.now());
-        if let Err(error) = self.inbox.commit(messages, marks).await {
-            self.ending.store_failed(one_line(&error));
-            return Err(error.into());
-        }
-        Ok(())
+        Ok(self.inbox.commit(messages, marks).await?)
     }
 }
 
@@ -63,3 +99,7 @@ fn key<'a>((inbound, (chat, sender)): (&'a InboundMessage, &'a (String, String))
     let id = &inbound.info.id;
     PendingInboundKey { chat, sender, id }
 }
+
+#[cfg(test)]
+#[cfg(feature = "sandbox")]
+mod tests;

@@ -8,35 +8,51 @@ use wharf_core::ids::ChatId;
 use wharf_core::message::{Ack, Message, Source};
 use whatsapp_rust::Client;
 
-use crate::addresses::{chat, me, to_chat};
+use crate::addresses::{LookupError, known_chat, me, to_chat, to_jid};
 use crate::message::{Envelope, message};
 use crate::own_id;
 
+/// Why a message cannot be kept now. It must come again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IncomingError {
+    /// Messages are for an account, and the device's record names none.
+    #[error("a message came to a device without an account")]
+    NoAccount,
+    /// Under which address it belongs is not known.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+}
+
 /// The message as it is kept, or `None` where it has no address that Wharf knows (bots, other messengers).
-pub(crate) async fn incoming(client: &Client, inbound: &InboundMessage) -> Option<Message> {
-    let envelope = envelope(client, &inbound.info).await?;
+pub(crate) async fn incoming(client: &Client, inbound: &InboundMessage) -> Result<Option<Message>, IncomingError> {
+    let Some(envelope) = envelope(client, &inbound.info).await? else {
+        return Ok(None);
+    };
     let mut kept = message(envelope, &inbound.message);
     if let Some(reply) = kept.reply_to.as_mut()
         && let Some(author) = reply.participant.take()
     {
-        let jid = crate::addresses::to_jid(&author);
-        reply.participant = chat(client, &jid, None).await;
+        reply.participant = known_chat(client, &to_jid(&author), None).await?;
     }
-    Some(kept)
+    Ok(Some(kept))
 }
 
-async fn envelope(client: &Client, info: &MessageInfo) -> Option<Envelope> {
-    let me = me(client)?;
+async fn envelope(client: &Client, info: &MessageInfo) -> Result<Option<Envelope>, IncomingError> {
+    let me = me(client).ok_or(IncomingError::NoAccount)?;
     let source = &info.source;
-    let sender = chat(client, &source.sender, source.sender_alt.as_ref()).await?;
+    let sender = known_chat(client, &source.sender, source.sender_alt.as_ref()).await?;
     let from_me = source.is_from_me;
     let chat = if is_broadcast_list(&source.chat) && !from_me {
         // A broadcast list is the sender's own; whoever gets it sees it in the chat with the sender.
         sender.clone()
     } else {
-        chat(client, &source.chat, chat_alt(info)).await?
+        known_chat(client, &source.chat, chat_alt(info)).await?
     };
-    Some(Envelope {
+    let at = Timestamp::from_second(info.timestamp.timestamp()).ok();
+    let (Some(sender), Some(chat), Some(timestamp)) = (sender, chat, at) else {
+        return Ok(None);
+    };
+    Ok(Some(Envelope {
         id: info.id.clone(),
         stanza: format!("{} {} {}", source.chat, source.sender, own_id::kept(&info.id)),
         chat,
@@ -44,12 +60,12 @@ async fn envelope(client: &Client, info: &MessageInfo) -> Option<Envelope> {
         sender,
         me: me.id,
         from_me,
-        timestamp: Timestamp::from_second(info.timestamp.timestamp()).ok()?,
+        timestamp,
         push_name: Some(info.push_name.clone()).filter(|name| !name.is_empty()),
         source: Source::App,
         // WhatsApp has it, and nobody else needs to acknowledge it.
         ack: if from_me { Ack::Server } else { Ack::Device },
-    })
+    }))
 }
 
 fn is_broadcast_list(chat: &Jid) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use wacore::types::events::{
-    ClientOutdated, ConnectFailureReason, PairingQrCodesExhausted, StreamReplaced, TempBanReason,
+    BatchOrigin, ClientOutdated, ConnectFailureReason, PairingQrCodesExhausted, StreamReplaced, TempBanReason,
 };
 use wharf_core::message::Message;
 use wharf_core::store::{Batch, StoreError};
@@ -102,4 +102,21 @@ fn stanzas_are_a_sign_of_life_once_a_second() {
         events.stanza(start + ALIVE_INTERVAL);
     }
     assert_eq!(alive(), 2);
+}
+
+#[test]
+fn only_messages_that_the_hook_has_not_seen_are_queued() {
+    let inbox = Arc::new(Alive::default());
+    let (events, mut queued) = Events::new(inbox, Arc::default(), Arc::default());
+    for hook_committed in [true, false] {
+        let batch = MessageBatch::builder()
+            .messages(Vec::new().into())
+            .origin(BatchOrigin::Live)
+            .hook_committed(hook_committed)
+            .build();
+        events.handle_event(Arc::new(Event::Messages(batch)));
+    }
+    let first = queued.try_recv().unwrap();
+    assert!(matches!(&*first, Event::Messages(batch) if !batch.hook_committed));
+    assert!(queued.try_recv().is_err());
 }
