@@ -96,6 +96,23 @@ pub(crate) fn countersigned(
             .is_some_and(|signature| verify(identity, &[DEVICE_PREFIX, details, identity, account_key], &signature))
 }
 
+/// Whether a message carries the identity that its companion signed when it was linked. Clients may add the account's key
+/// (Baileys `validate-connection.ts` `encodeSignedDeviceIdentity`), so the bytes may differ.
+pub(crate) fn is_same_identity(given: &[u8], signed: &[u8], account_key: &[u8]) -> bool {
+    let decode = |bytes| waproto::codec::adv_signed_device_identity_decode(bytes).ok();
+    let (Some(given), Some(signed)) = (decode(given), decode(signed)) else {
+        return false;
+    };
+    let key_agrees = match given.account_signature_key.as_deref() {
+        None | Some([]) => true,
+        Some(key) => key == account_key,
+    };
+    key_agrees
+        && given.details == signed.details
+        && given.account_signature == signed.account_signature
+        && given.device_signature == signed.device_signature
+}
+
 /// Signs the list of companions that are genuine.
 pub(crate) fn key_index_list(
     phone: &Keys,

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node};
 
+use crate::adv;
 use crate::model::{ConnId, DeviceRef, Space, State};
 use crate::stanza::{self, Malformed};
 
@@ -35,6 +36,13 @@ struct Copy<'n> {
     enc: &'n Node,
 }
 
+impl Copy<'_> {
+    /// Whether it starts a Signal session.
+    fn is_first(&self) -> bool {
+        stanza::text(self.enc, "type").as_deref() == Some("pkmsg")
+    }
+}
+
 impl State {
     pub(crate) fn on_message(&mut self, conn: ConnId, who: &DeviceRef, node: &Node) -> Result<(), Malformed> {
         let to = stanza::required_jid(node, "to")?;
@@ -57,6 +65,7 @@ impl State {
             Some(participants) => self.fan_out(who, &recipient, &to, participants)?,
             None => (vec![self.single_copy(who, &to, space, node)?], None),
         };
+        self.check_identity(who, node, &copies)?;
         if copies
             .iter()
             .any(|copy| self.device(&copy.to).is_some_and(|device| device.queue.is_full()))
@@ -68,7 +77,7 @@ impl State {
         // Everything is queued before the sender hears that it was accepted: an acked message cannot be lost.
         for copy in &copies {
             let ciphertext = stanza::required_bytes(copy.enc)?;
-            if stanza::text(copy.enc, "type").as_deref() == Some("pkmsg") {
+            if copy.is_first() {
                 self.check_prekey_use(&copy.to, ciphertext)?;
             }
         }
@@ -82,6 +91,24 @@ impl State {
         }
         self.reply(conn, ack);
         Ok(())
+    }
+
+    /// Who starts a session with a companion must be able to tell whose companion it is (wacore `send/encrypt.rs`
+    /// `needs_device_identity`).
+    fn check_identity(&self, who: &DeviceRef, node: &Node, copies: &[Copy<'_>]) -> Result<(), Malformed> {
+        if who.device == 0 || !copies.iter().any(Copy::is_first) {
+            return Ok(());
+        }
+        let given = stanza::required_bytes(stanza::child(node, "device-identity")?)?;
+        let phone = self.device(&DeviceRef::new(who.number.clone(), 0));
+        let is_own = self.device(who).zip(phone).is_some_and(|(device, phone)| {
+            adv::is_same_identity(given, &device.signed_identity.0, &phone.bundle.identity.0)
+        });
+        if is_own {
+            Ok(())
+        } else {
+            Err(Malformed::new("<device-identity> that is not the sender's"))
+        }
     }
 
     /// The copies in `<participants>`, and the right hash of devices if the sender's list is not the real one.
@@ -202,7 +229,7 @@ impl State {
                 };
             }
         }
-        let is_first = stanza::text(copy.enc, "type").as_deref() == Some("pkmsg");
+        let is_first = copy.is_first();
         let mut children = vec![copy.enc.clone()];
         for child in stanza::children(sent) {
             let identity = is_first && child.tag == "device-identity";

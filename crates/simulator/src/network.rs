@@ -120,12 +120,13 @@ impl Network {
         generation.tasks.wait().await;
     }
 
-    /// Starts over with another state, after [`Network::end`].
+    /// Starts over with another state, after [`Network::end`]. What was counted stays: a reset must not hide a mistake.
     pub(crate) fn restart(&self, mut state: State) {
         *self.generation() = Generation::default();
         self.phone_map().clear();
         let mut guard = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.media_host = guard.media_host.take();
+        state.counters = std::mem::take(&mut guard.counters);
         *guard = state;
     }
 

@@ -260,7 +260,7 @@ impl Sandbox {
         state.touch();
     }
 
-    /// What the network counted since it started or was reset.
+    /// What the network counted since the process made it, across resets.
     pub fn metrics(&self) -> Metrics {
         self.0.lock().metrics()
     }
@@ -284,7 +284,7 @@ impl Sandbox {
         }
     }
 
-    /// Back to the fresh seed; closes all sockets.
+    /// Back to the fresh seed; closes all sockets. The counters go on.
     pub async fn reset(&self) {
         let (saved, memories) = seed::plant(self.0.env(), Seed::Fresh);
         self.0.end().await;
@@ -308,6 +308,9 @@ fn connected(state: &State, who: &DeviceRef) -> Result<u64, SandboxError> {
 
 /// The digits of a number that may be written as an address or with a plus sign.
 fn digits(number: &str) -> Result<String, SandboxError> {
+    if number.trim().ends_with("@g.us") {
+        return Err(SandboxError::Invalid(format!("{number} is a group: groups come later")));
+    }
     let digits = number
         .trim()
         .trim_start_matches('+')

@@ -73,6 +73,8 @@ pub(crate) struct Device {
     pub(crate) jid: Jid,
     pub(crate) lid: Jid,
     pub(crate) server_static: Vec<u8>,
+    /// What it signed when it was linked.
+    pub(crate) signed_identity: Vec<u8>,
 }
 
 impl Device {
@@ -86,6 +88,7 @@ impl Device {
             jid: server(),
             lid: server(),
             server_static: Vec::new(),
+            signed_identity: Vec::new(),
         }
     }
 
@@ -465,6 +468,7 @@ impl Client {
         let (mut signed, key_index) =
             PairUtils::do_pair_crypto(&state, &content(at(success, &["device-identity"]))).unwrap();
         spoil(&mut signed);
+        device.signed_identity = signed.clone();
         self.send(PairUtils::build_pair_success_response(
             &attr(&request, "id"),
             signed,

@@ -78,6 +78,45 @@ async fn a_queue_survives_a_snapshot() {
 }
 
 #[tokio::test]
+async fn a_companion_proves_who_it_is_when_it_starts_a_session() {
+    let sandbox = sandbox();
+    let (device, mut client) = paired(&sandbox).await;
+    let other = Client::pair(&sandbox, ALICE).await.unwrap();
+    let first = |id: &str, identity: Option<&[u8]>| {
+        let mut children = vec![enc("pkmsg", b"sealed")];
+        children.extend(identity.map(|identity| NodeBuilder::new("device-identity").bytes(identity).build()));
+        let message = NodeBuilder::new("message").attr("id", id).attr("to", Jid::pn(BOB));
+        message.attr("type", "text").children(children).build()
+    };
+    let mut refusal = async |node: Node| {
+        client.send(node).await;
+        assert_eq!(attr(&client.expect("ack").await, "error"), "479");
+        sandbox.metrics().malformed.last().unwrap().what.clone()
+    };
+    assert_eq!(
+        refusal(first("NONE", None)).await,
+        "<message> without <device-identity>"
+    );
+    for (id, identity) in [("OTHER", other.signed_identity.as_slice()), ("BROKEN", b"x")] {
+        let what = refusal(first(id, Some(identity))).await;
+        assert_eq!(what, "<device-identity> that is not the sender's", "{id}");
+    }
+    // With its own, what is wrong is what comes after it.
+    let what = refusal(first("OWN", Some(&device.signed_identity))).await;
+    assert!(!what.contains("identity"), "{what}");
+
+    let before = sandbox.metrics();
+    assert_eq!(before.malformed_count, 4);
+    sandbox.reset().await;
+    let after = sandbox.metrics();
+    assert_eq!(
+        (after.malformed_count, after.malformed),
+        (4, before.malformed),
+        "a reset hides nothing"
+    );
+}
+
+#[tokio::test]
 async fn a_message_for_the_wrong_devices_is_delivered_and_corrected() {
     let sandbox = sandbox();
     let (device, mut client) = paired(&sandbox).await;

@@ -181,6 +181,12 @@ async fn a_wrong_send_says_what_is_wrong() {
         .await
         .refusal(422);
     client.post(&send, json!({"to": BOB, "text": " "})).await.refusal(422);
+    // Its digits are those of a phone; it must not become a message to that phone.
+    let group = client
+        .post(&send, json!({"to": format!("{BOB}@g.us"), "text": "hi"}))
+        .await
+        .refusal(422);
+    assert!(group.contains("groups come later"), "{group}");
     client
         .post(&send, json!({"to": BOB, "text": "x".repeat(65_537)}))
         .await
