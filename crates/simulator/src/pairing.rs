@@ -165,15 +165,19 @@ impl State {
         let (conn, _) = self.claim(code)?;
         let now = self.now();
         let mut rng = self.env.random.rng();
+        // Offers whose companions have not signed yet: none may invalidate another.
+        let pending: Vec<(u16, u32)> = self.pending_offers(number).collect();
         let account = self
             .account_mut(number)
             .ok_or_else(|| SandboxError::not_found("phone", number))?;
-        if account.devices.len() > COMPANIONS_MAX {
+        if account.devices.len() + pending.len() > COMPANIONS_MAX {
             return Err(SandboxError::Refused(
                 "this account has as many linked devices as it may have".to_owned(),
             ));
         }
-        let device = free_device_id(account.next_device, |id| account.devices.contains_key(&id));
+        let device = free_device_id(account.next_device, |id| {
+            account.devices.contains_key(&id) || pending.iter().any(|(pending, _)| *pending == id)
+        });
         account.next_device = device % DEVICE_ID_MAX + 1;
         account.next_key_index += 1;
         let key_index = account.next_key_index;
@@ -182,6 +186,7 @@ impl State {
             .devices
             .values()
             .map(|device| device.key_index)
+            .chain(pending.iter().map(|(_, key_index)| *key_index))
             .chain([key_index])
             .collect();
         let who = DeviceRef::new(number, device);
@@ -211,6 +216,16 @@ impl State {
         }
         self.reply(conn, success);
         Ok(outcome)
+    }
+
+    /// Device and key index of each companion that was offered a place in an account and has not signed yet.
+    fn pending_offers(&self, number: &str) -> impl Iterator<Item = (u16, u32)> {
+        let offers = self.links.values().filter_map(|link| match &link.role {
+            Role::Registering(registration) => registration.offer.as_ref(),
+            Role::New | Role::Device(_) => None,
+        });
+        let own = offers.filter(move |offer| offer.who.number == number);
+        own.map(|offer| (offer.who.device, offer.key_index))
     }
 
     fn pair_success(&mut self, who: &DeviceRef, container: Vec<u8>) -> Node {
@@ -295,8 +310,11 @@ impl State {
         };
         let now = self.now();
         if let Some(account) = self.account_mut(&offer.who.number) {
-            account.key_index_list = Blob(offer.key_index_list);
-            account.key_index_at = now;
+            // The list of a later offer has this one's index too; this one's list lacks the later index.
+            if account.devices.values().all(|other| other.key_index < offer.key_index) {
+                account.key_index_list = Blob(offer.key_index_list);
+                account.key_index_at = now;
+            }
             let view = account.device_view(&device);
             account.devices.insert(device.id, device);
             let _ = offer.done.send(Ok(view)); // Whoever scanned may have stopped waiting.

@@ -135,3 +135,38 @@ async fn what_is_unknown_or_malformed_is_refused_and_counted() {
     assert_eq!((metrics.unknown_count, metrics.malformed_count), (2, 4));
     assert_eq!(metrics.unknown[1].what, "<teapot>");
 }
+
+#[tokio::test]
+async fn companions_that_are_linked_at_the_same_time_stay_genuine() {
+    let sandbox = sandbox();
+    let (mut first, mut second) = (Device::new(), Device::new());
+    let mut one = Client::register(&sandbox, &mut first, "One").await;
+    let mut other = Client::register(&sandbox, &mut second, "Other").await;
+    let (code, other_code) = (one.pairing_code(&first).await, other.pairing_code(&second).await);
+    // The one that was offered its place last signs first.
+    let sign = async {
+        other.sign(&mut second, |_| {}).await;
+        assert_eq!(attr(&other.expect("stream:error").await, "code"), "515");
+        one.sign(&mut first, |_| {}).await;
+    };
+    let (scanned, other_scanned, ()) = tokio::join!(sandbox.scan(ALICE, &code), sandbox.scan(ALICE, &other_code), sign);
+    assert_ne!(scanned.unwrap().device, other_scanned.unwrap().device);
+
+    let mut client = Client::ready(&sandbox, &mut first).await;
+    let query = NodeBuilder::new("query").children([NodeBuilder::new("devices").build()]);
+    let user = NodeBuilder::new("user").attr("jid", Jid::pn(ALICE)).build();
+    let list = NodeBuilder::new("list").children([user]).build();
+    let usync = NodeBuilder::new("usync").attr("sid", "s").attr("mode", "query");
+    let usync = usync.attr("context", "message").attr("last", "true").attr("index", "0");
+    let usync = usync.children([query.build(), list]).build();
+    let answer = client.iq("get", "usync", vec![usync]).await;
+    let devices = at(&answer, &["usync", "list", "user", "devices"]);
+    let signed = wacore::adv::decode_key_index_list(&content(at(devices, &["key-index-list"]))).unwrap();
+    let companions = at(devices, &["device-list"]).children().unwrap().iter().skip(1);
+    let indexes: Vec<u32> = companions.map(|it| attr(it, "key-index").parse().unwrap()).collect();
+    assert_eq!(indexes.len(), 2);
+    assert!(
+        indexes.iter().all(|index| signed.valid_indexes.contains(index)),
+        "{indexes:?}: {signed:?}"
+    );
+}
