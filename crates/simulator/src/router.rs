@@ -157,16 +157,16 @@ impl State {
                 (Flow::Waiting, _) | (Flow::Open, None) => return,
                 (Flow::Open, Some(node)) => (node, false),
                 (Flow::Draining { left: 0, total, .. }, _) | (Flow::Draining { total, .. }, None) => {
-                    let end = NodeBuilder::new("offline").attr("count", total).build();
-                    link.flow = Flow::Open;
-                    transmit(
-                        link,
-                        &mut self.faults,
-                        &mut self.counters,
-                        &self.env,
-                        &addresses,
-                        ib(end),
-                    );
+                    let end = ib(NodeBuilder::new("offline").attr("count", total).build());
+                    // A client waits for it, so it comes as soon as there is room.
+                    match transmit(link, &mut self.faults, &mut self.counters, &self.env, &addresses, end) {
+                        Sent::Yes => link.flow = Flow::Open,
+                        Sent::NotYet => {
+                            link.lagging = true;
+                            return;
+                        }
+                        Sent::Never => return,
+                    }
                     let held = std::mem::take(&mut device.held);
                     for (_, node) in held.into_iter().filter(|(stale_at, _)| *stale_at > now) {
                         transmit(link, &mut self.faults, &mut self.counters, &self.env, &addresses, node);
@@ -382,3 +382,6 @@ fn transmit(
         Err(TrySendError::Closed(_)) => Sent::Never,
     }
 }
+
+#[cfg(test)]
+mod tests;

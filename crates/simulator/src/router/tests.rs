@@ -1,0 +1,34 @@
+//! What a full channel may hold up but not lose.
+
+use crate::clock::Env;
+use crate::network::Network;
+use crate::seed::{self, ALICE};
+use crate::views::Seed;
+
+use super::*;
+
+#[test]
+fn the_end_of_the_drain_waits_for_room() {
+    let env = Env::system();
+    let (saved, _) = seed::plant(&env, Seed::Fresh);
+    let network = Network::new(State::new(env, saved));
+    let (conn, mut out) = network.connect(1);
+    let who = DeviceRef::new(ALICE, 0);
+    network.lock().attach(conn, &who, Flow::Waiting);
+    let stored = NodeBuilder::new("message").attr("id", "A").build();
+    network.lock().enqueue(&who, stored);
+    network.lock().start_drain(conn, &who);
+
+    let mut seen = Vec::new();
+    while let Ok(Out::Node(node)) = out.try_recv() {
+        let child = stanza::first_child_tag(&node);
+        seen.push(if child.is_empty() {
+            node.tag.to_string()
+        } else {
+            child.to_owned()
+        });
+        network.drained(conn);
+    }
+    assert_eq!(seen, ["offline_preview", "message", "offline"]);
+    assert_eq!(network.lock().links[&conn].flow, Flow::Open);
+}
