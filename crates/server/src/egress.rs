@@ -105,28 +105,49 @@ fn is_forbidden_v4(address: Ipv4Addr) -> bool {
     const ALIBABA_METADATA: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
     /// Oracle Cloud's metadata service of old, which is not link-local.
     const ORACLE_METADATA: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 192);
+    /// Azure's platform services, metadata among them, which are not link-local.
+    const AZURE_PLATFORM: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
     address.is_link_local()
         || address.is_multicast()
         || address.is_broadcast()
         || address.octets()[0] == 0
-        || matches!(address, ALIBABA_METADATA | ORACLE_METADATA)
+        || matches!(address, ALIBABA_METADATA | ORACLE_METADATA | AZURE_PLATFORM)
 }
 
 fn is_forbidden_v6(address: Ipv6Addr) -> bool {
-    /// Amazon's metadata service.
-    const AMAZON_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
-    let embedded = match address.segments() {
-        // IPv4-mapped, NAT64 and 6to4 addresses reach an IPv4 address.
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
-            Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)))
-        }
-        _ => None,
-    };
+    /// Google's metadata service.
+    const GOOGLE_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);
+    // Amazon's services for its machines, metadata among them.
+    let is_amazon = matches!(address.segments(), [0xfd00, 0xec2, ..]);
     address.is_unicast_link_local()
         || address.is_multicast()
         || address.is_unspecified()
-        || address == AMAZON_METADATA
-        || embedded.is_some_and(is_forbidden_v4)
+        || address == GOOGLE_METADATA
+        || is_amazon
+        // `::1` has the form of an address that embeds `0.0.0.1`, and is allowed.
+        || (!address.is_loopback() && embedded_v4(address).into_iter().flatten().any(is_forbidden_v4))
+}
+
+/// The IPv4 addresses that an IPv6 address may lead to, over whatever translates or tunnels on the way.
+fn embedded_v4(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
+    let v4 = |high: u16, low: u16| Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
+    match address.segments() {
+        // IPv4-compatible (RFC 4291, 2.5.5.1), mapped (2.5.5.2), translated (RFC 2765, 2.1), and NAT64 (RFC 6052, 2.1).
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => [v4(high, low), None],
+        // A network's own NAT64 (RFC 8215): its prefix has 48 bits, with the address around bits 64 to 71 (RFC 6052, 2.2),
+        // or is one of 96 bits within them.
+        [0x64, 0xff9b, 1, high, middle, last, tail_high, tail_low] => {
+            let low = (middle & 0xff) << 8 | last >> 8;
+            [v4(high, low), v4(tail_high, tail_low)]
+        }
+        // 6to4 (RFC 3056, 2).
+        [0x2002, high, low, ..] => [v4(high, low), None],
+        // Teredo (RFC 4380, 4): its server, and its client with every bit turned over.
+        [0x2001, 0, server_high, server_low, _, _, high, low] => [v4(server_high, server_low), v4(!high, !low)],
+        _ => [None, None],
+    }
 }
 
 #[cfg(test)]
@@ -142,6 +163,12 @@ mod tests {
             "http://10.0.0.1/",
             "http://192.168.1.1:8080/x?y",
             "http://[::1]/",
+            "http://[fd00:ec3::254]/",
+            "http://[fd20:ce::1]/",
+            "http://[2001:db8::a9fe:a9fe]/",
+            "http://[64:ff9b::203.0.113.1]/",
+            "http://[2001:0:cb00:7101::34ff:8efe]/",
+            "http://[::ffff:10.0.0.1]/",
         ] {
             assert!(check_url(url).is_ok(), "{url}");
         }
@@ -159,6 +186,18 @@ mod tests {
             "http://[2002:a9fe:a9fe::1]/",
             "http://[fe80::1]/",
             "http://[fd00:ec2::254]/",
+            "http://[fd00:ec2::23]/",
+            "http://[fd00:ec2:1:2:3:4:5:6]/",
+            "http://[fd20:ce::254]/",
+            "http://168.63.129.16/",
+            "http://[::ffff:168.63.129.16]/",
+            "http://[::169.254.169.254]/",
+            "http://[::ffff:0:169.254.169.254]/",
+            "http://[64:ff9b:1::169.254.169.254]/",
+            "http://[64:ff9b:1:a9fe:a9:fe00::]/",
+            "http://[2001:0:a9fe:a9fe::1]/",
+            "http://[2001:0:cb00:7101::5601:5601]/",
+            "http://[2002:a83f:8110::1]/",
             "http://100.100.100.200/",
             "http://0.0.0.0/",
             "http://224.0.0.1/",
