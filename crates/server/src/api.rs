@@ -21,6 +21,7 @@ pub use openapi::openapi;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{DefaultBodyLimit, OriginalUri, RawQuery, State, WebSocketUpgrade};
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
@@ -104,8 +105,14 @@ async fn open_websocket(
     State(state): State<AppState>,
     _caller: Authorized,
     RawQuery(query): RawQuery,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(error) => {
+            return ApiError::Unreadable(format!("/ws is a websocket: {}", error.body_text())).into_response();
+        }
+    };
     if state.sockets.len() >= SOCKETS_MAX {
         return ApiError::Unavailable(format!("there are {SOCKETS_MAX} websockets, close one first")).into_response();
     }

@@ -13,6 +13,6 @@ mod webhook;
 pub(crate) mod websocket;
 
 pub(crate) use delivery::Delivery;
-pub(crate) use envelope::{ServerEnvironment, WorkerInfo};
+pub(crate) use envelope::ServerEnvironment;
 pub(crate) use log::{EventLog, EventSource, Identity, NewEvent};
 pub(crate) use schema::webhooks;

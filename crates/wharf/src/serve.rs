@@ -202,6 +202,7 @@ fn require_key(config: &mut Config, random: &dyn Random) -> anyhow::Result<Optio
     }
     let stored = keep_generated_key(&config.storage.base_dir, random)?;
     config.auth.key = Some(ApiKey::plain(&stored.key));
+    config.auth.key_file = Some(stored.file.clone());
     Ok(Some(match stored.is_new {
         true => format!("API key: {}  (kept in {})", stored.key, stored.file.display()),
         false => format!("API key: in {}", stored.file.display()),

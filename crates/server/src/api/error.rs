@@ -1,7 +1,7 @@
 //! Every answer that is not a success, in WAHA's shapes.
 //!
-//! A message to people says what to do next. An answer never echoes a body, a stack or a path of this machine; what went
-//! wrong inside is logged once, here.
+//! A message to people says what to do next. An answer never echoes a body or a stack, nor a path of this machine but that
+//! of the file with the key; what went wrong inside is logged once, here.
 
 use axum::Json;
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -29,7 +29,12 @@ pub(super) enum ApiError {
     /// The request as a whole cannot be read.
     Unreadable(String),
     /// The key is missing or wrong.
-    Unauthorized,
+    Unauthorized {
+        /// Where to find it.
+        hint: String,
+    },
+    /// A page of another site, where everybody is let in without a key.
+    ForeignPage,
     /// There is nothing under this address; the text says what.
     NotFound(String),
     /// The body is larger than it may be.
@@ -88,7 +93,15 @@ impl IntoResponse for ApiError {
         let (status, message): (_, Value) = match self {
             Self::Invalid(problems) => (StatusCode::BAD_REQUEST, problems.into()),
             Self::Unreadable(message) => (StatusCode::BAD_REQUEST, message.into()),
-            Self::Unauthorized => return unauthorized(),
+            Self::Unauthorized { hint } => {
+                let body = json!({"statusCode": 401, "message": "Unauthorized", "hint": hint});
+                return (StatusCode::UNAUTHORIZED, Json(body)).into_response();
+            }
+            Self::ForeignPage => (
+                StatusCode::FORBIDDEN,
+                "without an api key, pages of other sites are not served; set WAHA_API_KEY and send it in X-Api-Key"
+                    .into(),
+            ),
             Self::NotFound(message) => (StatusCode::NOT_FOUND, message.into()),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "request entity too large".into()),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive".into()),
@@ -134,15 +147,6 @@ fn waha_error(status: StatusCode, message: Value) -> Response {
     let reason = status.canonical_reason().unwrap_or("Error");
     let body = json!({"statusCode": status.as_u16(), "message": message, "error": reason});
     (status, Json(body)).into_response()
-}
-
-fn unauthorized() -> Response {
-    let body = json!({
-        "statusCode": 401,
-        "message": "Unauthorized",
-        "hint": "send the key in the X-Api-Key header; it is WAHA_API_KEY, or was printed when the server first started",
-    });
-    (StatusCode::UNAUTHORIZED, Json(body)).into_response()
 }
 
 impl From<StoreError> for ApiError {

@@ -1,4 +1,6 @@
 //! What every answer carries: an id to find it in the log, CORS as WAHA has it, and no guessing of content types.
+//!
+//! A server that needs no key lets pages of other sites read nothing.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -7,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 
 use super::AppState;
+use super::auth;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Random bytes in a request id.
@@ -21,13 +24,17 @@ pub(super) async fn set(State(state): State<AppState>, request: Request, next: N
     let span = tracing::info_span!("request", id, method = %request.method(), path = request.uri().path());
     let is_preflight =
         request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let is_unwelcome = auth::is_unwelcome_page(&state.config.auth, request.headers());
     let mut response = match is_preflight {
+        true if is_unwelcome => StatusCode::FORBIDDEN.into_response(),
         true => preflight(&request),
         false => next.run(request).instrument(span.clone()).await,
     };
     tracing::debug!(parent: &span, status = response.status().as_u16(), "answered");
     let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    if !is_unwelcome {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert(REQUEST_ID, id);

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Authorized;
-use crate::events::{ServerEnvironment, WorkerInfo};
+use crate::events::ServerEnvironment;
 
 /// The routes of this tag.
 #[expect(deprecated, reason = "deprecated operations are served too")]
@@ -59,6 +59,13 @@ struct ServerStatusResponse {
     uptime: i64,
     /// This process among several.
     worker: WorkerInfo,
+}
+
+/// One of several processes.
+#[derive(Debug, Serialize, ToSchema)]
+struct WorkerInfo {
+    /// `WAHA_WORKER_ID`.
+    id: String,
 }
 
 /// Whether the server answers. Needs no key.
@@ -148,6 +155,8 @@ async fn get_server_status(State(state): State<AppState>, _caller: Authorized) -
     Json(ServerStatusResponse {
         start_timestamp: state.started_at.as_millisecond(),
         uptime,
-        worker: state.events.environment().worker.clone(),
+        worker: WorkerInfo {
+            id: state.config.sessions.worker_id.clone(),
+        },
     })
 }

@@ -1,6 +1,7 @@
 //! Pairing: the QR code, as a picture, as base64 in JSON, or as its text.
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -81,9 +82,10 @@ fn qr_formats() -> utoipa::openapi::schema::Object {
 async fn get_qr(
     State(_): State<AppState>,
     session: Scanning,
-    Query(query): Query<QrQuery>,
+    query: Result<Query<QrQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
+    let Query(query) = query.map_err(|error| ApiError::Unreadable(error.body_text()))?;
     let code = session.code;
     let mut response = if query.format.as_deref() == Some("raw") {
         Json(QRCodeValue { value: code }).into_response()

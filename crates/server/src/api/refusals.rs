@@ -13,6 +13,7 @@ const NAME: &str = "Error";
 const STATUSES: &[(&str, &str)] = &[
     ("400", "The request has wrong fields, or cannot be read"),
     ("401", "The key is missing or wrong"),
+    ("403", "The page of another site, on a server that needs no key"),
     ("404", "There is no such session, or whatever else the path names"),
     ("413", "The body is too large"),
     (

@@ -1,6 +1,7 @@
 //! Who may call the API: the key, and the paths that need none.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use sha2::{Digest, Sha512};
 use subtle::ConstantTimeEq;
@@ -46,6 +47,8 @@ const EXCLUDE_PATH: Variable = Variable {
 pub struct AuthConfig {
     /// The administrator's key; `None` until one is set or made.
     pub key: Option<ApiKey>,
+    /// Where the key is kept, if it was made and not configured.
+    pub key_file: Option<PathBuf>,
     /// Whether everybody is let in without a key.
     pub no_key: bool,
     /// The paths that need no key.
@@ -86,6 +89,7 @@ impl AuthConfig {
             .collect::<Result<_, _>>()?;
         Ok(Self {
             key,
+            key_file: None,
             no_key: environment.boolean(&NO_KEY)?,
             exclude,
         })

@@ -31,16 +31,17 @@ pub(crate) struct ServerEnvironment {
     /// System and processor, `linux/x64`.
     pub platform: String,
     /// This process among several.
-    pub worker: WorkerInfo,
+    pub worker: EnvironmentWorker,
     /// Wharf itself.
     pub wharf: WharfInfo,
 }
 
 /// One of several processes.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub(crate) struct WorkerInfo {
-    /// `WAHA_WORKER_ID`.
-    pub id: String,
+pub(crate) struct EnvironmentWorker {
+    /// `WAHA_WORKER_ID`; `null` where it is not set.
+    #[schema(required = true)]
+    pub id: Option<String>,
 }
 
 /// Wharf itself.
@@ -65,8 +66,8 @@ impl ServerEnvironment {
             tier: TIER.to_owned(),
             browser: None,
             platform: format!("{}/{processor}", std::env::consts::OS),
-            worker: WorkerInfo {
-                id: worker_id.to_owned(),
+            worker: EnvironmentWorker {
+                id: (!worker_id.is_empty()).then(|| worker_id.to_owned()),
             },
             wharf: WharfInfo {
                 version: env!("CARGO_PKG_VERSION").to_owned(),

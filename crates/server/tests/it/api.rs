@@ -219,6 +219,94 @@ async fn every_answer_may_be_read_by_any_site_and_is_taken_at_its_word() {
 }
 
 #[tokio::test]
+async fn without_a_key_pages_of_other_sites_get_nothing() {
+    let wharf = Wharf::start_with(&[("WAHA_NO_API_KEY", "True")]).await;
+    let own = format!("http://{}", wharf.address());
+    let other_port = format!("http://{}:1", wharf.address().ip());
+    let post = |origin: &str| {
+        let request = wharf.request(Method::POST, "/api/sessions").header("Origin", origin);
+        request.json(&json!({"name": "default", "start": false}))
+    };
+    for origin in [
+        "https://example.com",
+        "null",
+        &other_port,
+        "http://localhost.example.com",
+    ] {
+        let answer = wharf.send(post(origin)).await;
+        assert_eq!(
+            (answer.status, answer.json()["error"].clone()),
+            (403, json!("Forbidden")),
+            "{origin}"
+        );
+        let preflight = wharf.request(Method::OPTIONS, "/api/sessions").header("Origin", origin);
+        let preflight = wharf
+            .send(preflight.header("Access-Control-Request-Method", "POST"))
+            .await;
+        let socket = wharf.request(Method::GET, "/ws").header("Origin", origin);
+        let socket = wharf.send(socket).await;
+        assert_eq!((preflight.status, socket.status), (403, 403), "{origin}");
+        for answer in [answer, preflight, socket] {
+            let cors = answer
+                .headers
+                .keys()
+                .find(|name| name.as_str().starts_with("access-control-"));
+            assert_eq!(cors, None, "{origin}");
+        }
+    }
+    assert_eq!(wharf.get("/api/sessions?all=true").await.json(), json!([]));
+    // The server's own pages, and programs, which send no origin.
+    assert_eq!(wharf.send(post(&own)).await.status, 201);
+    assert_eq!(
+        wharf.send(wharf.request(Method::GET, "/api/sessions")).await.status,
+        200
+    );
+    // Whoever has the key is welcome from anywhere.
+    let with_key = wharf.request(Method::GET, "/api/sessions").header("X-Api-Key", KEY);
+    let with_key = wharf.send(with_key.header("Origin", "https://example.com")).await;
+    assert_eq!(with_key.status, 200);
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_framework_refuses_has_wahas_body_too() {
+    let mut wharf = Wharf::start().await;
+    let made = wharf.post("/api/sessions", json!({"name": "a"})).await;
+    assert_eq!(made.status, 201);
+    wharf.link().await.show_qr("2@code");
+    wharf.until_status("a", "SCAN_QR_CODE").await;
+    for path in ["/api/a/auth/qr?format=raw&format=image", "/ws"] {
+        let answer = wharf.get(path).await;
+        let body = answer.json();
+        assert_eq!(
+            (answer.status, &body["statusCode"], &body["error"]),
+            (400, &json!(400), &json!("Bad Request"))
+        );
+        assert!(body["message"].is_string(), "{path}");
+    }
+    wharf.stop().await;
+}
+
+#[test]
+fn an_address_that_is_taken_is_said_with_its_cause_once() {
+    let address = "127.0.0.1:3000".parse().unwrap();
+    let cause = std::io::Error::from(std::io::ErrorKind::AddrInUse);
+    let error = wharf_server::StartError::Listen { address, cause };
+    assert_eq!(error.to_string(), "cannot listen on 127.0.0.1:3000");
+    // Whoever writes the error adds its sources.
+    let source = std::error::Error::source(&error).unwrap();
+    assert_eq!(source.to_string(), "address in use");
+}
+
+#[tokio::test]
+async fn a_worker_without_a_name_is_null() {
+    let wharf = Wharf::start().await;
+    let version = wharf.get("/api/server/version").await.json();
+    assert_eq!(version["worker"], json!({"id": null}));
+    wharf.stop().await;
+}
+
+#[tokio::test]
 async fn the_server_tells_what_it_is_and_how_it_is() {
     let wharf = Wharf::start_with(&[("WHATSAPP_DEFAULT_ENGINE", "NOWEB"), ("WAHA_WORKER_ID", "w1")]).await;
     let version = wharf.get("/api/server/version").await.json();
@@ -226,6 +314,7 @@ async fn the_server_tells_what_it_is_and_how_it_is() {
         (&version["version"], &version["engine"], &version["tier"]),
         (&json!("2026.7.1"), &json!("NOWEB"), &json!("PLUS"))
     );
+    assert_eq!(version["worker"], json!({"id": "w1"}));
     assert_eq!(wharf.get("/api/version/").await.json(), version);
     let status = wharf.get("/api/server/status").await.json();
     assert_eq!(status["worker"], json!({"id": "w1"}));
