@@ -205,8 +205,8 @@ impl TransportFactory for Uplink {
                 Ok((Arc::new(watched), events))
             }
             Err(error) => {
+                // Not logged here: the session does, and it knows its name.
                 let reason = one_line(&error);
-                tracing::warn!(%reason, "whatsapp cannot be reached");
                 self.inbox.signal(Signal::ConnectFailed { reason });
                 Err(error.into())
             }

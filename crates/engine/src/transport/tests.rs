@@ -1,9 +1,11 @@
 //! Dials that fail, against real sockets of this machine.
 
 use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tracing::span;
 use url::Url;
 use wharf_core::message::Message;
 use wharf_core::store::{Batch, StoreError};
@@ -72,6 +74,44 @@ async fn a_server_that_is_no_websocket_is_reported() {
     tasks.join_next().await;
     let reasons = signals.0.lock().unwrap().clone();
     assert!(reasons[0].starts_with("127.0.0.1 refused the websocket"), "{reasons:?}");
+}
+
+/// Counts the lines that would be logged.
+struct Lines(Arc<AtomicUsize>);
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, _metadata: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _span: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _span: &span::Id, _values: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _span: &span::Id, _follows: &span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        if event.metadata().target().starts_with("wharf_engine") {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn enter(&self, _span: &span::Id) {}
+
+    fn exit(&self, _span: &span::Id) {}
+}
+
+#[tokio::test]
+async fn a_failed_dial_is_for_the_session_to_log() {
+    let lines = Arc::new(AtomicUsize::new(0));
+    let _log = tracing::subscriber::set_default(Lines(lines.clone()));
+    tracing::info!("that lines are counted");
+    let (signals, uplink) = uplink("ws://127.0.0.1:1/ws/chat");
+    assert!(uplink.create_transport().await.is_err());
+    assert_eq!(signals.0.lock().unwrap().len(), 1);
+    assert_eq!(lines.load(Ordering::Relaxed), 1, "only the line of this test");
 }
 
 struct Silent;
