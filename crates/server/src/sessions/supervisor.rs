@@ -321,7 +321,11 @@ impl Supervisor {
         let problem = Problem::new("NOT_CONNECTED", message);
         // Also where the status is the same as before, and so tells nobody.
         self.enter(Trigger::Lost, Some(problem.clone())).await;
-        self.view.send_modify(|view| view.problem = Some(problem));
+        self.view.send_modify(|view| {
+            if view.status == SessionStatus::Starting {
+                view.problem = Some(problem);
+            }
+        });
     }
 
     async fn closed(&mut self, after: AfterClose) {

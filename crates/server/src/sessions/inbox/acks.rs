@@ -1,0 +1,192 @@
+//! What becomes of messages after they were kept: how far ours have come, and whether we have read those of others.
+//!
+//! Never keeps a message; what it cannot find it passes over.
+
+use std::sync::Arc;
+
+use wharf_core::engine::AckUpdate;
+use wharf_core::events::{EventName, MessageAckPayload};
+use wharf_core::ids::{ChatId, ChatKind};
+use wharf_core::message::{Ack, Message};
+use wharf_core::store::{Batch, StoreError};
+
+use super::{Record, SessionInbox, lock};
+use crate::events::{Identity, NewEvent};
+use crate::sessions::messages::{self, StoredMessage};
+
+/// How often a change is tried that somebody else's change has overtaken.
+const CHANGE_TRIES_MAX: u32 = 3;
+
+/// A send under way. When it is dropped, however the send ended, the acks pass that waited for it.
+pub(in crate::sessions) struct Outgoing {
+    inbox: Arc<SessionInbox>,
+    id: String,
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        let waited = lock(&self.inbox.outgoing).remove(&self.id).unwrap_or_default();
+        for update in waited {
+            self.inbox.record(Record::Ack(update));
+        }
+    }
+}
+
+impl SessionInbox {
+    /// Announces a send, so that acks that come before its message is kept wait for it, until the send is dropped.
+    pub(in crate::sessions) fn begin_send(self: &Arc<Self>, id: String) -> Outgoing {
+        lock(&self.outgoing).entry(id.clone()).or_default();
+        Outgoing {
+            inbox: Arc::clone(self),
+            id,
+        }
+    }
+
+    /// Notes that messages to us were read. They are read again, because they may have changed since the caller did.
+    pub(in crate::sessions) async fn mark_read(&self, read: &[StoredMessage]) -> Result<(), StoreError> {
+        let ids: Vec<String> = read.iter().map(|stored| stored.message.id.id.clone()).collect();
+        let is_read = |now: &StoredMessage| read.iter().any(|then| then.message.stanza == now.message.stanza);
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let _turn = self.turn.lock().await;
+        for _ in 0..CHANGE_TRIES_MAX {
+            let mut batch = Batch::new();
+            for mut stored in messages::with_own_ids(self.store(), &ids).await? {
+                if stored.unread && is_read(&stored) {
+                    stored.unread = false;
+                    batch = messages::change(batch, &stored)?;
+                }
+            }
+            match self.write(batch).await {
+                // Another connection of this session, which is about to end, has overtaken us.
+                Err(StoreError::Conflict { .. }) => {}
+                outcome => return outcome,
+            }
+        }
+        // The senders were told; all that is left behind is our own mark, which the next "seen" takes away.
+        tracing::warn!(session = %self.name, "messages that were read are still marked as unread");
+        Ok(())
+    }
+
+    /// Takes out the ids whose send is still under way, to wait for it.
+    fn without_outgoing(&self, mut update: AckUpdate) -> AckUpdate {
+        let mut outgoing = lock(&self.outgoing);
+        update.ids.retain(|id| match outgoing.get_mut(id) {
+            None => true,
+            Some(waiting) => {
+                waiting.push(AckUpdate {
+                    ids: vec![id.clone()],
+                    participant: update.participant.clone(),
+                    chat: update.chat.clone(),
+                    error: update.error.clone(),
+                    ..update
+                });
+                false
+            }
+        });
+        update
+    }
+
+    pub(super) async fn raise_acks(&self, update: AckUpdate) -> Result<(), StoreError> {
+        let update = self.without_outgoing(update);
+        if update.ids.is_empty() {
+            return Ok(());
+        }
+        let _turn = self.turn.lock().await;
+        let (mut events, mut batch) = (Vec::new(), Batch::new());
+        for mut stored in messages::with_own_ids(self.store(), &update.ids).await? {
+            let message = &mut stored.message;
+            if !may_be_in(&message.id.chat, &update.chat) {
+                // Ids are unique within a chat only, and whoever knows one of ours must not move it from elsewhere.
+                continue;
+            }
+            if !message.id.from_me {
+                // Another device of ours has read what somebody wrote to us.
+                if stored.unread && update.ack >= Ack::Read {
+                    stored.unread = false;
+                    batch = messages::change(batch, &stored)?;
+                }
+            } else if update.participant.is_some() {
+                events.push(ack_event(EventName::MessageAckGroup, message, &update)?);
+            } else if comes_further(message.ack, update.ack) {
+                message.ack = update.ack;
+                events.push(ack_event(EventName::MessageAck, message, &update)?);
+                batch = messages::change(batch, &stored)?;
+            }
+        }
+        // The events first: were the state kept first, a crash in between would leave it risen and nobody told.
+        self.append(events).await?;
+        self.write(batch).await
+    }
+}
+
+fn ack_event(name: EventName, message: &Message, update: &AckUpdate) -> Result<NewEvent, StoreError> {
+    let participant = update.participant.as_ref().map(ToString::to_string);
+    let key = format!(
+        "{}|{}|{}",
+        message.stanza,
+        participant.as_deref().unwrap_or_default(),
+        update.ack.number()
+    );
+    let mut payload = MessageAckPayload::new(message, participant, update.ack);
+    payload.data = update.error.as_ref().map(|error| serde_json::json!({ "error": error }));
+    let event = NewEvent::new(name, &payload, Identity::Repeatable { at: update.at, key })?;
+    Ok(event.in_chat(&message.id.chat))
+}
+
+/// Whether a receipt from one chat may be about a message in another: in the same one, or in a chat with one person of
+/// which one side knows the phone number and the other the linked identity. The engine has made both the same where it
+/// knows that they are.
+fn may_be_in(kept: &ChatId, told: &ChatId) -> bool {
+    let is_one_person = |chat: &ChatId| matches!(chat.kind(), ChatKind::Phone | ChatKind::Lid);
+    kept == told || (is_one_person(kept) && is_one_person(told) && kept.kind() != told.kind())
+}
+
+/// An error is news only as long as WhatsApp has not taken the message.
+fn comes_further(now: Ack, next: Ack) -> bool {
+    match next {
+        Ack::Error => now == Ack::Pending,
+        next => next > now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_counts_only_in_the_chat_of_its_message() {
+        let (alice, bob) = ("12025550101@c.us", "12025550102@c.us");
+        let (lid, other_lid) = ("100000000000101@lid", "100000000000102@lid");
+        let (group, other_group) = ("120363000000000001@g.us", "120363000000000002@g.us");
+        for (kept, told, counts) in [
+            (alice, alice, true),
+            (alice, bob, false),
+            (alice, lid, true),
+            (lid, alice, true),
+            (lid, other_lid, false),
+            (group, group, true),
+            (group, other_group, false),
+            (group, alice, false),
+            (alice, group, false),
+        ] {
+            let (kept, told): (ChatId, ChatId) = (kept.parse().unwrap(), told.parse().unwrap());
+            assert_eq!(may_be_in(&kept, &told), counts, "{kept} {told}");
+        }
+    }
+
+    #[test]
+    fn acks_never_go_backwards() {
+        for (now, next, news) in [
+            (Ack::Pending, Ack::Server, true),
+            (Ack::Server, Ack::Read, true),
+            (Ack::Read, Ack::Device, false),
+            (Ack::Read, Ack::Read, false),
+            (Ack::Pending, Ack::Error, true),
+            (Ack::Server, Ack::Error, false),
+        ] {
+            assert_eq!(comes_further(now, next), news, "{now:?} {next:?}");
+        }
+    }
+}
