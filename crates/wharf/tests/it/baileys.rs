@@ -6,8 +6,9 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use wharf_simulator::InboxKind;
 
-use crate::support::{ALICE, CAROL, TestWharf, within};
+use crate::support::{ALICE, CAROL, NOBODY, TestWharf, within};
 
 /// Baileys' number for a message that was read (`WebMessageInfo.Status`).
 const READ: i64 = 4;
@@ -72,6 +73,10 @@ async fn baileys_and_wharf_write_to_each_other_end_to_end_encrypted() {
     let qr = baileys.wait_for("a qr code", |event| event["event"] == "qr").await;
     wharf.network.scan(CAROL, qr["qr"].as_str().unwrap()).await.unwrap();
     baileys.wait_for("a connection", |event| event["event"] == "open").await;
+    let history = baileys
+        .wait_for("its history", |event| event["event"] == "history")
+        .await;
+    assert!(history["chats"].as_u64().is_some_and(|chats| chats > 0), "{history}");
 
     let text = json!({ "session": "default", "chatId": format!("{CAROL}@c.us"), "text": "from wharf" });
     let sent = wharf.post("/api/sendText", text).await.expect(201);
@@ -81,7 +86,7 @@ async fn baileys_and_wharf_write_to_each_other_end_to_end_encrypted() {
         })
         .await;
     assert!(sent["id"].as_str().unwrap().ends_with(came["id"].as_str().unwrap()));
-    let read = json!({ "cmd": "read", "from": came["from"], "id": came["id"] });
+    let read = json!({ "cmd": "read", "id": came["id"] });
     baileys.command(read).await;
     receiver
         .wait_for("READ", |event| event["payload"]["ackName"] == "READ")
@@ -118,6 +123,37 @@ async fn baileys_and_wharf_write_to_each_other_end_to_end_encrypted() {
     receiver
         .wait_for("the second answer", |event| event["payload"]["body"] == "and back")
         .await;
+
+    let number = |number: &str| json!({ "cmd": "exists", "number": number });
+    for (asked, exists) in [(ALICE, true), (NOBODY, false)] {
+        baileys.command(number(asked)).await;
+        let answer = baileys
+            .wait_for("a looked up number", |it| {
+                it["event"] == "exists" && it["number"] == asked
+            })
+            .await;
+        assert_eq!(answer["exists"], exists, "{asked}");
+    }
+    baileys
+        .command(json!({ "cmd": "typing", "to": format!("{ALICE}@s.whatsapp.net"), "state": "composing" }))
+        .await;
+    wharf
+        .phone_shows(ALICE, "that Carol types", |it| {
+            it.kind == InboxKind::Typing && it.from == CAROL && !it.from_me
+        })
+        .await;
+
+    // A second connection logs in with what the first one stored, and the conversation goes on.
+    baileys.command(json!({ "cmd": "reconnect" })).await;
+    baileys
+        .wait_for("the second connection", |event| event["event"] == "open")
+        .await;
+    let text = json!({ "session": "default", "chatId": format!("{CAROL}@c.us"), "text": "after the reconnect" });
+    wharf.post("/api/sendText", text).await.expect(201);
+    baileys
+        .wait_for("the third text", |it| it["text"] == "after the reconnect")
+        .await;
+    wharf.settled().await;
     baileys.command(json!({ "cmd": "quit" })).await;
     within("baileys to end", baileys.child.wait()).await.unwrap();
 }

@@ -48,6 +48,7 @@ async fn a_restart_needs_no_new_scan_and_loses_nothing() {
         .filter(|it| it.event["payload"]["status"] == "SCAN_QR_CODE")
         .count();
     assert_eq!(scans, 1, "only the first pairing showed a QR code");
+    wharf.settled().await;
 }
 
 #[tokio::test]
@@ -58,6 +59,7 @@ async fn a_stopped_session_stays_stopped_after_a_restart() {
     let session = wharf.get("/api/sessions/default").await.expect(200);
     assert_eq!(session["status"], "STOPPED");
     assert_eq!(session["me"]["id"], format!("{ALICE}@c.us"));
+    wharf.settled().await;
 }
 
 #[tokio::test]
@@ -71,6 +73,7 @@ async fn a_broken_connection_is_dialled_again() {
         receiver.wait_for(&text, |event| event["payload"]["body"] == text).await;
         wharf.wait_for_status("default", "WORKING").await;
     }
+    wharf.settled().await;
 }
 
 #[tokio::test]
@@ -106,6 +109,7 @@ async fn a_webhook_that_was_down_gets_its_events_after_a_restart() {
         ids.dedup();
         assert_eq!(ids.len(), 1, "every attempt of {name} has the same id: {ids:?}");
     }
+    wharf.settled().await;
 }
 
 #[tokio::test]
@@ -140,4 +144,5 @@ async fn a_damaged_session_folder_is_an_error_and_never_a_new_device() {
     assert_eq!(wharf.network.phone(ALICE).unwrap().devices.len(), 1);
     wharf.delete("/api/sessions/default").await.expect(200);
     wharf.get("/api/sessions/default").await.expect(404);
+    wharf.settled().await;
 }

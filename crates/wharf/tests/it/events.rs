@@ -44,6 +44,7 @@ async fn the_envelope_is_wahas() {
         event["payload"]["timestamp"].as_i64().unwrap() < 100_000_000_000,
         "seconds"
     );
+    wharf.settled().await;
 }
 
 #[tokio::test]
@@ -69,6 +70,7 @@ async fn requests_are_signed_and_carry_the_callers_headers() {
     assert_eq!(delivery.header("content-type"), "application/json");
     assert!(!delivery.header("x-webhook-request-id").is_empty());
     assert!(delivery.header("x-webhook-timestamp").parse::<i64>().unwrap() > 1_600_000_000_000);
+    wharf.settled().await;
 }
 
 #[tokio::test]
@@ -82,6 +84,7 @@ async fn only_the_named_events_are_sent() {
         .wait_for("the second text", |event| event["payload"]["body"] == "two")
         .await;
     assert_eq!(receiver.names(), ["message.any one", "message.any two"]);
+    wharf.settled().await;
 }
 
 #[tokio::test]
@@ -120,6 +123,7 @@ async fn a_failed_delivery_is_tried_again_with_the_same_id() {
         .wait_for("the next text", |event| event["payload"]["body"] == "next")
         .await;
     assert_eq!(receiver.deliveries().len(), 5);
+    wharf.settled().await;
 }
 
 #[tokio::test]

@@ -113,6 +113,12 @@ impl TestWharf {
         );
     }
 
+    /// Waits until every device has acknowledged everything that it got; the strictest end of a test.
+    pub(crate) async fn settled(&self) {
+        let left = self.network.settled(PATIENCE).await;
+        assert_eq!(left, Ok(()), "stanzas that nobody acknowledged");
+    }
+
     /// Stops the server as SIGTERM does; the network stays.
     pub(crate) async fn stop(&mut self) {
         let running = self.running.take().expect("the server does not run");
