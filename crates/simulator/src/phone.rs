@@ -365,11 +365,9 @@ impl Desk<'_> {
 }
 
 impl crate::model::State {
-    /// A phone is on the network: always active, always online.
+    /// A phone is on the network: always active. It lies in a pocket, though: an account is online only while one of its
+    /// companions says so.
     fn attach_phone(&mut self, conn: ConnId, who: &DeviceRef) {
-        if let Some(link) = self.links.get_mut(&conn) {
-            link.available = true;
-        }
         self.attach(conn, who, Flow::Open);
         let waiting: Vec<u16> = self
             .account(&who.number)

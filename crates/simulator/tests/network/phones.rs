@@ -61,6 +61,40 @@ async fn receipts_reach_the_sender_and_typing_reaches_the_phone() {
 }
 
 #[tokio::test]
+async fn whoever_asked_hears_when_somebody_comes_and_goes() {
+    let sandbox = sandbox();
+    let (_, mut watcher) = paired(&sandbox).await;
+    let mut device = Client::pair(&sandbox, BOB).await.unwrap();
+    let mut client = Client::ready(&sandbox, &mut device).await;
+    let presence = |kind: &'static str| NodeBuilder::new("presence").attr("type", kind);
+    watcher
+        .send(presence("subscribe").attr("to", Jid::pn(BOB)).build())
+        .await;
+    let mut told = async || {
+        let node = watcher.expect("presence").await;
+        assert_eq!(attr(&node, "from"), Jid::pn(BOB).to_string());
+        (attr(&node, "type"), attr(&node, "last"))
+    };
+    assert_eq!(
+        told().await,
+        ("unavailable".to_owned(), "deny".to_owned()),
+        "never seen"
+    );
+
+    client.send(presence("available").build()).await;
+    assert_eq!(told().await, ("available".to_owned(), String::new()));
+    client.send(presence("unavailable").build()).await;
+    let (kind, last) = told().await;
+    assert_eq!(kind, "unavailable");
+    assert!(last.parse::<u64>().is_ok(), "{last}");
+
+    client.send(presence("available").build()).await;
+    assert_eq!(told().await.0, "available");
+    drop(client);
+    assert_eq!(told().await.0, "unavailable", "its connection ended");
+}
+
+#[tokio::test]
 async fn echo_reads_types_and_answers_with_a_quote() {
     let sandbox = sandbox();
     let id = sandbox.send(ALICE, ECHO, "hello", None).await.unwrap();
