@@ -84,7 +84,7 @@ fn unknown_names_warn_and_those_of_browsers_do_not() {
         ("WAHA_NOPE", "1"),
         ("WAHA_CHROME_ARGS", "--x"),
         ("HOME", "/"),
-        ("WHARF_SANDBOX_URL", "x"),
+        ("WHARF_SANDBOX_URL", "ws://127.0.0.1:3900/ws/chat"),
     ])
     .unwrap();
     assert_eq!(config.warnings, ["WAHA_NOPE is not known and has no effect"]);
