@@ -119,7 +119,7 @@ async fn a_delivery_that_cannot_be_read_is_dead_and_holds_up_nobody() {
         .await
         .unwrap();
     for _ in 0..2 {
-        assert_eq!(played.due().await, [good.clone()]);
+        assert_eq!(played.due().await, std::slice::from_ref(&good));
     }
     let dead = played.outbox.store.get(&DELIVERIES, &id).await.unwrap().unwrap();
     assert_eq!(dead.field("queue"), None);
