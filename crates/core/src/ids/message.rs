@@ -19,7 +19,7 @@ pub struct MessageId {
     pub from_me: bool,
     /// The chat it is in.
     pub chat: ChatId,
-    /// WhatsApp's own id.
+    /// WhatsApp's own id, or the engine's stand-in for one that does not parse; its sender made it up.
     pub id: String,
     /// Who wrote it, in a group or in the status feed.
     pub participant: Option<ChatId>,
