@@ -11,7 +11,7 @@ use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, JidExt as _, Node};
 use wharf_core::clock::Clock;
 use whatsapp_rust::Client;
-use whatsapp_rust::features::RetryRequestOptions;
+use whatsapp_rust::features::{RetryRequestError, RetryRequestOptions};
 
 use crate::addresses::is_me;
 use crate::backend::{Backend, LostInbound};
@@ -23,6 +23,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
 /// How long after the start it is tidied first, so that it does not slow down the start.
 const SWEEP_DELAY: Duration = Duration::from_secs(10 * 60);
 
+/// How long asking for one message may take, so that one does not hold up the others.
+const ASK_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Starts both.
 pub(crate) fn start(
     tasks: &Tasks,
@@ -31,7 +34,7 @@ pub(crate) fn start(
     clock: Arc<dyn Clock>,
     lost: mpsc::Receiver<LostInbound>,
 ) {
-    tasks.spawn_detached(Box::pin(ask_again(client, lost, clock.clone())));
+    tasks.spawn_detached(Box::pin(ask_again(client, backend.clone(), lost, clock.clone())));
     tasks.spawn_detached(Box::pin(sweep(backend, clock)));
 }
 
@@ -46,22 +49,45 @@ async fn sweep(backend: Arc<Backend>, clock: Arc<dyn Clock>) {
 }
 
 /// Asks the sender, and the phone, to send a message again that was decrypted once and then lost with the process.
-async fn ask_again(client: Arc<Client>, mut lost: mpsc::Receiver<LostInbound>, clock: Arc<dyn Clock>) {
+async fn ask_again(
+    client: Arc<Client>,
+    backend: Arc<Backend>,
+    mut lost: mpsc::Receiver<LostInbound>,
+    clock: Arc<dyn Clock>,
+) {
     while let Some(message) = lost.recv().await {
         if message.given_up {
             tracing::error!(id = message.id, "a message is lost; asking for it again did not help");
             continue;
         }
-        let Some(stanza) = stanza(&message, clock.now().as_second(), |jid| is_me(jid, &client)) else {
-            tracing::error!(id = message.id, "a message is lost; its address cannot be read");
-            continue;
-        };
-        let stanza = stanza.as_node_ref();
-        match client.request_message_retry(&stanza, RetryRequestOptions::new()).await {
-            Ok(outcome) => tracing::warn!(id = message.id, ?outcome, "a message was lost and is asked for again"),
-            Err(error) => {
-                tracing::error!(id = message.id, error = %one_line(&error), "a lost message cannot be asked for again");
-            }
+        if ask(&client, &message, clock.now().as_second()).await
+            && let Err(error) = backend.count_try(&message).await
+        {
+            tracing::error!(id = message.id, error = %one_line(&error), "a try to get a lost message cannot be noted");
+        }
+    }
+}
+
+/// Asks once. Answers whether that was a try: it reached WhatsApp, or never will.
+async fn ask(client: &Arc<Client>, message: &LostInbound, now_s: i64) -> bool {
+    let Some(stanza) = stanza(message, now_s, |jid| is_me(jid, client)) else {
+        tracing::error!(id = message.id, "a message is lost; its address cannot be read");
+        return true;
+    };
+    let stanza = stanza.as_node_ref();
+    let asking = client.request_message_retry(&stanza, RetryRequestOptions::new());
+    match tokio::time::timeout(ASK_TIMEOUT, Box::pin(asking)).await {
+        Ok(Ok(outcome)) => {
+            tracing::warn!(id = message.id, ?outcome, "a message was lost and is asked for again");
+            true
+        }
+        Ok(Err(error)) => {
+            tracing::error!(id = message.id, error = %one_line(&error), "a lost message cannot be asked for again");
+            !matches!(error, RetryRequestError::Client(_) | RetryRequestError::Internal(_))
+        }
+        Err(_) => {
+            tracing::error!(id = message.id, "asking for a lost message again took too long");
+            false
         }
     }
 }

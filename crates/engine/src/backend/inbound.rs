@@ -159,15 +159,26 @@ impl Backend {
         written
     }
 
-    async fn report_lost(&self, message: PendingInboundKey<'_>, id: String) -> Result<Option<Vec<u8>>> {
+    /// Notes that the sender of a lost message was asked for it. What could not be asked is no try: else a message would
+    /// be given up because the network was down.
+    pub(crate) async fn count_try(&self, lost: &LostInbound) -> Result<()> {
         let _turn = self.turn.lock().await;
-        let before = self.get(&LOST, &id).await?;
-        let tries = before.and_then(|document| document.body.first().copied()).unwrap_or(0);
-        let given_up = tries >= LOST_TRIES_MAX;
-        if !given_up {
-            let document = Document::new(id, vec![tries + 1]);
-            self.put(&LOST, document.with("tried_at", self.clock.now())).await?;
-        }
+        let id = join([&lost.chat, &lost.sender, &lost.id]);
+        let tries = self.tries(&id).await?.saturating_add(1);
+        let document = Document::new(id, vec![tries]);
+        self.put(&LOST, document.with("tried_at", self.clock.now())).await
+    }
+
+    /// How often a lost message was asked for.
+    async fn tries(&self, id: &str) -> Result<u8> {
+        let document = self.get(&LOST, id).await?;
+        Ok(document
+            .and_then(|document| document.body.first().copied())
+            .unwrap_or(0))
+    }
+
+    async fn report_lost(&self, message: PendingInboundKey<'_>, id: String) -> Result<Option<Vec<u8>>> {
+        let given_up = self.tries(&id).await? >= LOST_TRIES_MAX;
         let notice = LostInbound {
             chat: message.chat.to_owned(),
             sender: message.sender.to_owned(),

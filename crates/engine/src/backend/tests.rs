@@ -186,10 +186,20 @@ async fn a_redelivery_that_was_never_stored_is_not_acknowledged_and_reported() {
             given_up,
         };
         assert_eq!(notice, expected);
+        session.backend.count_try(&notice).await.expect("it can be noted");
         session.restart();
     }
     let other = session.backend.get_pending_inbound(CHAT, CHAT, "A").await;
     assert!(other.is_err(), "the tries of one message are not those of another");
+}
+
+#[tokio::test]
+async fn what_could_not_be_asked_for_is_never_given_up() {
+    let mut session = Session::start().await;
+    for _ in 0..10 {
+        assert!(session.pending("A").await.is_err());
+        assert!(!session.lost.try_recv().expect("the session is told").given_up);
+    }
 }
 
 #[tokio::test]
