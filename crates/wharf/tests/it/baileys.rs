@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use wharf_simulator::InboxKind;
+use wharf_simulator::{InboxEntry, InboxKind};
 
 use crate::support::{ALICE, CAROL, NOBODY, TestWharf, within};
 
@@ -45,6 +45,11 @@ impl Baileys {
         }
     }
 
+    async fn quit(mut self) {
+        self.command(json!({ "cmd": "quit" })).await;
+        within("baileys to end", self.child.wait()).await.unwrap();
+    }
+
     async fn command(&mut self, command: Value) {
         self.commands
             .write_all(format!("{command}\n").as_bytes())
@@ -66,93 +71,95 @@ impl Baileys {
     }
 }
 
-#[tokio::test]
-async fn baileys_and_wharf_write_to_each_other_end_to_end_encrypted() {
-    let (wharf, receiver) = TestWharf::with_alice().await;
-    let mut baileys = Baileys::start(&wharf);
+/// A Baileys client that is linked to Carol's phone.
+async fn linked_to_carol(wharf: &TestWharf) -> Baileys {
+    let mut baileys = Baileys::start(wharf);
     let qr = baileys.wait_for("a qr code", |event| event["event"] == "qr").await;
     wharf.network.scan(CAROL, qr["qr"].as_str().unwrap()).await.unwrap();
     baileys.wait_for("a connection", |event| event["event"] == "open").await;
-    // It comes in pieces, in any order.
-    let has_chats = |it: &Value| it["event"] == "history" && it["chats"].as_u64().is_some_and(|chats| chats > 0);
-    baileys.wait_for("a piece of history with chats", has_chats).await;
+    baileys
+}
 
-    let text = json!({ "session": "default", "chatId": format!("{CAROL}@c.us"), "text": "from wharf" });
-    let sent = wharf.post("/api/sendText", text).await.expect(201);
-    let came = baileys
-        .wait_for("wharf's text", |it| {
-            it["event"] == "message" && it["text"] == "from wharf"
-        })
-        .await;
+fn to_carol(text: &str) -> Value {
+    json!({ "session": "default", "chatId": format!("{CAROL}@c.us"), "text": text })
+}
+
+fn to_alice(text: &str) -> Value {
+    json!({ "cmd": "send", "to": format!("{ALICE}@s.whatsapp.net"), "text": text })
+}
+
+#[tokio::test]
+async fn baileys_and_wharf_write_to_each_other_end_to_end_encrypted() {
+    let (wharf, receiver) = TestWharf::with_alice().await;
+    let mut baileys = linked_to_carol(&wharf).await;
+
+    let sent = wharf.post("/api/sendText", to_carol("from wharf")).await.expect(201);
+    let is_text = |it: &Value| it["event"] == "message" && it["text"] == "from wharf";
+    let came = baileys.wait_for("wharf's text", is_text).await;
     assert!(sent["id"].as_str().unwrap().ends_with(came["id"].as_str().unwrap()));
-    let read = json!({ "cmd": "read", "id": came["id"] });
-    baileys.command(read).await;
+    baileys.command(json!({ "cmd": "read", "id": came["id"] })).await;
     receiver
         .wait_for("READ", |event| event["payload"]["ackName"] == "READ")
         .await;
 
-    baileys
-        .command(json!({ "cmd": "send", "to": format!("{ALICE}@s.whatsapp.net"), "text": "from baileys" }))
-        .await;
+    baileys.command(to_alice("from baileys")).await;
     let event = receiver
         .wait_for("baileys' text", |event| event["payload"]["body"] == "from baileys")
         .await
         .event;
     assert_eq!(event["payload"]["from"], format!("{CAROL}@c.us"));
-    let id = event["payload"]["id"]
-        .as_str()
-        .unwrap()
-        .rsplit('_')
-        .next()
-        .unwrap()
-        .to_owned();
-    let seen =
-        json!({ "session": "default", "chatId": format!("{CAROL}@c.us"), "messageIds": [event["payload"]["id"]] });
+    let full_id = event["payload"]["id"].as_str().unwrap();
+    let id = full_id.rsplit('_').next().unwrap().to_owned();
+    let seen = json!({ "session": "default", "chatId": format!("{CAROL}@c.us"), "messageIds": [full_id] });
     wharf.post("/api/sendSeen", seen).await.expect(201);
     let is_read = |it: &Value| it["event"] == "receipt" && it["id"] == id.as_str() && it["status"] == READ;
     baileys.wait_for("the read receipt", is_read).await;
 
     // Once more in both directions, now on the established Signal sessions.
-    let text = json!({ "session": "default", "chatId": format!("{CAROL}@c.us"), "text": "again" });
-    wharf.post("/api/sendText", text).await.expect(201);
+    wharf.post("/api/sendText", to_carol("again")).await.expect(201);
     baileys.wait_for("the second text", |it| it["text"] == "again").await;
-    baileys
-        .command(json!({ "cmd": "send", "to": format!("{ALICE}@s.whatsapp.net"), "text": "and back" }))
-        .await;
+    baileys.command(to_alice("and back")).await;
     receiver
         .wait_for("the second answer", |event| event["payload"]["body"] == "and back")
         .await;
+    wharf.settled().await;
+    baileys.quit().await;
+}
 
-    let number = |number: &str| json!({ "cmd": "exists", "number": number });
-    for (asked, exists) in [(ALICE, true), (NOBODY, false)] {
-        baileys.command(number(asked)).await;
-        let answer = baileys
-            .wait_for("a looked up number", |it| {
-                it["event"] == "exists" && it["number"] == asked
-            })
-            .await;
-        assert_eq!(answer["exists"], exists, "{asked}");
+#[tokio::test]
+async fn baileys_gets_its_history_looks_people_up_types_and_comes_back() {
+    let (wharf, _receiver) = TestWharf::with_alice().await;
+    let mut baileys = linked_to_carol(&wharf).await;
+    // It comes in pieces, in any order.
+    let has_chats = |it: &Value| it["event"] == "history" && it["chats"].as_u64().is_some_and(|chats| chats > 0);
+    baileys.wait_for("a piece of history with chats", has_chats).await;
+
+    for (number, exists) in [(ALICE, true), (NOBODY, false)] {
+        baileys.command(json!({ "cmd": "exists", "number": number })).await;
+        let is_answer = |it: &Value| it["event"] == "exists" && it["number"] == number;
+        assert_eq!(
+            baileys.wait_for("a looked up number", is_answer).await["exists"],
+            exists,
+            "{number}"
+        );
     }
-    baileys
-        .command(json!({ "cmd": "typing", "to": format!("{ALICE}@s.whatsapp.net"), "state": "composing" }))
-        .await;
-    wharf
-        .phone_shows(ALICE, "that Carol types", |it| {
-            it.kind == InboxKind::Typing && it.from == CAROL && !it.from_me
-        })
-        .await;
+    let typing = json!({ "cmd": "typing", "to": format!("{ALICE}@s.whatsapp.net"), "state": "composing" });
+    baileys.command(typing).await;
+    let carol_types = |it: &InboxEntry| it.kind == InboxKind::Typing && it.from == CAROL && !it.from_me;
+    wharf.phone_shows(ALICE, "that Carol types", carol_types).await;
 
     // A second connection logs in with what the first one stored, and the conversation goes on.
     baileys.command(json!({ "cmd": "reconnect" })).await;
     baileys
         .wait_for("the second connection", |event| event["event"] == "open")
         .await;
-    let text = json!({ "session": "default", "chatId": format!("{CAROL}@c.us"), "text": "after the reconnect" });
-    wharf.post("/api/sendText", text).await.expect(201);
+    wharf
+        .post("/api/sendText", to_carol("after the reconnect"))
+        .await
+        .expect(201);
     baileys
-        .wait_for("the third text", |it| it["text"] == "after the reconnect")
+        .wait_for("a text", |it| it["text"] == "after the reconnect")
         .await;
     wharf.settled().await;
-    baileys.command(json!({ "cmd": "quit" })).await;
-    within("baileys to end", baileys.child.wait()).await.unwrap();
+    baileys.quit().await;
 }

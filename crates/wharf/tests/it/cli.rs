@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio_tungstenite::connect_async;
 
 use crate::support::process::{Process, address, command, run, sandbox_binary, serve_with_sandbox};
-use crate::support::{KEY, Receiver, TestWharf};
+use crate::support::{KEY, Receiver, TestWharf, within};
 
 #[tokio::test]
 async fn a_first_start_makes_a_key_and_keeps_it() {
@@ -251,6 +251,9 @@ async fn the_sandbox_beside_a_server_survives_a_restart_with_its_sessions() {
     receiver
         .wait_for("WORKING", |event| event["payload"]["status"] == "WORKING")
         .await;
+    let to_bob = |text: &str| json!({ "session": "default", "chatId": "12025550102", "text": text });
+    client.api("POST", "/api/sendText", to_bob("before the restart")).await;
+    client.phone_shows("12025550102", "before the restart").await;
     assert_eq!(server.terminate().await.0, Some(0));
 
     let before = receiver.deliveries().len();
@@ -267,6 +270,11 @@ async fn the_sandbox_beside_a_server_survives_a_restart_with_its_sessions() {
         .filter(|it| it.event["payload"]["status"] == "SCAN_QR_CODE")
         .count();
     assert_eq!(scans, 1, "{:?}", receiver.names());
+    // The phones have forgotten their Signal sessions, so Bob cannot read this until it is asked for again and sent anew.
+    client
+        .api("POST", "/api/sendText", to_bob("after the restart too"))
+        .await;
+    client.phone_shows("12025550102", "after the restart too").await;
     assert_eq!(server.terminate().await.0, Some(0));
 }
 
@@ -307,6 +315,28 @@ impl Client {
             .error_for_status()
             .unwrap();
         answer.json().await.unwrap()
+    }
+
+    /// Waits until a phone shows a text.
+    async fn phone_shows(&self, number: &str, text: &str) {
+        let search = async {
+            let mut after = 0;
+            loop {
+                let url = format!("http://{}/admin/phones/{number}/inbox?after={after}&wait=5", self.page);
+                let answer = self.http.get(url).send().await.unwrap().error_for_status().unwrap();
+                let page: Value = answer.json().await.unwrap();
+                if page["entries"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|entry| entry["text"] == text)
+                {
+                    return;
+                }
+                after = page["next"].as_u64().unwrap();
+            }
+        };
+        within(&format!("{text:?} on the phone"), search).await;
     }
 
     async fn admin(&self, path: &str, body: Value) {
