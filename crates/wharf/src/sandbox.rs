@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::cli::SandboxArgs;
 
@@ -58,7 +57,7 @@ mod absent {
 mod present {
     use std::fs::DirBuilder;
     use std::os::unix::fs::DirBuilderExt;
-    use std::sync::OnceLock;
+    use std::sync::{Arc, OnceLock};
 
     use anyhow::Context;
     use async_trait::async_trait;
