@@ -67,9 +67,13 @@ where
     let (tasks, ended) = (network.tasks(), network.ended());
     // The token makes a shutdown wait for this connection.
     let _alive = tasks.token();
-    let outcome = tokio::select! {
-        () = ended.cancelled() => Err(Ended::ByNetwork),
-        outcome = converse(network, &mut socket) => outcome,
+    let outcome = if network.is_out() {
+        Err(Ended::ByNetwork)
+    } else {
+        tokio::select! {
+            () = ended.cancelled() => Err(Ended::ByNetwork),
+            outcome = converse(network, &mut socket) => outcome,
+        }
     };
     let _ = timeout(WRITE_TIMEOUT, socket.close()).await; // The peer may be gone already.
     if let Err(why) = outcome {
@@ -312,7 +316,7 @@ impl Open<'_> {
             match step {
                 Out::Node(node) => self.feed_node(socket, &node).await?,
                 Out::Later(ms, node) if late.len() < LATE_LEN_MAX => delay(late, ms, Late::Out(node)),
-                Out::Later(..) | Out::Ready(_) => {}
+                Out::Later(..) | Out::Ready(_) | Out::Linking(..) => {}
                 Out::Stall => self.stalled = true,
                 Out::Close => {
                     flush(socket).await?;

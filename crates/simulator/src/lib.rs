@@ -20,6 +20,7 @@ mod model;
 mod network;
 mod noise;
 mod pairing;
+mod passkey;
 mod phone;
 mod presence;
 mod queue;
@@ -42,6 +43,6 @@ pub use seed::{ALICE, BOB, CAROL, ECHO};
 pub use server::{PORT, QrSource, SandboxServer, SandboxServerConfig, StartError, TLS_PORT, load_or_new};
 pub use tls::{TLS_NAMES, TlsError};
 pub use views::{
-    ChatView, ContactView, DeviceView, InboxEntry, InboxKind, InboxPage, KillMode, PhoneView, ReceiptKind, Seed,
-    TypingState,
+    ChatView, Conflict, ContactView, DeviceView, InboxEntry, InboxKind, InboxPage, KillMode, LinkView, PhoneView,
+    ReceiptKind, Seed, TypingState,
 };

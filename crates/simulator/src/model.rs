@@ -14,6 +14,9 @@ use crate::clock::Env;
 use crate::faults::Faults;
 use crate::keys::Blob;
 use crate::metrics::Counters;
+use crate::pairing::{Hello, PasskeyRequest, REFS_MAX};
+use crate::passkey::Passkey;
+use crate::phone::linking::Step;
 use crate::queue::Queue;
 use crate::views::DeviceView;
 
@@ -99,6 +102,9 @@ pub(crate) struct Account {
     pub(crate) privacy: BTreeMap<String, String>,
     pub(crate) blocked: BTreeMap<String, u64>,
     pub(crate) last_seen: Option<u64>,
+    /// What has to sign before a companion is linked; most accounts link without.
+    #[serde(default)]
+    pub(crate) passkey: Option<Passkey>,
 }
 
 impl Account {
@@ -192,6 +198,8 @@ pub(crate) enum Out {
     Close,
     /// For phones: a companion can receive its first messages.
     Ready(u16),
+    /// For phones: a device that was allowed to link with the account's passkey has come further.
+    Linking(ConnId, Step),
 }
 
 /// An open connection, of a client or of a phone.
@@ -239,10 +247,16 @@ pub(crate) struct Registration {
     pub(crate) noise_public: Vec<u8>,
     pub(crate) bundle: Bundle,
     pub(crate) platform: String,
+    /// The browser that it says it is, by its number.
+    pub(crate) device_type: i32,
     pub(crate) push_name: Option<String>,
     pub(crate) refs: Vec<String>,
-    /// When the last ref runs out, in milliseconds since the Unix epoch.
+    /// When nothing that it shows is good any more, in milliseconds since the Unix epoch.
     pub(crate) expires_at_ms: u64,
+    /// The link code that it shows.
+    pub(crate) hello: Option<Hello>,
+    /// The passkey that it was asked for.
+    pub(crate) passkey: Option<PasskeyRequest>,
     pub(crate) offer: Option<Offer>,
 }
 
@@ -271,7 +285,11 @@ pub(crate) struct State {
     pub(crate) watchers: HashMap<String, Vec<(DeviceRef, Space)>>,
     pub(crate) counters: Counters,
     pub(crate) faults: Faults,
+    /// Whether every connection ends without a word.
+    pub(crate) outage: bool,
     pub(crate) media_host: Option<String>,
+    /// Refs that a device gets which wants to be linked.
+    pub(crate) refs_given: usize,
     pub(crate) next_conn: ConnId,
     /// Rises with everything that is worth saving or showing.
     pub(crate) version: u64,
@@ -293,7 +311,9 @@ impl State {
             watchers: HashMap::new(),
             counters: Counters::default(),
             faults: Faults::default(),
+            outage: false,
             media_host: None,
+            refs_given: REFS_MAX,
             next_conn: 1,
             version: 0,
         }

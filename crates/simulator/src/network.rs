@@ -148,6 +148,15 @@ impl Network {
         (id, receiver)
     }
 
+    /// Whether there is an outage; counts who finds out.
+    pub(crate) fn is_out(&self) -> bool {
+        let mut state = self.lock();
+        if state.outage {
+            state.counters.outage_dial();
+        }
+        state.outage
+    }
+
     /// Takes a stanza that a client sent; faults may befall it. Phones hand theirs to the state directly.
     pub(crate) fn receive(&self, conn: ConnId, node: Node) -> Verdict {
         let mut state = self.lock();
@@ -174,9 +183,11 @@ impl Network {
             }
             Some(FaultAction::IqError { code }) => {
                 state.counters.count("in", &stanza_key(&node));
-                state.reply(conn, stanza::iq_error(&node, code, "fault"));
+                state.reply(conn, stanza::iq_error(&node, code, stanza::error_text(code)));
             }
             Some(FaultAction::Stall) => state.stall(conn),
+            // Of logins only.
+            Some(FaultAction::Failure { .. }) => {}
         }
         Verdict::Done
     }

@@ -1,11 +1,18 @@
-//! Linking a new companion by pairing code: refs, the phone's offer, the companion's signature.
+//! Linking a new companion: refs for its QR code, the phone's offer, the companion's signature.
 //!
 //! The order is the real server's (wacore `pair.rs`, whatsmeow `pair.go`): pair-device with refs, pair-success with the
-//! phone's signature, pair-device-sign with the companion's, then error 515 and a login.
+//! phone's signature, pair-device-sign with the companion's, then error 515 and a login. What comes before the phone's
+//! offer where no QR code is scanned is in [`link_code`], and where that is not enough in [`passkey`].
+
+mod link_code;
+mod passkey;
+
+pub(crate) use link_code::Hello;
+pub(crate) use passkey::PasskeyRequest;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use buffa::Message as _;
+use buffa::{Enumeration as _, Message as _};
 use rand::Rng as _;
 use tokio::sync::oneshot;
 use wacore_binary::Node;
@@ -24,12 +31,12 @@ use crate::stanza::{self, Malformed};
 use crate::views::DeviceView;
 
 /// Refs of one registration; the client shows the first for 60 s and each other one for 20 s.
-const REFS: usize = 6;
+pub(crate) const REFS_MAX: usize = 6;
 /// How long all refs last together, with some grace, in milliseconds.
 const REFS_VALID_MS: u64 = (60 + 5 * 20 + 10) * 1000;
 /// Random bytes in a ref.
 const REF_LEN: usize = 60;
-/// Longest pairing code that is looked at, in bytes.
+/// Longest QR code that is looked at, in bytes.
 const CODE_LEN_MAX: usize = 2000;
 /// Most companions of one account, as WhatsApp allows.
 const COMPANIONS_MAX: usize = 64;
@@ -37,7 +44,17 @@ const COMPANIONS_MAX: usize = 64;
 const KEY_TYPE: &[u8] = &[5];
 const KEY_LEN: usize = 32;
 
-/// The text of a pairing code, taken apart.
+/// A device that a phone is about to link.
+pub(crate) struct Claim {
+    /// Its connection.
+    pub(crate) conn: ConnId,
+    /// Its identity key.
+    pub(crate) identity: [u8; KEY_LEN],
+    /// What only it and the phone know, by which it trusts the phone's signature.
+    pub(crate) secret: Vec<u8>,
+}
+
+/// The text of a QR code, taken apart.
 pub(crate) struct Code {
     reference: String,
     noise: [u8; KEY_LEN],
@@ -50,9 +67,9 @@ impl Code {
     pub(crate) fn parse(text: &str) -> Result<Self, SandboxError> {
         let text = text.trim();
         if text.len() > CODE_LEN_MAX {
-            return Err(SandboxError::Invalid("the pairing code is too long".to_owned()));
+            return Err(SandboxError::Invalid("the QR code is too long".to_owned()));
         }
-        let bad = |_| SandboxError::Invalid("this is not a pairing code".to_owned());
+        let bad = |_| SandboxError::Invalid("this is not a QR code for linking a device".to_owned());
         let (reference, noise, identity) = wacore::pair::PairUtils::parse_qr_code(text).map_err(bad)?;
         // The library's reader leaves the fourth field, the secret, out.
         let secret = text
@@ -61,7 +78,7 @@ impl Code {
             .and_then(|field| BASE64_STANDARD.decode(field).ok());
         let secret = secret
             .filter(|secret| secret.len() == KEY_LEN)
-            .ok_or_else(|| SandboxError::Invalid("the pairing code has no valid secret".to_owned()))?;
+            .ok_or_else(|| SandboxError::Invalid("the QR code has no valid secret".to_owned()))?;
         Ok(Self {
             reference,
             noise,
@@ -92,7 +109,7 @@ impl State {
             rng.fill_bytes(&mut random);
             format!("2@{}", BASE64_STANDARD.encode(random))
         })
-        .take(REFS)
+        .take(self.refs_given)
         .collect();
         self.refs.extend(refs.iter().map(|code| (code.clone(), conn)));
         let shown = refs.iter().map(|code| stanza::with_bytes("ref", code.as_bytes()));
@@ -108,8 +125,11 @@ impl State {
                 .filter(|os| !os.is_empty())
                 .unwrap_or_else(|| "unknown".to_owned()),
             push_name: payload.push_name.clone().filter(|name| !name.is_empty()),
+            device_type: props.platform_type.map_or(0, |kind| kind.to_i32()),
             expires_at_ms: self.env.clock.now_ms() + REFS_VALID_MS,
             refs,
+            hello: None,
+            passkey: None,
             offer: None,
         };
         if let Some(link) = self.links.get_mut(&conn) {
@@ -136,33 +156,52 @@ impl State {
         format!("{:016X}", self.env.random.rng().next_u64())
     }
 
-    /// The connection that shows a code.
-    pub(crate) fn claim(&self, code: &Code) -> Result<(ConnId, &Registration), SandboxError> {
-        let expired = || SandboxError::Conflict("the pairing code has expired or was used; show a new one".to_owned());
+    /// The device that shows a QR code.
+    pub(crate) fn claim(&self, code: &Code) -> Result<Claim, SandboxError> {
+        let expired = || SandboxError::Conflict("the QR code has expired or was used; show a new one".to_owned());
         let conn = *self.refs.get(&code.reference).ok_or_else(expired)?;
-        let Some(Role::Registering(registration)) = self.links.get(&conn).map(|link| &link.role) else {
-            return Err(expired());
-        };
-        if registration.offer.is_some() {
-            return Err(expired());
-        }
+        let registration = self.unclaimed(conn).ok_or_else(expired)?;
         if registration.noise_public != code.noise || registration.bundle.identity.0 != code.identity {
             return Err(SandboxError::Invalid(
-                "the pairing code's keys are not those of the device".to_owned(),
+                "the QR code's keys are not those of the device".to_owned(),
             ));
         }
-        Ok((conn, registration))
+        Ok(Claim {
+            conn,
+            identity: code.identity,
+            secret: code.secret.clone(),
+        })
     }
 
-    /// The phone scanned a code: it signs the companion's identity, and the companion is told. The answer comes when
-    /// the companion has signed too.
+    /// What a connection wants to be linked as, if it is not linked and no phone has taken it yet.
+    pub(crate) fn unclaimed(&self, conn: ConnId) -> Option<&Registration> {
+        self.registration(conn)
+            .filter(|registration| registration.offer.is_none() && registration.passkey.is_none())
+    }
+
+    /// What a connection wants to be linked as, if it is not linked yet.
+    pub(crate) fn registration(&self, conn: ConnId) -> Option<&Registration> {
+        match &self.links.get(&conn)?.role {
+            Role::Registering(registration) => Some(registration),
+            Role::New | Role::Device(_) => None,
+        }
+    }
+
+    fn registration_mut(&mut self, conn: ConnId) -> Option<&mut Registration> {
+        match &mut self.links.get_mut(&conn)?.role {
+            Role::Registering(registration) => Some(registration),
+            Role::New | Role::Device(_) => None,
+        }
+    }
+
+    /// The phone links a device: it signs its identity, and the device is told. The answer comes when the device has
+    /// signed too.
     pub(crate) fn offer(
         &mut self,
         number: &str,
         phone: &Keys,
-        code: &Code,
+        claim: &Claim,
     ) -> Result<oneshot::Receiver<Result<DeviceView, String>>, SandboxError> {
-        let (conn, _) = self.claim(code)?;
         let now = self.now();
         let mut rng = self.env.random.rng();
         // Offers whose companions have not signed yet: none may invalidate another.
@@ -192,8 +231,8 @@ impl State {
         let who = DeviceRef::new(number, device);
         let broken = |_| SandboxError::Refused("the phone's identity key cannot sign".to_owned());
         let companion = adv::Companion {
-            identity: &code.identity,
-            secret: &code.secret,
+            identity: &claim.identity,
+            secret: &claim.secret,
             raw_id,
             key_index,
         };
@@ -211,10 +250,10 @@ impl State {
             key_index_list,
             done,
         };
-        if let Some(Role::Registering(registration)) = self.links.get_mut(&conn).map(|link| &mut link.role) {
+        if let Some(registration) = self.registration_mut(claim.conn) {
             registration.offer = Some(offer);
         }
-        self.reply(conn, success);
+        self.reply(claim.conn, success);
         Ok(outcome)
     }
 
@@ -245,31 +284,60 @@ impl State {
         self.md_request("pair-success", pair_success)
     }
 
-    /// IQs of a device that is not logged in: the answers to pair-device and pair-success.
+    /// IQs of a device that is not logged in: its part of the pairing, and signs of life.
     pub(crate) fn on_pairing_iq(&mut self, conn: ConnId, node: &Node) -> Result<(), Malformed> {
         let id = stanza::required(node, "id")?;
         let kind = stanza::required(node, "type")?;
-        let Some(Role::Registering(registration)) = self.links.get_mut(&conn).map(|link| &mut link.role) else {
-            return Err(Malformed::new("iq before login"));
-        };
-        match (kind.as_str(), registration.offer.take_if(|offer| offer.iq_id == id)) {
-            ("result", Some(offer)) => self.on_pair_device_sign(conn, node, offer),
-            ("error", Some(offer)) => {
+        let registration = self.registration_mut(conn);
+        let registration = registration.ok_or_else(|| Malformed::new("iq before login"))?;
+        let offer = registration.offer.take_if(|offer| offer.iq_id == id);
+        let xmlns = stanza::text(node, "xmlns").unwrap_or_default();
+        match (kind.as_str(), offer, xmlns.as_str()) {
+            ("result", Some(offer), _) => self.on_pair_device_sign(conn, node, offer),
+            ("error", Some(offer), _) => {
                 let _ = offer.done.send(Err("the device refused the pairing".to_owned()));
                 Ok(())
             }
-            // The client confirms the refs, pings, or reports itself while it shows the code.
-            ("result", None) => Ok(()),
-            ("get", None) if stanza::text(node, "xmlns").as_deref() == Some("w:p") => {
+            // The client confirms the refs.
+            ("result", None, _) => Ok(()),
+            ("get", None, "w:p") => {
                 self.reply(conn, stanza::iq_result(node, Vec::new()));
                 Ok(())
             }
+            (kind @ ("get" | "set"), None, "md") => match (kind, stanza::first_child_tag(node)) {
+                ("set", "link_code_companion_reg") => self.on_link_code(conn, node),
+                (kind, tag) => self.on_passkey_iq(conn, node, kind, tag),
+            },
             _ => {
-                let what = format!("iq {} before login", stanza::text(node, "xmlns").unwrap_or_default());
-                self.unknown(conn, &what);
-                self.reply(conn, stanza::iq_error(node, 501, "feature-not-implemented"));
+                self.unknown_before_login(conn, node);
                 Ok(())
             }
+        }
+    }
+
+    fn unknown_before_login(&mut self, conn: ConnId, node: &Node) {
+        let xmlns = stanza::text(node, "xmlns").unwrap_or_default();
+        let what = format!("iq {xmlns} <{}> before login", stanza::first_child_tag(node));
+        self.unknown(conn, &what);
+        self.reply(conn, stanza::iq_error(node, 501, "feature-not-implemented"));
+    }
+
+    /// Something the server tells a device that is not linked yet.
+    fn notify_unlinked(&mut self, conn: ConnId, kind: &'static str, children: Vec<Node>) {
+        let notification = NodeBuilder::new("notification")
+            .attr("from", stanza::server_jid())
+            .attr("type", kind)
+            .attr("id", self.random_id())
+            .attr("t", self.now())
+            .children(children);
+        self.reply(conn, notification.build());
+    }
+
+    /// A device may show what it shows for at least this long.
+    fn extend(&mut self, conn: ConnId, valid_ms: u64) {
+        let until = self.env.clock.now_ms() + valid_ms;
+        if let Some(registration) = self.registration_mut(conn) {
+            registration.expires_at_ms = registration.expires_at_ms.max(until);
         }
     }
 

@@ -7,6 +7,7 @@ mod appstate;
 mod history;
 pub(crate) mod inbox;
 mod incoming;
+pub(crate) mod linking;
 mod outgoing;
 mod peers;
 pub(crate) mod signal;
@@ -25,11 +26,11 @@ use crate::error::SandboxError;
 use crate::keys::Blob;
 use crate::model::{ConnId, DeviceRef, Flow, Out};
 use crate::network::Network;
-use crate::pairing::Code;
 use crate::phone::appstate::AppState;
 use crate::phone::inbox::{Chats, Inbox};
+use crate::phone::linking::Exchange;
 use crate::phone::signal::Signal;
-use crate::views::{ChatView, ContactView, DeviceView, InboxPage, PhoneView};
+use crate::views::{ChatView, ContactView, InboxPage, PhoneView};
 
 /// Stanzas that may wait for a phone's task before the rest stays in its queue.
 const PHONE_DEPTH: usize = 4096;
@@ -63,6 +64,9 @@ pub(crate) struct Memory {
     pub(crate) echoes: bool,
     #[serde(skip)]
     conn: Option<ConnId>,
+    /// With the device that is about to be linked with the account's passkey.
+    #[serde(skip)]
+    exchange: Option<Exchange>,
     /// Whether it was loaded and its companions do not know yet that its sessions are gone.
     #[serde(skip, default = "loaded")]
     is_loaded: bool,
@@ -131,6 +135,7 @@ impl Memory {
             seen: VecDeque::new(),
             echoes: false,
             conn: None,
+            exchange: None,
             is_loaded: false,
         }
     }
@@ -183,6 +188,7 @@ impl Phone {
             match out {
                 Out::Node(node) | Out::Later(_, node) => self.desk(&network).handle(&node),
                 Out::Ready(device) => self.desk(&network).welcome(device),
+                Out::Linking(conn, step) => self.desk(&network).link_further(conn, step),
                 Out::Close | Out::Stall => {} // For clients; a phone stays as long as its network.
             }
             self.publish();
@@ -223,16 +229,6 @@ impl Phone {
 
     pub(crate) fn inbox(&self, after: u64) -> InboxPage {
         self.memory().inbox.page(after)
-    }
-
-    /// Scans a pairing code; the answer comes when the device has signed too.
-    pub(crate) fn link(
-        &self,
-        network: &Network,
-        code: &Code,
-    ) -> Result<tokio::sync::oneshot::Receiver<Result<DeviceView, String>>, SandboxError> {
-        let memory = self.memory();
-        network.lock().offer(&self.number, memory.signal.identity(), code)
     }
 
     /// Logs a companion out.
@@ -281,6 +277,7 @@ impl Phone {
     }
 
     pub(crate) fn view(&self, network: &Network) -> Result<PhoneView, SandboxError> {
+        let compared_code = self.compared_code(|conn| network.lock().registration(conn).is_some());
         let memory = self.memory();
         let state = network.lock();
         let account = state
@@ -311,6 +308,9 @@ impl Phone {
             name: account.name.clone(),
             lid: account.user_jid(crate::model::Space::Lid).to_string(),
             about: account.about.clone(),
+            passkey: account.passkey.is_some(),
+            wants_code: state.wants_link_code(&self.number),
+            compared_code,
             devices: account
                 .devices
                 .values()

@@ -8,9 +8,11 @@ use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node};
 
 use crate::faults::{FaultAction, FaultDirection, Faults};
+use crate::login::conflict;
 use crate::metrics::{Counters, stanza_key};
 use crate::model::{ConnId, DeviceRef, Flow, Link, Out, Role, Space, State};
 use crate::stanza::{self, Malformed};
+use crate::views::Conflict;
 
 /// Stored stanzas that go out before the client asks for more.
 const PRIMER_STANZAS: usize = 5;
@@ -36,6 +38,8 @@ impl State {
             (None, "iq") => self.on_pairing_iq(conn, node),
             // Baileys sends its telemetry id and, when a name is preset, a presence before it is logged in.
             (None, "ib" | "presence") => Ok(()),
+            // What a device hears before it is linked is worth nothing later, so it is not kept until it is acknowledged.
+            (None, "ack") => acknowledgement(node).map(drop),
             (None, tag) => Err(Malformed::new(format!("<{tag}> before login"))),
             (Some(who), "iq") => self.on_iq(conn, &who, node),
             (Some(who), "message") => self.on_message(conn, &who, node),
@@ -244,12 +248,7 @@ impl State {
 
     /// `<ack>`: the client has a receipt or notification, or gives up on a message.
     fn on_ack(&mut self, who: &DeviceRef, node: &Node) -> Result<(), Malformed> {
-        let class = stanza::required(node, "class")?;
-        let id = stanza::required(node, "id")?;
-        stanza::required(node, "to")?;
-        if !matches!(class.as_str(), "message" | "receipt" | "notification" | "call") {
-            return Err(Malformed::new(format!("<ack> of class {class}")));
-        }
+        let (class, id) = acknowledgement(node)?;
         self.acknowledged(who, &class, &id);
         Ok(())
     }
@@ -265,9 +264,8 @@ impl State {
     /// Makes a connection a device's only one; the one before is told that it was replaced.
     pub(crate) fn attach(&mut self, conn: ConnId, who: &DeviceRef, flow: Flow) {
         if let Some(before) = self.device(who).and_then(|device| device.conn) {
-            let conflict = NodeBuilder::new("conflict").attr("type", "replaced").build();
-            self.reply(before, NodeBuilder::new("stream:error").children([conflict]).build());
-            self.disconnect(before);
+            self.counters.replaced();
+            self.dismiss(before, conflict(Conflict::Replaced));
         }
         if let Some(device) = self.device_mut(who) {
             device.conn = Some(conn);
@@ -332,6 +330,17 @@ pub(crate) fn ib(child: Node) -> Node {
         .build()
 }
 
+/// Class and id of what an `<ack>` acknowledges.
+fn acknowledgement(node: &Node) -> Result<(String, String), Malformed> {
+    let class = stanza::required(node, "class")?;
+    let id = stanza::required(node, "id")?;
+    stanza::required(node, "to")?;
+    if !matches!(class.as_str(), "message" | "receipt" | "notification" | "call") {
+        return Err(Malformed::new(format!("<ack> of class {class}")));
+    }
+    Ok((class, id))
+}
+
 fn preview(total: usize, by_tag: &std::collections::BTreeMap<String, usize>) -> Node {
     let mut builder = NodeBuilder::new("offline_preview").attr("count", total);
     for (attribute, tag) in [
@@ -364,7 +373,9 @@ fn transmit(
     };
     counters.count("out", &stanza_key(&node));
     let out = match action {
-        None | Some(FaultAction::Nack { .. } | FaultAction::IqError { .. }) => Out::Node(node),
+        None | Some(FaultAction::Nack { .. } | FaultAction::IqError { .. } | FaultAction::Failure { .. }) => {
+            Out::Node(node)
+        }
         Some(FaultAction::Drop) => return Sent::Yes,
         Some(FaultAction::Delay { ms }) => Out::Later(ms, node),
         Some(FaultAction::Duplicate) => {

@@ -1,13 +1,15 @@
 //! The sandbox as a whole: what the control interface, the tests and the embedding server use.
 //!
-//! It has no listener of its own: hand it sockets with [`Sandbox::accept`].
+//! It has no listener of its own: hand it sockets with [`Sandbox::accept`]. How devices are linked is in [`linking`].
+
+mod linking;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Sink, Stream};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Env;
 use crate::connection;
@@ -16,13 +18,10 @@ use crate::faults::Fault;
 use crate::metrics::{Metrics, Unacked};
 use crate::model::{DeviceRef, State};
 use crate::network::Network;
-use crate::pairing::Code;
 use crate::phone::Phone;
-use crate::views::{DeviceView, InboxPage, KillMode, PhoneView, ReceiptKind, Seed, TypingState};
+use crate::views::{InboxPage, KillMode, PhoneView, ReceiptKind, Seed, TypingState};
 use crate::{seed, snapshot};
 
-/// How long a scanned device may take to sign and come back.
-const PAIRING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Most phones of one network.
 const PHONES_MAX: usize = 10_000;
 
@@ -126,48 +125,6 @@ impl Sandbox {
         self.find(number)?.view(&self.0)
     }
 
-    /// The phone scans a pairing code (the text of the QR) and links the device that shows it.
-    ///
-    /// # Errors
-    /// When the code is none, is used or has run out, or when the device refuses or does not answer in time.
-    pub async fn scan(&self, number: &str, qr: &str) -> Result<DeviceView, SandboxError> {
-        let outcome = self.find(number)?.link(&self.0, &Code::parse(qr)?)?;
-        let silent = || SandboxError::Refused("the device did not complete the pairing".to_owned());
-        match timeout(PAIRING_TIMEOUT, outcome).await {
-            Ok(Ok(Ok(device))) => Ok(device),
-            Ok(Ok(Err(why))) => Err(SandboxError::Refused(why)),
-            Ok(Err(_)) | Err(_) => Err(silent()),
-        }
-    }
-
-    /// Like [`Sandbox::scan`] with the phone that the client's push name picks: the same name is the same phone, a
-    /// new name a new one.
-    ///
-    /// # Errors
-    /// As [`Sandbox::scan`] and [`Sandbox::create_phone`].
-    pub async fn scan_with_any_phone(&self, qr: &str) -> Result<DeviceView, SandboxError> {
-        let code = Code::parse(qr)?;
-        let (number, name) = {
-            let state = self.0.lock();
-            let name = state.claim(&code)?.1.push_name.clone();
-            let same = |name: &String| state.saved.accounts.values().find(|account| account.name == *name);
-            (name.as_ref().and_then(same).map(|account| account.number.clone()), name)
-        };
-        let number = match number {
-            Some(number) => number,
-            None => self.create_phone(None, name).await?.number,
-        };
-        self.scan(&number, qr).await
-    }
-
-    /// The phone logs a companion out.
-    ///
-    /// # Errors
-    /// When there is no such phone or device.
-    pub async fn unlink(&self, number: &str, device: u16) -> Result<(), SandboxError> {
-        self.find(number)?.unlink(&self.0, device)
-    }
-
     /// The phone sends a text and answers the message's id. `to` is digits.
     ///
     /// # Errors
@@ -228,14 +185,26 @@ impl Sandbox {
         let who = state.resolve_device(&address).filter(|who| who.device != 0);
         let who = who.ok_or_else(|| SandboxError::not_found("linked device", jid))?;
         let conn = connected(&state, &who)?;
-        state.kill(
-            conn,
-            match mode {
-                KillMode::Close => None,
-                KillMode::StreamError { code } => Some(code),
-            },
-        );
+        state.kill(conn, mode);
         Ok(())
+    }
+
+    /// Ends the connections of all clients at once; answers how many those were.
+    pub fn kill_all(&self, mode: KillMode) -> usize {
+        let mut state = self.0.lock();
+        let clients = state.clients();
+        for conn in &clients {
+            state.kill(*conn, mode);
+        }
+        clients.len()
+    }
+
+    /// While there is an outage every connection ends at once and without a word, those that are open first.
+    pub fn set_outage(&self, outage: bool) {
+        self.0.lock().outage = outage;
+        if outage {
+            self.kill_all(KillMode::Close);
+        }
     }
 
     /// Replaces the list of faults.

@@ -213,6 +213,7 @@ pub(crate) fn new_account(
         privacy: BTreeMap::new(),
         blocked: BTreeMap::new(),
         last_seen: None,
+        passkey: None,
     };
     Ok((account, Memory::new(signal)))
 }

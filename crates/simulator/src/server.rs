@@ -8,6 +8,7 @@ mod access;
 mod error;
 mod extract;
 pub(crate) mod files;
+mod linking;
 mod listen;
 mod network;
 mod page;

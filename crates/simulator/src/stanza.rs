@@ -135,6 +135,23 @@ pub(crate) fn iq_error(request: &Node, code: u16, why: &str) -> Node {
     node
 }
 
+/// WhatsApp's word for an error code; WhatsApp Web takes a code with another word for something else (wacore
+/// `pair_code.rs`).
+pub(crate) fn error_text(code: u16) -> &'static str {
+    match code {
+        400 => "bad-request",
+        401 => "not-authorized",
+        403 => "forbidden",
+        404 => "item-not-found",
+        429 => "rate-overlimit",
+        452 => "feature-not-available",
+        500 => "internal-server-error",
+        501 => "feature-not-implemented",
+        503 => "service-unavailable",
+        _ => "error",
+    }
+}
+
 fn reply_from(request: &Node) -> NodeValue {
     request.attrs.get("to").cloned().unwrap_or_else(|| server_jid().into())
 }

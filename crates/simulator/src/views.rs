@@ -26,6 +26,14 @@ pub struct PhoneView {
     /// The account's "about" text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub about: Option<String>,
+    /// Whether the account's passkey has to sign before a device is linked.
+    pub passkey: bool,
+    /// What a device calls itself that waits for its link code to be entered here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wants_code: Option<String>,
+    /// The code to compare with that of a device which links with the passkey.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compared_code: Option<String>,
     /// Linked companions; the phone itself is not listed.
     pub devices: Vec<DeviceView>,
     /// The address book.
@@ -54,6 +62,29 @@ pub struct DeviceView {
     pub queued: usize,
     /// When it was linked, seconds since the Unix epoch.
     pub linked_at: u64,
+}
+
+/// What became of a device that a phone links.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum LinkView {
+    /// It is linked.
+    Linked(DeviceView),
+    /// It was asked for the account's passkey, and is linked once that has signed and the codes were compared.
+    PasskeyAsked {
+        /// Always true.
+        passkey_asked: bool,
+    },
+}
+
+impl LinkView {
+    /// The device, if it is linked.
+    pub fn device(&self) -> Option<&DeviceView> {
+        match self {
+            Self::Linked(device) => Some(device),
+            Self::PasskeyAsked { .. } => None,
+        }
+    }
 }
 
 /// An entry of a phone's address book.
@@ -114,6 +145,27 @@ pub enum KillMode {
         /// The stream error's code, for example 503.
         code: u16,
     },
+    /// Send `<stream:error><conflict type>` first.
+    Conflict {
+        /// `replaced` by another connection, or `device_removed`.
+        #[serde(rename = "type")]
+        kind: Conflict,
+    },
+    /// Send `<failure reason>` first, as after a refused login.
+    Failure {
+        /// The reason, for example 403.
+        reason: u16,
+    },
+}
+
+/// Why a connection must make way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Conflict {
+    /// Another connection of the same device logged in.
+    Replaced,
+    /// The device was unlinked.
+    DeviceRemoved,
 }
 
 /// A page of a phone's inbox.

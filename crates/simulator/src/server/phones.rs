@@ -1,9 +1,8 @@
-//! `/admin/phones`: what a person can do with a simulated phone.
+//! `/admin/phones`: what a person can do with a simulated phone, but for linking devices, which is in [`super::linking`].
 //!
 //! Each route parses and forwards; what happens is the network's business.
 
 use axum::extract::State;
-use axum::extract::rejection::StringRejection;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json as Answer, Router};
@@ -12,15 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::error::ApiError;
 use super::extract::{Chat, Json, Number, Path, Poll, Query};
 use super::routes::AppState;
-use super::sessions;
-use crate::views::{DeviceView, InboxPage, PhoneView, ReceiptKind, TypingState};
+use crate::views::{InboxPage, PhoneView, ReceiptKind, TypingState};
 
 /// Characters of a push name; WhatsApp's own limit.
 const NAME_CHARS_MAX: usize = 25;
 /// Characters of a text message; WhatsApp's own limit.
 const TEXT_CHARS_MAX: usize = 65_536;
-/// Characters of a QR's text; real ones have about 240.
-const QR_CHARS_MAX: usize = 1024;
 /// Characters of a message id; real ones have up to 32.
 const MESSAGE_ID_CHARS_MAX: usize = 128;
 
@@ -28,13 +24,10 @@ pub(crate) fn router() -> Router<AppState> {
     Router::new()
         .route("/admin/phones", get(list_phones).post(create_phone))
         .route("/admin/phones/{number}", get(get_phone))
-        .route("/admin/phones/{number}/scan", post(scan))
-        .route("/admin/phones/{number}/unlink", post(unlink))
         .route("/admin/phones/{number}/send", post(send))
         .route("/admin/phones/{number}/receipt", post(send_receipt))
         .route("/admin/phones/{number}/typing", post(send_typing))
         .route("/admin/phones/{number}/inbox", get(read_inbox))
-        .route("/admin/mock-phone/scan-qr", post(scan_with_any_phone))
 }
 
 async fn list_phones(State(state): State<AppState>) -> Answer<Vec<PhoneView>> {
@@ -68,54 +61,6 @@ async fn get_phone(
     Path(Number(number)): Path<Number>,
 ) -> Result<Answer<PhoneView>, ApiError> {
     Ok(Answer(state.sandbox.phone(&number)?))
-}
-
-/// Either the QR itself or the name of a waiting session of the embedding server.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Scan {
-    qr: Option<String>,
-    session: Option<String>,
-}
-
-async fn scan(
-    State(state): State<AppState>,
-    Path(Number(number)): Path<Number>,
-    Json(request): Json<Scan>,
-) -> Result<Answer<DeviceView>, ApiError> {
-    // Asked first: a wrong number must not look like a wrong session.
-    state.sandbox.phone(&number)?;
-    let qr = match (request.qr, request.session) {
-        (Some(qr), None) => qr,
-        (None, Some(session)) => sessions::qr_of(&state, &session).await?,
-        _ => return Err(ApiError::unprocessable("scan needs either qr or session")),
-    };
-    let qr = filled("qr", qr.trim(), QR_CHARS_MAX)?;
-    Ok(Answer(state.sandbox.scan(&number, qr).await?))
-}
-
-async fn scan_with_any_phone(
-    State(state): State<AppState>,
-    body: Result<String, StringRejection>,
-) -> Result<Answer<DeviceView>, ApiError> {
-    let body = body?;
-    let qr = filled("qr", body.trim(), QR_CHARS_MAX)?;
-    Ok(Answer(state.sandbox.scan_with_any_phone(qr).await?))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Unlink {
-    device: u16,
-}
-
-async fn unlink(
-    State(state): State<AppState>,
-    Path(Number(number)): Path<Number>,
-    Json(request): Json<Unlink>,
-) -> Result<StatusCode, ApiError> {
-    state.sandbox.unlink(&number, request.device).await?;
-    Ok(StatusCode::NO_CONTENT)
 }
 
 #[derive(Deserialize)]
@@ -199,7 +144,7 @@ async fn read_inbox(
 }
 
 /// The value, if it is neither empty nor longer than `chars_max`.
-fn filled<'a>(field: &str, value: &'a str, chars_max: usize) -> Result<&'a str, ApiError> {
+pub(super) fn filled<'a>(field: &str, value: &'a str, chars_max: usize) -> Result<&'a str, ApiError> {
     if value.is_empty() {
         return Err(ApiError::unprocessable(format!("{field} must not be empty")));
     }

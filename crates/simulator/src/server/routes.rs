@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::access::{self, Access};
 use super::error::ApiError;
 use super::sessions::QrSource;
-use super::{network, page, phones, webhooks, websocket};
+use super::{linking, network, page, phones, webhooks, websocket};
 use crate::clock::Env;
 use crate::hooks::HookInbox;
 use crate::sandbox::Sandbox;
@@ -63,6 +63,7 @@ pub(crate) fn plain(state: AppState, access: Access) -> Router {
     let routes = Router::new()
         .merge(page::router())
         .merge(phones::router())
+        .merge(linking::router())
         .merge(network::router());
     // The webhook inbox brings its own body limit, so it joins after the common one.
     let routes = routes

@@ -483,7 +483,7 @@ impl Client {
         let mut client = Self::register(sandbox, &mut device, "Test").await;
         let code = client.pairing_code(&device).await;
         let (scanned, ()) = tokio::join!(sandbox.scan(number, &code), client.sign(&mut device, |_| {}));
-        assert_eq!(scanned?.jid, device.jid.to_string());
+        assert_eq!(scanned?.device().unwrap().jid, device.jid.to_string());
         assert_eq!(attr(&client.expect("stream:error").await, "code"), "515");
         assert_eq!(client.next().await, None);
         Ok(device)

@@ -150,7 +150,8 @@ async fn companions_that_are_linked_at_the_same_time_stay_genuine() {
         one.sign(&mut first, |_| {}).await;
     };
     let (scanned, other_scanned, ()) = tokio::join!(sandbox.scan(ALICE, &code), sandbox.scan(ALICE, &other_code), sign);
-    assert_ne!(scanned.unwrap().device, other_scanned.unwrap().device);
+    let number = |scanned: Result<LinkView, SandboxError>| scanned.unwrap().device().unwrap().device;
+    assert_ne!(number(scanned), number(other_scanned));
 
     let mut client = Client::ready(&sandbox, &mut first).await;
     let query = NodeBuilder::new("query").children([NodeBuilder::new("devices").build()]);

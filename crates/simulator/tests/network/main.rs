@@ -4,6 +4,7 @@
 
 mod client;
 mod keys;
+mod linking;
 mod login;
 mod messages;
 mod phones;
@@ -20,7 +21,7 @@ use futures::FutureExt as _;
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node};
 use wharf_simulator::{
-    ALICE, BOB, Clock, ECHO, Env, Fault, Handshakes, InboxEntry, InboxKind, KillMode, ReceiptKind, Sandbox,
+    ALICE, BOB, Clock, ECHO, Env, Fault, Handshakes, InboxEntry, InboxKind, KillMode, LinkView, ReceiptKind, Sandbox,
     SandboxError, Seed, SystemRandom, TypingState,
 };
 
