@@ -1,6 +1,6 @@
 //! Fetches and uploads what the protocol keeps outside of its socket: media, history, the web client's version.
 //!
-//! One client for all sessions. It follows no redirects, since WhatsApp's media hosts need none, and reaches only what
+//! One client for all sessions without a proxy, and one for each connection with one. It follows no redirects, since WhatsApp's media hosts need none, and reaches only what
 //! [`Gate`] lets pass, because media addresses come out of messages.
 
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use futures::StreamExt;
 use reqwest::{Client, Method, redirect};
 use url::Url;
 use wacore::net::{HttpClient, HttpRequest, HttpResponse};
+use wharf_core::engine::Proxy;
 
 use crate::error::ConfigError;
 use crate::network::Gate;
@@ -27,7 +28,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest body that is read into memory, in bytes.
 const BODY_BYTES_MAX: usize = 128 * 1024 * 1024;
 
-/// The HTTP client of all sessions.
+/// An HTTP client.
 pub(crate) struct Http {
     client: Client,
     gate: Gate,
@@ -38,7 +39,7 @@ impl Http {
         clippy::disallowed_methods,
         reason = "this client reaches the gate's hosts only, never an address that a caller names"
     )]
-    pub(crate) fn new(gate: Gate, tls: &Arc<rustls::ClientConfig>) -> Result<Self, ConfigError> {
+    pub(crate) fn new(gate: Gate, tls: &Arc<rustls::ClientConfig>, proxy: Option<&Proxy>) -> Result<Self, ConfigError> {
         let client = Client::builder()
             .tls_backend_preconfigured(rustls::ClientConfig::clone(tls))
             .redirect(redirect::Policy::none())
@@ -46,9 +47,12 @@ impl Http {
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             .timeout(EXCHANGE_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .build()
-            .map_err(|error| ConfigError::Client(Box::new(error)))?;
+            .pool_idle_timeout(IDLE_TIMEOUT);
+        let client = match proxy {
+            Some(proxy) => client.proxy(through(proxy)?),
+            None => client,
+        };
+        let client = client.build().map_err(unusable)?;
         Ok(Self { client, gate })
     }
 }
@@ -72,6 +76,20 @@ impl HttpClient for Http {
         let body = body(response).await?;
         Ok(HttpResponse { status_code, body })
     }
+}
+
+/// The proxy in the client's own words.
+fn through(proxy: &Proxy) -> Result<reqwest::Proxy, ConfigError> {
+    let all = reqwest::Proxy::all(proxy.to_string()).map_err(unusable)?;
+    Ok(match &proxy.credentials {
+        // The client puts them into a URL and reads them back from it, but leaves percent signs as they are.
+        Some((username, password)) => all.basic_auth(&username.replace('%', "%25"), &password.replace('%', "%25")),
+        None => all,
+    })
+}
+
+fn unusable(error: reqwest::Error) -> ConfigError {
+    ConfigError::Client(Box::new(error))
 }
 
 /// Reads a body that fits; one that says it will not is not even begun.
@@ -124,7 +142,7 @@ mod tests {
         });
         let url = Url::parse(&format!("ws://{address}/ws/chat")).unwrap();
         let gate = Gate::new(&Network::Sandbox { url }).unwrap();
-        let http = Http::new(gate, &crate::tls::client_config().unwrap()).unwrap();
+        let http = Http::new(gate, &crate::tls::client_config().unwrap(), None).unwrap();
         (format!("http://{address}"), http, tasks)
     }
 

@@ -6,6 +6,7 @@
 
 use url::{Host, Url};
 use wacore::net::WHATSAPP_WEB_WS_URL;
+use wharf_core::engine::Proxy;
 
 use crate::error::ConfigError;
 
@@ -97,6 +98,15 @@ impl Gate {
             None => matches!(url.scheme(), "https" | "wss") && is_whatsapp(&host),
         };
         inside.then_some(()).ok_or_else(|| Elsewhere(host.to_string()))
+    }
+
+    /// Refuses a proxy of a sandbox build that is WhatsApp. Any other host can be one: what it is asked for was checked.
+    pub(crate) fn check_proxy(&self, proxy: &Proxy) -> Result<(), Elsewhere> {
+        let host = Host::Domain(proxy.host.clone());
+        match self.is_sandbox() && is_whatsapp(&host) {
+            true => Err(Elsewhere(proxy.host.clone())),
+            false => Ok(()),
+        }
     }
 }
 
