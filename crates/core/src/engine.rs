@@ -5,19 +5,25 @@
 //! tags: [`Chatting`] and, as they come, the others.
 
 mod chatting;
+mod history;
 mod lifecycle;
+mod presence;
+mod proxy;
 
 pub use chatting::{AckUpdate, Chatting, Quote, SeenRequest, SendText, SentMessage, Typing};
+pub use history::HistoryDepth;
 pub use lifecycle::{Closed, Connector, EngineOptions, Inbox, Lifecycle, Signal};
+pub use presence::Presence;
+pub use proxy::{Proxy, ProxyScheme};
 
 use crate::BoxError;
 use crate::ids::ChatId;
 use crate::store::StoreError;
 
 /// Everything that one WhatsApp connection can do.
-pub trait Engine: Lifecycle + Chatting {}
+pub trait Engine: Lifecycle + Chatting + Presence {}
 
-impl<T: Lifecycle + Chatting> Engine for T {}
+impl<T: Lifecycle + Chatting + Presence> Engine for T {}
 
 /// Why the engine could not do what was asked. Variants are what a caller can act on.
 #[derive(Debug, thiserror::Error)]

@@ -28,8 +28,8 @@ use crate::message::{Envelope, message};
 
 /// How long a message may take until it is written to the socket: it may need the recipient's devices and their keys.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a receipt or a typing notice may take.
-const NOTICE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a receipt, a typing notice or a presence may take.
+pub(crate) const NOTICE_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[async_trait]
 impl Chatting for Connection {
@@ -99,7 +99,7 @@ impl Chatting for Connection {
 
 impl Connection {
     /// Ourselves, if something can be sent now.
-    fn ready(&self) -> Result<Me, EngineError> {
+    pub(crate) fn ready(&self) -> Result<Me, EngineError> {
         let me = me(&self.client).ok_or(EngineError::NotLinked)?;
         if self.is_connected() {
             Ok(me)
@@ -197,7 +197,7 @@ fn quoting(quote: &Quote, author: &Jid, target: &Jid) -> Result<wa::ContextInfo,
 }
 
 /// Waits for something that WhatsApp may hold up.
-async fn within<T, E: Into<BoxError>>(
+pub(crate) async fn within<T, E: Into<BoxError>>(
     limit: Duration,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, EngineError> {

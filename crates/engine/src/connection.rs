@@ -1,7 +1,7 @@
 //! One connection of one session: built from the session's store, run by a task of its own, gone when it says so.
 //!
-//! The protocol library dials again by itself until something final happens. Then [`Supervisor`] takes everything down
-//! and signals [`Signal::Closed`], always as the last signal. Nothing of a connection outlives [`Connection::end`], so
+//! It dials once (see [`Uplink`]); the session says when to dial again, with another connection. At the end
+//! [`Supervisor`] takes everything down and signals [`Signal::Closed`], always as the last signal. Nothing of a connection outlives [`Connection::end`], so
 //! that there are never two of one device.
 
 use std::panic::AssertUnwindSafe;
@@ -11,26 +11,26 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::task::TaskTracker;
-use wacore::store::device::DevicePropsOverride;
+use tracing::Instrument as _;
 use wacore::types::events::{Event, Subscription};
-use waproto::whatsapp::device_props::PlatformType;
 use wharf_core::clock::Clock;
-use wharf_core::engine::{EngineError, EngineOptions, Inbox, Signal};
+use wharf_core::engine::{Closed, EngineError, EngineOptions, Inbox, Signal};
 use wharf_core::store::StoreError;
 use whatsapp_rust::client::RawNodeLease;
-use whatsapp_rust::store::commands::DeviceCommand;
-use whatsapp_rust::store::persistence_manager::PersistenceManager;
 use whatsapp_rust::{CacheConfig, Client, ClientBuilderError};
 
 use crate::backend::Backend;
 use crate::chatting::Recipients;
+use crate::device::device;
 use crate::ending::Ending;
-use crate::error::{failed, one_line, store_failed};
+use crate::error::{failed, one_line};
 use crate::events::{Events, Signaller, Unacknowledged};
 use crate::hook::Hook;
 use crate::runtime::Tasks;
 use crate::transport::{Answered, Uplink};
 use crate::upkeep;
+use crate::version::{Version, Versions};
+use crate::waiting::Waiting;
 use crate::whatsapp::WhatsApp;
 
 /// How many chats may have a task of their own at a time. The library keeps one, of about 31 KiB, for every chat that
@@ -63,6 +63,9 @@ struct Supervisor {
     client: Arc<Client>,
     inbox: Arc<dyn Inbox>,
     ending: Arc<Ending>,
+    versions: Arc<Versions>,
+    /// The one that this connection names.
+    version: Version,
     tasks: Tasks,
     subscription: Subscription,
     stanzas: RawNodeLease,
@@ -79,37 +82,45 @@ impl Connection {
     ) -> Result<Self, EngineError> {
         let ending = Arc::new(Ending::default());
         let answered = Arc::new(Answered::default());
-        let tasks = Tasks::default();
+        let tasks = Tasks::new(options.span.clone());
         // Until the supervisor has them, nobody else would stop them.
         let calling_off = tasks.stop_on_drop();
-        let (backend, lost) = Backend::new(options.store.clone(), whatsapp.clock.clone());
+        let (backend, lost) = Backend::new(options.store.clone(), whatsapp.clock.clone(), ending.clone());
         let backend = Arc::new(backend);
         let device = device(&options, backend.clone()).await?;
         let uplink = Uplink {
             dialer: whatsapp.dialer.clone(),
+            proxy: options.proxy.clone(),
             inbox: inbox.clone(),
             answered: answered.clone(),
-            ending: ending.begun().clone(),
+            ending: ending.clone(),
         };
         let hook = Hook {
             inbox: inbox.clone(),
             clock: whatsapp.clock.clone(),
             ending: ending.clone(),
         };
+        let version = whatsapp.versions.current().await;
         let client = Client::builder()
             .with_runtime(tasks.clone())
             .with_persistence_manager(device)
             .with_transport_factory(uplink)
-            .with_http_client_arc(whatsapp.http.clone())
-            .with_version_override(whatsapp.versions.current().await)
+            .with_http_client_arc(whatsapp.http(options.proxy.as_ref())?)
+            .with_version_override(version)
             .with_cache_config(caches())
             .with_background_saver_interval(SAVE_INTERVAL)
             .with_inbound_durability_hook(hook)
             .build()
             .await
-            .map_err(not_built)?
+            .map_err(|error| ending.unusable().map_or_else(|| not_built(error), EngineError::Store))?
             .into_client();
-        upkeep::start(&tasks, client.clone(), backend, whatsapp.clock.clone(), lost);
+        let waiting = Waiting {
+            client: client.clone(),
+            backend,
+            inbox: inbox.clone(),
+            clock: whatsapp.clock.clone(),
+        };
+        upkeep::start(&tasks, waiting.clone(), lost);
         let sent = Arc::new(Unacknowledged::default());
         let (events, queued) = Events::new(inbox.clone(), ending.clone(), answered);
         let supervisor = Supervisor {
@@ -119,19 +130,21 @@ impl Connection {
                 client: client.clone(),
                 inbox: inbox.clone(),
                 clock: whatsapp.clock.clone(),
-                versions: whatsapp.versions.clone(),
                 sent: sent.clone(),
+                waiting,
             },
             client: client.clone(),
             inbox,
             ending: ending.clone(),
+            versions: whatsapp.versions.clone(),
+            version,
             tasks,
             queued,
         };
         calling_off.disarm();
         let supervision = TaskTracker::new();
         let tracker = supervision.clone();
-        supervision.spawn(async move { supervisor.run(&tracker).await });
+        supervision.spawn(async move { supervisor.run(&tracker).await }.instrument(options.span));
         supervision.close();
         Ok(Self {
             client,
@@ -162,10 +175,11 @@ impl Supervisor {
         // A session that hears nothing more must not go on, so the connection ends with its signaller, whatever ends it.
         let deaf = self.ending.begun().clone().drop_guard();
         let (signaller, queued) = (self.signaller, self.queued);
-        let mut signalling = tracker.spawn(async move {
+        let signalling = async move {
             let _deaf = deaf;
             signaller.run(queued).await;
-        });
+        };
+        let mut signalling = tracker.spawn(signalling.in_current_span());
         run_client(&self.client, &self.ending).await;
         // Whatever is left could still touch the store, where the next connection of this device is about to work.
         while self.tasks.stop(STOP_TIMEOUT).await > 0 {
@@ -182,7 +196,11 @@ impl Supervisor {
         } else if let Ok(Err(error)) = signalled {
             tracing::error!(%error, "signalling the events of a connection failed");
         }
-        self.inbox.signal(Signal::Closed(self.ending.reason()));
+        let closed = match self.ending.reason() {
+            Closed::Outdated if self.versions.renewed(self.version).await => Closed::Renewed,
+            closed => closed,
+        };
+        self.inbox.signal(Signal::Closed(closed));
     }
 }
 
@@ -233,29 +251,6 @@ async fn guarded<T>(limit: Duration, step: impl Future<Output = T>) -> Result<T,
     }
 }
 
-/// The device as the store has it, or a new one, that shows itself as asked.
-async fn device(options: &EngineOptions, backend: Arc<Backend>) -> Result<Arc<PersistenceManager>, EngineError> {
-    let device = PersistenceManager::new(backend).await.map_err(store_failed)?;
-    let shown = DevicePropsOverride::new()
-        .with_os(options.device_name.as_str())
-        .with_platform_type(platform(&options.browser_name));
-    device.process_command(DeviceCommand::SetDeviceProps(shown)).await;
-    Ok(Arc::new(device))
-}
-
-/// WhatsApp's name of a browser; what it does not know is shown as Chrome.
-fn platform(browser: &str) -> PlatformType {
-    match browser.trim().to_ascii_lowercase().as_str() {
-        "firefox" => PlatformType::FIREFOX,
-        "safari" => PlatformType::SAFARI,
-        "edge" => PlatformType::EDGE,
-        "opera" => PlatformType::OPERA,
-        "ie" | "internet explorer" => PlatformType::IE,
-        "desktop" => PlatformType::DESKTOP,
-        _ => PlatformType::CHROME,
-    }
-}
-
 /// The library's caches. All are bounded by default except the linked identities, which must not be: forgetting one
 /// makes the library address a person differently in the middle of a conversation.
 fn caches() -> CacheConfig {
@@ -279,18 +274,6 @@ fn not_built(error: ClientBuilderError) -> EngineError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn shows_the_browser_that_is_named() {
-        for (name, expected) in [
-            ("Chrome", PlatformType::CHROME),
-            ("firefox", PlatformType::FIREFOX),
-            (" Safari ", PlatformType::SAFARI),
-            ("Netscape", PlatformType::CHROME),
-        ] {
-            assert_eq!(platform(name), expected, "{name}");
-        }
-    }
 
     #[tokio::test]
     async fn a_teardown_survives_what_the_library_does() {

@@ -9,6 +9,7 @@ mod backend;
 mod certificate;
 mod chatting;
 mod connection;
+mod device;
 mod ending;
 mod error;
 mod events;
@@ -19,11 +20,15 @@ mod lifecycle;
 mod message;
 mod network;
 mod own_id;
+mod presence;
+mod proxy;
 mod runtime;
+mod stream_error;
 mod tls;
 mod transport;
 mod upkeep;
 mod version;
+mod waiting;
 mod whatsapp;
 
 #[cfg(not(feature = "sandbox"))]

@@ -10,18 +10,30 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, Span};
 use wacore::runtime::{AbortHandle, Runtime};
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The tasks of one connection. Clones share them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Tasks {
     running: TaskTracker,
     over: CancellationToken,
+    /// Where what they log belongs.
+    span: Span,
 }
 
 impl Tasks {
+    /// No tasks yet.
+    pub(crate) fn new(span: Span) -> Self {
+        Self {
+            running: TaskTracker::new(),
+            over: CancellationToken::new(),
+            span,
+        }
+    }
+
     /// Stops every task when it is dropped, unless it is disarmed; for a connection that is called off while it is made.
     pub(crate) fn stop_on_drop(&self) -> DropGuard {
         self.over.clone().drop_guard()
@@ -41,12 +53,14 @@ impl Tasks {
 #[async_trait]
 impl Runtime for Tasks {
     fn spawn(&self, future: Task) -> AbortHandle {
+        let future = future.instrument(self.span.clone());
         let task = self.running.spawn(self.over.clone().run_until_cancelled_owned(future));
         let abort = task.abort_handle();
         AbortHandle::new(move || abort.abort())
     }
 
     fn spawn_detached(&self, future: Task) {
+        let future = future.instrument(self.span.clone());
         self.running.spawn(self.over.clone().run_until_cancelled_owned(future));
     }
 
@@ -55,7 +69,8 @@ impl Runtime for Tasks {
     }
 
     fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send + 'static>) -> Task {
-        let task = self.running.spawn_blocking(work);
+        let span = self.span.clone();
+        let task = self.running.spawn_blocking(move || span.in_scope(work));
         Box::pin(async move {
             if let Err(error) = task.await {
                 tracing::error!(%error, "blocking work of the protocol library failed");
@@ -86,7 +101,7 @@ mod tests {
 
     #[tokio::test]
     async fn stop_returns_after_every_task_is_gone() {
-        let tasks = Tasks::default();
+        let tasks = Tasks::new(Span::none());
         let dropped = Arc::new(AtomicBool::new(false));
         let witness = Witness(dropped.clone());
         tasks.spawn_detached(Box::pin(async move {
@@ -99,7 +114,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_called_off_leaves_no_task() {
-        let tasks = Tasks::default();
+        let tasks = Tasks::new(Span::none());
         let calling_off = tasks.stop_on_drop();
         tasks.spawn_detached(Box::pin(std::future::pending()));
         drop(calling_off);
@@ -111,7 +126,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_runs_after_stop() {
-        let tasks = Tasks::default();
+        let tasks = Tasks::new(Span::none());
         tasks.stop(Duration::from_secs(5)).await;
         let ran = Arc::new(AtomicBool::new(false));
         let flag = ran.clone();

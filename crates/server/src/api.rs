@@ -15,6 +15,7 @@ mod openapi;
 mod pairing;
 mod refusals;
 mod sessions;
+mod swagger;
 
 pub use openapi::openapi;
 
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{DefaultBodyLimit, OriginalUri, RawQuery, State, WebSocketUpgrade};
-use axum::http::Method;
+use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::Timestamp;
@@ -85,11 +86,13 @@ fn operations() -> OpenApiRouter<AppState> {
 /// The whole HTTP interface.
 pub(crate) fn router(state: AppState) -> Router {
     let (router, document) = operations().split_for_parts();
-    let pages = openapi::Pages::new(refusals::declare(document), state.config.swagger.enabled);
+    let pages = swagger::Pages::new(refusals::declare(document), &state.config);
     router
         .merge(not_built::router())
         .route("/ws", get(open_websocket))
-        .fallback(move |method: Method, uri: OriginalUri| async move { pages.serve(&method, uri.path()) })
+        .fallback(move |method: Method, uri: OriginalUri, headers: HeaderMap| async move {
+            pages.serve(&method, uri.path(), &headers)
+        })
         .method_not_allowed_fallback(no_route)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(axum::middleware::from_fn_with_state(state.clone(), headers::set))

@@ -4,12 +4,14 @@
 //! from those. Never reads the process's environment itself: the caller passes an [`Environment`].
 
 mod auth;
+mod defaults;
 mod engine;
 mod environment;
 mod foreign;
 mod http;
 mod key_file;
 mod logging;
+mod proxy;
 mod sandbox;
 mod sessions;
 mod storage;
@@ -17,15 +19,18 @@ mod swagger;
 mod webhooks;
 
 pub use auth::{ApiKey, AuthConfig, PathPattern};
+pub use defaults::SessionDefaults;
 pub use engine::{Dialect, EngineConfig};
 pub use environment::{ConfigError, Environment, Variable};
 pub use http::HttpConfig;
 pub use key_file::{KeyFileError, StoredKey, keep_generated_key};
 pub use logging::{LogFormat, LoggingConfig};
+pub use proxy::ProxiesConfig;
+pub(crate) use proxy::{ProxyError, read_proxy};
 pub use sandbox::SandboxConfig;
 pub use sessions::SessionsConfig;
 pub use storage::StorageConfig;
-pub use swagger::SwaggerConfig;
+pub use swagger::{Login, SwaggerConfig};
 pub use webhooks::WebhooksConfig;
 
 use std::fmt::Write as _;
@@ -37,6 +42,8 @@ const AREAS: &[Area] = &[
     ("HTTP", http::VARIABLES),
     ("API key", auth::VARIABLES),
     ("Sessions", sessions::VARIABLES),
+    ("Defaults of sessions", defaults::VARIABLES),
+    ("Proxies", proxy::VARIABLES),
     ("Storage", storage::VARIABLES),
     ("Engine", engine::VARIABLES),
     ("Global webhook", webhooks::VARIABLES),
@@ -54,6 +61,10 @@ pub struct Config {
     pub auth: AuthConfig,
     /// How sessions are run.
     pub sessions: SessionsConfig,
+    /// What a session runs with where its own configuration says nothing.
+    pub defaults: SessionDefaults,
+    /// The proxies of sessions that have none of their own.
+    pub proxies: ProxiesConfig,
     /// Where data is kept.
     pub storage: StorageConfig,
     /// Which WAHA engine's answers to give.
@@ -76,40 +87,45 @@ impl Config {
         let engine = EngineConfig::read(environment)?;
         let mut warnings = unknown_variables(environment);
         let webhooks = WebhooksConfig::read(environment)?;
+        let logging = LoggingConfig::read(environment)?;
         warnings.extend(webhooks.warning());
+        warnings.extend(logging.warning());
         Ok(Self {
             http: HttpConfig::read(environment)?,
             auth: AuthConfig::read(environment)?,
             sessions: SessionsConfig::read(environment)?,
+            defaults: SessionDefaults::read(environment)?,
+            proxies: ProxiesConfig::read(environment)?,
             storage: StorageConfig::read(environment, engine.dialect)?,
             swagger: SwaggerConfig::read(environment)?,
-            logging: LoggingConfig::read(environment)?,
             sandbox: SandboxConfig::read(environment)?,
             engine,
+            logging,
             webhooks,
             warnings,
         })
     }
 }
 
-/// Names that look like WAHA's or ours but mean nothing here, each as a warning.
+/// Names that look like WAHA's or ours but do nothing here, each as a warning.
 fn unknown_variables(environment: &Environment) -> Vec<String> {
-    let known = |name: &str| {
-        let declared = AREAS
-            .iter()
-            .flat_map(|(_, variables)| variables.iter())
-            .any(|variable| variable.names.contains(&name));
-        declared || foreign::has_no_effect(name)
+    let is_declared = |name: &str| {
+        let mut declared = AREAS.iter().flat_map(|(_, variables)| variables.iter());
+        declared.any(|variable| variable.names.contains(&name))
     };
     environment
         .names()
-        .filter(|name| foreign::is_ours_by_prefix(name) && !known(name))
-        .map(|name| format!("{name} is not known and has no effect"))
+        .filter(|name| !is_declared(name))
+        .filter_map(foreign::warning)
         .collect()
 }
 
 /// The documentation of every variable, in Markdown.
 pub fn document() -> String {
+    let quoted = |names: &[&str]| {
+        let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+        names.join(", ")
+    };
     let mut page = String::from(
         "# Environment variables\n\n\
          Names, defaults and meaning are WAHA's; Wharf's own begin with `WHARF_`. Booleans are `True`, `true`, `1`, `yes`, \
@@ -120,7 +136,6 @@ pub fn document() -> String {
         // Writing to a String cannot fail.
         let _ = write!(page, "\n## {title}\n\n| name | default | meaning |\n|---|---|---|\n");
         for variable in *variables {
-            let names: Vec<_> = variable.names.iter().map(|name| format!("`{name}`")).collect();
             let default = match variable.default {
                 "" => String::new(),
                 default => format!("`{default}`"),
@@ -129,19 +144,21 @@ pub fn document() -> String {
             let _ = writeln!(
                 page,
                 "| {} | {default} | {}{secret} |",
-                names.join(", "),
+                quoted(variable.names),
                 variable.about
             );
         }
     }
-    page.push_str("\n## Accepted without effect\n\n");
-    page.push_str(
-        "WAHA's settings for browsers and for the insides of its engines are accepted silently, because Wharf has one \
-         native engine and no browser: ",
+    let _ = write!(
+        page,
+        "\n## Accepted without effect\n\n\
+         WAHA's settings for browsers and for the insides of its engines are accepted silently, because Wharf has one native \
+         engine and no browser: {}.\n\n\
+         Settings that belong to what is not built yet are warned about, once, at start: those that begin with {}. So is \
+         every other `WAHA_*`, `WHATSAPP_*` or `WHARF_*` name that is not on this page.\n",
+        quoted(foreign::WITHOUT_EFFECT),
+        quoted(foreign::NOT_BUILT)
     );
-    let names: Vec<_> = foreign::WITHOUT_EFFECT.iter().map(|name| format!("`{name}`")).collect();
-    page.push_str(&names.join(", "));
-    page.push_str(". Every other `WAHA_*`, `WHATSAPP_*` or `WHARF_*` name is warned about once, at start.\n");
     page
 }
 

@@ -104,9 +104,11 @@ impl Server {
             Arc::clone(&events),
             Arc::clone(&clock),
             Arc::clone(&random),
-            config.sessions.silence_max,
+            config.defaults.clone(),
+            config.proxies.clone(),
+            &config.sessions,
         );
-        let registry = Registry::open(Arc::new(shared), config.sessions.restart).await?;
+        let registry = Registry::open(Arc::new(shared), &config.sessions).await?;
         let delivery = Delivery::new(Arc::clone(&events), client, Arc::clone(&clock), Arc::clone(&random));
 
         let (tasks, sockets) = (TaskTracker::new(), TaskTracker::new());

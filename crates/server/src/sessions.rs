@@ -2,19 +2,24 @@
 //!
 //! [`Registry`] holds them all; each has one supervisor task that owns at most one connection. Knows nothing of HTTP.
 
+mod backoff;
 mod config;
 mod connection;
+mod counters;
 mod inbox;
 mod messages;
+mod pace;
+mod presence;
 mod registry;
+mod settings;
 mod state;
 mod store;
 mod supervisor;
 mod webhook;
 
-pub(crate) use config::SessionConfig;
+pub(crate) use config::{ClientSessionConfig, IgnoreConfig, SessionConfig};
 pub(crate) use connection::{Connection, SendError};
-pub(crate) use registry::{CreateError, Registry, Session};
+pub(crate) use registry::{CommandError, CreateError, Registry, Session};
 pub(crate) use state::View;
 pub(crate) use webhook::{CustomHeader, HmacConfig, RetryPolicy, RetryRules, Webhook, WebhookEvents};
 
@@ -29,6 +34,8 @@ use wharf_core::engine::Connector;
 use wharf_core::random::Random;
 use wharf_core::store::Storage;
 
+use self::pace::Pace;
+use crate::config::{ProxiesConfig, SessionDefaults, SessionsConfig};
 use crate::events::EventLog;
 
 /// Connections that are set up at the same time, over all sessions, until each works, waits for a scan or fails: at boot
@@ -47,6 +54,10 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     /// For jitter and names.
     pub(crate) random: Arc<dyn Random>,
+    /// What a session runs with where its own configuration says nothing.
+    pub(crate) defaults: SessionDefaults,
+    /// The proxies of sessions that have none of their own.
+    pub(crate) proxies: ProxiesConfig,
     /// Without any stanza for this long a connection is deaf, whatever its socket says.
     pub(crate) silence_max: Duration,
     /// Owns every task of every session.
@@ -54,6 +65,7 @@ pub(crate) struct Shared {
     /// Ends every session when the server stops.
     pub(crate) shutdown: CancellationToken,
     connects: Arc<Semaphore>,
+    pace: Pace,
 }
 
 impl Shared {
@@ -64,7 +76,9 @@ impl Shared {
         events: Arc<EventLog>,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
-        silence_max: Duration,
+        defaults: SessionDefaults,
+        proxies: ProxiesConfig,
+        config: &SessionsConfig,
     ) -> Self {
         Self {
             storage,
@@ -72,10 +86,13 @@ impl Shared {
             events,
             clock,
             random,
-            silence_max,
+            defaults,
+            proxies,
+            silence_max: config.silence_max,
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
             connects: Arc::new(Semaphore::new(CONNECTS_AT_ONCE)),
+            pace: Pace::new(config.connects_per_second),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::keys::Blob;
 use crate::metrics::Counters;
 use crate::pairing::{Hello, PasskeyRequest, REFS_MAX};
 use crate::passkey::Passkey;
+use crate::phone::history::HistoryDepth;
 use crate::phone::linking::Step;
 use crate::queue::Queue;
 use crate::views::DeviceView;
@@ -128,6 +129,7 @@ impl Account {
             push_name: device.push_name.clone(),
             connected: device.conn.is_some(),
             queued: device.queue.len(),
+            history_given: device.history_given,
             linked_at: device.linked_at,
         }
     }
@@ -148,6 +150,12 @@ pub(crate) struct Device {
     pub(crate) linked_at: u64,
     /// Whether its phone still owes it the app-state key and the history.
     pub(crate) awaits_phone: bool,
+    /// How much history it asked for.
+    #[serde(default)]
+    pub(crate) history: HistoryDepth,
+    /// How many messages its phone gave it.
+    #[serde(default)]
+    pub(crate) history_given: usize,
     pub(crate) queue: Queue,
     #[serde(skip)]
     pub(crate) conn: Option<ConnId>,
@@ -249,6 +257,7 @@ pub(crate) struct Registration {
     pub(crate) platform: String,
     /// The browser that it says it is, by its number.
     pub(crate) device_type: i32,
+    pub(crate) history: HistoryDepth,
     pub(crate) push_name: Option<String>,
     pub(crate) refs: Vec<String>,
     /// When nothing that it shows is good any more, in milliseconds since the Unix epoch.

@@ -26,6 +26,7 @@ use crate::keys::{Blob, Keys, be_number, verify};
 use crate::model::{
     Bundle, ConnId, DEVICE_ID_MAX, Device, DeviceRef, Offer, Registration, Role, SignedPrekey, Space, State,
 };
+use crate::phone::history::HistoryDepth;
 use crate::queue::Queue;
 use crate::stanza::{self, Malformed};
 use crate::views::DeviceView;
@@ -120,6 +121,7 @@ impl State {
         let registration = Registration {
             noise_public,
             bundle,
+            history: HistoryDepth::asked_in(&props),
             platform: props
                 .os
                 .filter(|os| !os.is_empty())
@@ -372,6 +374,8 @@ impl State {
             push_name: registration.push_name.take(),
             linked_at: self.env.unix_seconds(),
             awaits_phone: true,
+            history: registration.history,
+            history_given: 0,
             queue: Queue::default(),
             conn: None,
             held: Default::default(),

@@ -4,7 +4,7 @@
 //! once under its own lock; the network's lock may be taken inside it, never the other way round.
 
 mod appstate;
-mod history;
+pub(crate) mod history;
 pub(crate) mod inbox;
 mod incoming;
 pub(crate) mod linking;

@@ -12,6 +12,7 @@ use crate::clock::Env;
 use crate::error::SandboxError;
 use crate::keys::Blob;
 use crate::model::{Account, Device, Saved};
+use crate::phone::history::HistoryDepth;
 use crate::phone::Memory;
 use crate::phone::inbox::{ChatMessage, entry};
 use crate::phone::signal::Signal;
@@ -58,7 +59,9 @@ const ALICE_AND_BOB: [Line; 6] = [
     (7_200, true, "Already packed."),
     (3_700, false, "You're the best."),
 ];
-const ALICE_AND_CAROL: [Line; 4] = [
+const ALICE_AND_CAROL: [Line; 5] = [
+    // Half a year ago: not recent any more.
+    (15_768_000, false, "Welcome to the team, Alice!"),
     (180_000, false, "The draft is in the shared folder."),
     (179_000, true, "Thanks, I'll read it tonight."),
     (86_000, true, "Read it. Two small remarks, otherwise great."),
@@ -193,6 +196,8 @@ pub(crate) fn new_account(
         push_name: Some(name.to_owned()),
         linked_at: now,
         awaits_phone: false,
+        history: HistoryDepth::default(),
+        history_given: 0,
         queue: Queue::default(),
         conn: None,
         held: Default::default(),

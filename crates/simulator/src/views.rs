@@ -60,6 +60,8 @@ pub struct DeviceView {
     pub connected: bool,
     /// Stanzas that wait for delivery or for the device's acknowledgement.
     pub queued: usize,
+    /// Messages of the history that its phone gave it when it was linked.
+    pub history_given: usize,
     /// When it was linked, seconds since the Unix epoch.
     pub linked_at: u64,
 }

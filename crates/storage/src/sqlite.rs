@@ -1,7 +1,7 @@
 //! Local files: one SQLite database for the server and one for each session.
 //!
-//! `{base_dir}/{namespace}/wharf.sqlite3` and `{base_dir}/{namespace}/{session}/session.sqlite3`. One process at a time
-//! uses a namespace; a lock that dies with the process says so. Each file has one worker ([`worker`]) that commits in
+//! `{base_dir}/{namespace}/wharf.sqlite3` and `{base_dir}/{session_namespace}/{session}/session.sqlite3`. One process at a
+//! time uses a namespace; a lock that dies with the process says so. Each file has one worker ([`worker`]) that commits in
 //! groups; session files are opened when needed and close when idle ([`pool`]), while their handles stay valid.
 
 use std::collections::HashMap;
@@ -66,8 +66,10 @@ static CHECKS: Collection = Collection {
 pub struct LocalConfig {
     /// The folder of all namespaces.
     pub base_dir: PathBuf,
-    /// Which sessions: those of another namespace are not seen.
+    /// Where the server's own file is: what it knows of another namespace's is not seen.
     pub namespace: String,
+    /// Where the sessions' files are.
+    pub session_namespace: String,
     /// The most session files that are open at once.
     pub open_sessions_max: usize,
     /// How long a session's file stays open with nothing to do.
@@ -79,9 +81,11 @@ pub struct LocalConfig {
 impl LocalConfig {
     /// The usual limits, for the namespace in this folder.
     pub fn new(base_dir: impl Into<PathBuf>, namespace: impl Into<String>) -> Self {
+        let namespace = namespace.into();
         Self {
             base_dir: base_dir.into(),
-            namespace: namespace.into(),
+            session_namespace: namespace.clone(),
+            namespace,
             open_sessions_max: 128,
             session_idle_timeout: Duration::from_secs(30),
             busy_timeout: Duration::from_secs(10),
@@ -92,7 +96,7 @@ impl LocalConfig {
 /// The files of one namespace.
 #[derive(Debug)]
 pub struct LocalStorage {
-    folder: PathBuf,
+    sessions_folder: PathBuf,
     busy_timeout: Duration,
     session_idle_timeout: Duration,
     server: Arc<FileStore>,
@@ -100,7 +104,8 @@ pub struct LocalStorage {
     pool: Arc<Pool>,
     workers: TaskTracker,
     stop: CancellationToken,
-    lock: Mutex<Option<Arc<FolderLock>>>,
+    /// Of the server's folder and of the sessions', which may be the same.
+    locks: Mutex<Option<[Arc<FolderLock>; 2]>>,
 }
 
 /// The place of one session. Its lock is held while the session is opened or deleted.
@@ -117,7 +122,13 @@ impl LocalStorage {
     /// Opens the server's file; makes what is not there yet. Fails while another process uses the namespace.
     pub async fn open(config: LocalConfig) -> Result<Self, StoreError> {
         let folder = config.base_dir.join(folder_name(&config.namespace));
-        let lock = lock(&folder).await?;
+        let sessions_folder = config.base_dir.join(folder_name(&config.session_namespace));
+        warn_of_others(&config.base_dir, &folder).await;
+        let server_lock = lock(&folder).await?;
+        let sessions_lock = match sessions_folder == folder {
+            true => Arc::clone(&server_lock),
+            false => lock(&sessions_folder).await?,
+        };
         let workers = TaskTracker::new();
         let stop = CancellationToken::new();
         let file = DatabaseFile {
@@ -126,9 +137,9 @@ impl LocalStorage {
             statements_max: SERVER_STATEMENTS_MAX,
             busy_timeout: config.busy_timeout,
         };
-        let (server, _) = start(file, &workers, stop.child_token(), None, Arc::clone(&lock));
+        let (server, _) = start(file, &workers, stop.child_token(), None, Arc::clone(&server_lock));
         let storage = Self {
-            folder,
+            sessions_folder,
             busy_timeout: config.busy_timeout,
             session_idle_timeout: config.session_idle_timeout,
             server,
@@ -136,7 +147,7 @@ impl LocalStorage {
             pool: Arc::new(Pool::new(config.open_sessions_max)),
             workers,
             stop,
-            lock: Mutex::new(Some(lock)),
+            locks: Mutex::new(Some([server_lock, sessions_lock])),
         };
         match storage.server.open().await {
             Ok(()) => Ok(storage),
@@ -153,7 +164,7 @@ impl LocalStorage {
     }
 
     fn session_folder(&self, name: &SessionName) -> PathBuf {
-        self.folder.join(folder_name(name.as_str()))
+        self.sessions_folder.join(folder_name(name.as_str()))
     }
 
     fn slot(&self, name: &SessionName) -> Slot {
@@ -162,8 +173,8 @@ impl LocalStorage {
     }
 
     fn start_session(&self, name: &SessionName) -> Result<SessionFile, StoreError> {
-        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let lock = lock.ok_or_else(closed)?;
+        let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let [_, lock] = locks.ok_or_else(closed)?;
         let stop = self.stop.child_token();
         let file = DatabaseFile {
             path: self.session_folder(name).join(SESSION_FILE),
@@ -235,7 +246,7 @@ impl Storage for LocalStorage {
         self.stop.cancel();
         self.workers.close();
         self.workers.wait().await;
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
@@ -246,6 +257,20 @@ impl SessionFile {
         if let Err(error) = self.worker.await {
             tracing::error!(%error, "the worker of a storage file ended badly");
         }
+    }
+}
+
+/// Whoever changes the engine or a name gets an empty server; this says where the full one went.
+async fn warn_of_others(base_dir: &Path, folder: &Path) {
+    if folder.join(SERVER_FILE).exists() {
+        return;
+    }
+    let path = base_dir.to_owned();
+    // Where the folder cannot be read, opening it says why.
+    let others = blocking(move || folder::with_file(&path, SERVER_FILE)).await.unwrap_or_default();
+    if !others.is_empty() {
+        let (base_dir, namespaces) = (base_dir.display(), others.join(", "));
+        tracing::warn!(%base_dir, namespaces, "there are sessions under other namespaces, see WAHA_NAMESPACE");
     }
 }
 

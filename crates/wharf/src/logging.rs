@@ -1,12 +1,20 @@
 //! The log, on standard error: for people or, as JSON, for collectors.
 
+use std::fmt;
 use std::io::stderr;
+use std::sync::Arc;
 
-use tracing::Level;
+use jiff::tz::TimeZone;
+use tracing::{Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::layer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use wharf_core::clock::Clock;
 use wharf_server::config::{LogFormat, LoggingConfig};
 
 /// Our crates. Libraries tell of single stanzas and connections at `info`, so from them only warnings are news.
@@ -20,19 +28,140 @@ const OURS: &[&str] = &[
 ];
 
 /// Starts logging. Does nothing where a log was started already, as in tests.
-pub(crate) fn start(config: &LoggingConfig) {
-    let directives = match config.level {
-        // Somebody looks for something: show everything.
-        level @ (Level::DEBUG | Level::TRACE) => format!("{level},sqlx=warn,hyper=info"),
-        level => {
-            let ours = OURS.iter().map(|name| format!(",{name}={level}"));
-            format!("{}{}", level.min(Level::WARN), ours.collect::<String>())
-        }
-    };
-    let registry = tracing_subscriber::registry().with(EnvFilter::new(directives));
+pub(crate) fn start(config: &LoggingConfig, clock: Arc<dyn Clock>) {
     // An error means that there is a log already.
-    let _ = match config.format {
-        LogFormat::Pretty => registry.with(layer().with_writer(stderr).with_target(false)).try_init(),
-        LogFormat::Json => registry.with(layer().json().with_writer(stderr)).try_init(),
+    let _ = subscriber(config, clock, stderr).try_init();
+}
+
+fn subscriber<W>(config: &LoggingConfig, clock: Arc<dyn Clock>, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let time = LocalTime {
+        clock,
+        zone: config.zone.clone(),
     };
+    let lines = layer().with_writer(writer).with_timer(time);
+    let lines = match config.format {
+        LogFormat::Pretty => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(EnvFilter::new(directives(config.level)))
+        .with(lines)
+}
+
+fn directives(level: Level) -> String {
+    let ours = OURS.iter().map(|name| format!(",{name}={level}")).collect::<String>();
+    let all = match level {
+        // Somebody looks for something: show everything.
+        Level::DEBUG | Level::TRACE => format!("{level},sqlx=warn,hyper=info"),
+        level => format!("{}{ours}", level.min(Level::WARN)),
+    };
+    // The span that the tasks of a session with `config.debug` run in; see `sessions/settings.rs` of the server.
+    format!("{all},[debugged]=debug")
+}
+
+/// Writes the time of day of one time zone.
+struct LocalTime {
+    clock: Arc<dyn Clock>,
+    zone: TimeZone,
+}
+
+impl FormatTime for LocalTime {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let now = self.clock.now().to_zoned(self.zone.clone());
+        write!(writer, "{}", now.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Mutex;
+
+    use super::*;
+    use jiff::Timestamp;
+    use wharf_server::config::{Config, Environment};
+
+    struct Noon;
+
+    impl Clock for Noon {
+        fn now(&self) -> Timestamp {
+            "2026-07-01T12:00:00Z".parse().unwrap()
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Lines {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    /// What is logged with these settings.
+    fn logged(variables: &[(&str, &str)], log: impl FnOnce()) -> String {
+        let environment: Environment = variables.iter().copied().collect();
+        let config = Config::read(&environment).unwrap().logging;
+        let lines = Lines::default();
+        tracing::subscriber::with_default(subscriber(&config, Arc::new(Noon), lines.clone()), log);
+        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn times_are_those_of_the_time_zone() {
+        let log = || tracing::warn!("hello");
+        assert!(logged(&[], log).contains("2026-07-01T12:00:00.000+00:00"));
+        assert!(logged(&[("TZ", "Europe/Warsaw")], log).contains("2026-07-01T14:00:00.000+02:00"));
+        let json = logged(&[("TZ", "America/Sao_Paulo"), ("WAHA_LOG_FORMAT", "JSON")], log);
+        let line: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(line["timestamp"], "2026-07-01T09:00:00.000-03:00");
+        assert_eq!(line["fields"]["message"], "hello");
+    }
+
+    #[test]
+    fn the_level_is_the_one_that_is_set() {
+        let log = || {
+            tracing::info!(target: "wharf_server::x", "ours");
+            tracing::info!(target: "library", "foreign");
+            tracing::debug!(target: "wharf_server::x", "detail");
+        };
+        for (variables, expected) in [
+            (&[][..], [true, false, false]),
+            (&[("WAHA_LOG_LEVEL", "error")], [false, false, false]),
+            (&[("WAHA_LOG_LEVEL", "debug")], [true, true, true]),
+            (&[("DEBUG", "1"), ("WAHA_LOG_LEVEL", "error")], [true, true, true]),
+        ] {
+            let lines = logged(variables, log);
+            let found = ["ours", "foreign", "detail"].map(|word| lines.contains(word));
+            assert_eq!(found, expected, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn a_debugged_session_logs_more_than_the_others() {
+        let lines = logged(&[], || {
+            let work = |name: &str| tracing::debug!(target: "library", "work of {name}");
+            tracing::info_span!("debugged", session = "one").in_scope(|| work("one"));
+            work("two");
+        });
+        assert!(
+            lines.contains("work of one") && !lines.contains("work of two"),
+            "{lines}"
+        );
+    }
 }

@@ -62,6 +62,7 @@ mod present {
     use anyhow::Context;
     use async_trait::async_trait;
     use url::Url;
+    use wharf_core::clock::SystemClock;
     use wharf_server::Server;
     use wharf_server::config::{Config, Environment};
     use wharf_simulator::{Env, QrSource, SandboxServer, SandboxServerConfig, Seed, load_or_new};
@@ -149,7 +150,7 @@ mod present {
     /// `wharf sandbox`: the network alone, until it is told to stop.
     pub(crate) async fn run(args: SandboxArgs, environment: BTreeMap<String, String>) -> anyhow::Result<()> {
         let config = Config::read(&environment.into_iter().collect::<Environment>())?;
-        logging::start(&config.logging);
+        logging::start(&config.logging, Arc::new(SystemClock));
         let options = SandboxOptions {
             listen: args.listen,
             tls_listen: args.tls_listen,

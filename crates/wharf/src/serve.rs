@@ -42,7 +42,7 @@ pub enum Peer {
 /// A server that runs, with what it runs on.
 pub struct Running {
     server: Arc<Server>,
-    storage: Arc<LocalStorage>,
+    storage: Arc<dyn Storage>,
     sandbox: Option<Sandbox>,
 }
 
@@ -70,6 +70,26 @@ impl Running {
 
 /// Starts a server with this configuration.
 pub async fn start(config: Config, peer: Peer, random: Arc<dyn Random>) -> anyhow::Result<Running> {
+    let storage = open_storage(&config).await?;
+    start_on(storage, config, peer, random).await
+}
+
+/// Opens the store that the configuration names.
+pub async fn open_storage(config: &Config) -> anyhow::Result<Arc<dyn Storage>> {
+    let local = LocalConfig {
+        session_namespace: config.storage.session_namespace.clone(),
+        ..LocalConfig::new(&config.storage.base_dir, &config.storage.namespace)
+    };
+    Ok(Arc::new(LocalStorage::open(local).await.context("cannot open the store")?))
+}
+
+/// Starts a server with this configuration on an open store, which [`Running::stop`] closes.
+pub async fn start_on(
+    storage: Arc<dyn Storage>,
+    config: Config,
+    peer: Peer,
+    random: Arc<dyn Random>,
+) -> anyhow::Result<Running> {
     #[cfg(not(feature = "sandbox"))]
     crate::selftest::require_certificate_check()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -78,15 +98,14 @@ pub async fn start(config: Config, peer: Peer, random: Arc<dyn Random>) -> anyho
         Peer::WhatsApp | Peer::SandboxAt(_) => None,
     };
     let network = network(&peer, sandbox.as_ref())?;
-    let local = LocalConfig::new(&config.storage.base_dir, &config.storage.namespace);
-    let storage = Arc::new(LocalStorage::open(local).await.context("cannot open the store")?);
     let engine = WhatsApp::new(WhatsAppConfig {
         network,
         clock: Arc::clone(&clock),
         version: None,
+        proxy: config.proxies.shared().cloned(),
     })?;
     let parts = Parts {
-        storage: Arc::clone(&storage) as Arc<dyn Storage>,
+        storage: Arc::clone(&storage),
         connector: Arc::new(engine),
         clock,
         random,
@@ -153,10 +172,10 @@ pub(crate) async fn run(
         environment.insert("WHARF_LISTEN".to_owned(), address.to_string());
     }
     if let Some(port) = args.port {
-        environment.insert("WHATSAPP_API_PORT".to_owned(), port.to_string());
+        environment.insert("PORT".to_owned(), port.to_string());
     }
     let mut config = Config::read(&environment.into_iter().collect::<Environment>())?;
-    logging::start(&config.logging);
+    logging::start(&config.logging, Arc::new(SystemClock));
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

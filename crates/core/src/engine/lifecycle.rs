@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{AckUpdate, Engine, EngineError};
+use super::{AckUpdate, Engine, EngineError, HistoryDepth, Proxy};
 use crate::ids::SessionName;
 use crate::message::Message;
 use crate::session::Me;
-use crate::store::{Batch, Store, StoreError};
+use crate::store::{Batch, Store, StoreError, Unusable};
 
 /// Makes connections.
 #[async_trait]
 pub trait Connector: Send + Sync + 'static {
-    /// Starts a connection of one session: links to a phone if the store holds no account, else logs in.
+    /// Starts a connection of one session: links to a phone if the store holds no account, else logs in. It dials once,
+    /// and once more when a phone has scanned; what is lost stays lost, so that nobody but the caller says when to dial.
     ///
     /// Returns once the connection's tasks run, not once it is connected; [`Inbox::signal`] tells the rest. The caller
     /// sees to it that there is at most one connection per session.
@@ -31,6 +32,12 @@ pub struct EngineOptions {
     pub device_name: String,
     /// The browser shown there, for example `Chrome`.
     pub browser_name: String,
+    /// How much history to ask the phone for when it links the device.
+    pub history: HistoryDepth,
+    /// The proxy that everything of the session goes through; nothing goes past it.
+    pub proxy: Option<Proxy>,
+    /// Where everything that the connection logs belongs.
+    pub span: tracing::Span,
 }
 
 /// Where a connection reports to: the session that owns it.
@@ -60,14 +67,25 @@ pub enum Signal {
     Linked(Me),
     /// Logged in, and ready to send.
     Connected(Me),
-    /// The connection is gone; the engine dials again by itself.
+    /// The connection is gone. It does not come back: whoever owns it ends it, and makes another one.
     Disconnected {
         /// What ended it.
         reason: String,
     },
-    /// A dial failed; the engine dials again by itself.
+    /// The dial failed, or nobody answered who speaks WhatsApp. To be ended, as above.
     ConnectFailed {
         /// What went wrong.
+        reason: String,
+    },
+    /// The session's proxy did not let the dial through. To be ended, as above.
+    ProxyFailed {
+        /// What went wrong. Never has the password.
+        reason: String,
+    },
+    /// WhatsApp is there and takes no connection of this session now. To be ended, as above, and tried again later
+    /// than the others.
+    TurnedAway {
+        /// In WhatsApp's words, or its error code.
         reason: String,
     },
     /// A stanza of the server was processed: proof that the session is not deaf.
@@ -77,7 +95,21 @@ pub enum Signal {
     /// A message of ours has come further.
     Ack(AckUpdate),
     /// A message came that is not held back until it is stored (it carries a weaker promise).
-    Message(Box<Message>),
+    Message {
+        /// The message.
+        message: Box<Message>,
+        /// As for [`Inbox::commit`].
+        marks: Batch,
+    },
+    /// A message came that cannot be read, now or for good.
+    Waiting {
+        /// All that is known of it.
+        message: Box<Message>,
+        /// To be written once this is told.
+        marks: Batch,
+    },
+    /// A message that was lost with an earlier process was asked for again.
+    AskedAgain,
     /// The engine stopped for good.
     Closed(Closed),
 }
@@ -94,27 +126,36 @@ pub enum Closed {
         /// In WhatsApp's words, or its error code.
         reason: String,
     },
+    /// WhatsApp locked the account, or its phone is no longer signed in; the credentials are worthless too.
+    Locked {
+        /// In WhatsApp's words, or its error code.
+        reason: String,
+    },
     /// Another connection uses the same credentials.
     Replaced,
     /// WhatsApp banned the account for a time.
     Banned {
-        /// WhatsApp's code for why.
+        /// WhatsApp's code for why; that of the refusal itself where it gave none.
         code: i32,
         /// How long it lasts.
         expires_in: Option<Duration>,
     },
-    /// WhatsApp does not accept this client version any more.
+    /// WhatsApp does not accept this client version any more, and no newer one is known.
     Outdated,
+    /// WhatsApp did not accept the client version. The next connection names a newer one.
+    Renewed,
     /// WhatsApp refused the login for another reason.
     Refused {
         /// In WhatsApp's words, or its error code.
         reason: String,
     },
-    /// A message could not be stored. The connection ended so that WhatsApp sends it again.
+    /// The session's store failed. The connection ended so that WhatsApp sends again what was not stored.
     StoreFailed {
         /// What went wrong.
         reason: String,
     },
+    /// A file of the store is of no use until somebody acts, so that connecting again would only fail again.
+    StoreUnusable(Unusable),
     /// It ended without saying why.
     Unexpected,
 }

@@ -208,7 +208,7 @@ async fn stop_typing(Working { connection, body }: Working<ChatRequest>) -> ApiR
 
 async fn set_typing(connection: &Connection, body: &ChatRequest, typing: Typing) -> ApiResult<StatusCode> {
     let chat = chat_id("chatId", &body.chat_id)?;
-    connection.engine().set_typing(&chat, typing).await?;
+    connection.set_typing(chat, typing).await?;
     Ok(StatusCode::CREATED)
 }
 

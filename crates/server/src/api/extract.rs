@@ -139,7 +139,7 @@ async fn in_status(session: &Session, expected: SessionStatus, state: &AppState)
 
 fn wrong_status(session: &Session, view: &View, expected: SessionStatus, state: &AppState) -> ApiError {
     let name = session.name();
-    let base = &state.config.http.base_url;
+    let base = &state.config.http.public_url;
     let hint = match view.status {
         SessionStatus::ScanQrCode => format!(
             "link a phone first: open {base}/api/{name}/auth/qr and scan it with WhatsApp on the phone, under Linked devices"

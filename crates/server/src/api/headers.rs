@@ -1,12 +1,16 @@
-//! What every answer carries: an id to find it in the log, CORS as WAHA has it, and no guessing of content types.
+//! What every answer carries: an id to find it in the log, CORS as WAHA has it, and no guessing of content types. And the
+//! line in the log that each request gets.
 //!
 //! A server that needs no key lets pages of other sites read nothing.
+
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tracing::Instrument;
+use tokio::time::Instant;
+use tracing::{Instrument, Level};
 
 use super::AppState;
 use super::auth;
@@ -20,8 +24,9 @@ const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATC
 /// Answers preflights and adds the headers.
 pub(super) async fn set(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let id = hex::encode(state.random.bytes::<REQUEST_ID_BYTES>());
-    // The path without the query: that may carry a key.
-    let span = tracing::info_span!("request", id, method = %request.method(), path = request.uri().path());
+    let began = Instant::now();
+    // Of the highest level, so that every line of the request has it. The path without the query: that may carry a key.
+    let span = tracing::error_span!("request", id, method = %request.method(), path = request.uri().path());
     let is_preflight =
         request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let is_unwelcome = auth::is_unwelcome_page(&state.config.auth, request.headers());
@@ -30,7 +35,7 @@ pub(super) async fn set(State(state): State<AppState>, request: Request, next: N
         true => preflight(&request),
         false => next.run(request).instrument(span.clone()).await,
     };
-    tracing::debug!(parent: &span, status = response.status().as_u16(), "answered");
+    span.in_scope(|| log(state.config.logging.http_level, response.status(), began.elapsed()));
     let headers = response.headers_mut();
     if !is_unwelcome {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
@@ -40,6 +45,19 @@ pub(super) async fn set(State(state): State<AppState>, request: Request, next: N
         headers.insert(REQUEST_ID, id);
     }
     response
+}
+
+/// The line in the log that each request gets, at the level that is set.
+fn log(level: Level, status: StatusCode, took: Duration) {
+    const MESSAGE: &str = "request completed";
+    let (status, took_ms) = (status.as_u16(), took.as_secs_f64() * 1_000.0);
+    match level {
+        Level::ERROR => tracing::error!(status, took_ms, "{MESSAGE}"),
+        Level::WARN => tracing::warn!(status, took_ms, "{MESSAGE}"),
+        Level::INFO => tracing::info!(status, took_ms, "{MESSAGE}"),
+        Level::DEBUG => tracing::debug!(status, took_ms, "{MESSAGE}"),
+        Level::TRACE => tracing::trace!(status, took_ms, "{MESSAGE}"),
+    }
 }
 
 fn preflight(request: &Request) -> Response {

@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use super::{ConfigError, Environment, Variable};
 
 /// The variables of this area.
-pub(super) const VARIABLES: &[&Variable] = &[&PORT, &LISTEN, &HOSTNAME, &SCHEMA, &BASE_URL];
+pub(super) const VARIABLES: &[&Variable] = &[&PORT, &LISTEN, &HOSTNAME, &SCHEMA, &BASE_URL, &PUBLIC_URL];
 
 const PORT: Variable = Variable {
-    names: &["WHATSAPP_API_PORT", "PORT"],
+    names: &["PORT", "WHATSAPP_API_PORT"],
     default: "3000",
     about: "The port to listen on.",
     secret: false,
@@ -37,6 +37,13 @@ const BASE_URL: Variable = Variable {
     about: "What links to this server begin with, where scheme, host name and port do not say it.",
     secret: false,
 };
+const PUBLIC_URL: Variable = Variable {
+    names: &["WAHA_PUBLIC_URL"],
+    default: "",
+    about: "What links for people begin with, such as the one to a QR code, where they reach this server under another address \
+            than programs do; otherwise `WAHA_BASE_URL`.",
+    secret: false,
+};
 
 /// Where and how to listen.
 #[derive(Debug, Clone)]
@@ -45,6 +52,8 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// What links to this server begin with, without a slash at the end.
     pub base_url: String,
+    /// What links for people begin with, without a slash at the end.
+    pub public_url: String,
 }
 
 impl HttpConfig {
@@ -55,17 +64,31 @@ impl HttpConfig {
         if !matches!(scheme, "http" | "https") {
             return Err(environment.wrong(&SCHEMA, "must be http or https"));
         }
-        let base_url = match environment.text(&BASE_URL) {
-            "" => format!("{scheme}://{}:{port}", environment.text(&HOSTNAME)),
-            base => base.trim_end_matches('/').to_owned(),
+        let base_url = match read_url(environment, &BASE_URL)? {
+            None => {
+                let url = format!("{scheme}://{}:{port}", environment.text(&HOSTNAME));
+                if url::Url::parse(&url).is_err() {
+                    return Err(environment.wrong(&HOSTNAME, "must be a host name"));
+                }
+                url
+            }
+            Some(url) => url,
         };
-        match url::Url::parse(&base_url) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") => {}
-            _ => return Err(environment.wrong(&BASE_URL, "must be an http or https URL")),
-        }
         Ok(Self {
             listen: SocketAddr::new(address, port),
+            public_url: read_url(environment, &PUBLIC_URL)?.unwrap_or_else(|| base_url.clone()),
             base_url,
         })
+    }
+}
+
+/// A URL without the slash at its end, if one is set.
+fn read_url(environment: &Environment, variable: &Variable) -> Result<Option<String>, ConfigError> {
+    let Some((_, text)) = environment.set(variable) else {
+        return Ok(None);
+    };
+    match url::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(Some(text.trim_end_matches('/').to_owned())),
+        _ => Err(environment.wrong(variable, "must be an http or https URL")),
     }
 }

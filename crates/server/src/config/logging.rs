@@ -1,14 +1,23 @@
 //! What is logged, and how.
 
+use jiff::tz::TimeZone;
+use tracing::Level;
+
 use super::{ConfigError, Environment, Variable};
 
 /// The variables of this area.
-pub(super) const VARIABLES: &[&Variable] = &[&LEVEL, &FORMAT, &DEBUG];
+pub(super) const VARIABLES: &[&Variable] = &[&LEVEL, &HTTP_LEVEL, &FORMAT, &DEBUG, &ZONE];
 
 const LEVEL: Variable = Variable {
     names: &["WAHA_LOG_LEVEL"],
     default: "info",
     about: "The least important level that is logged: `error`, `warn`, `info`, `debug` or `trace`.",
+    secret: false,
+};
+const HTTP_LEVEL: Variable = Variable {
+    names: &["WAHA_HTTP_LOG_LEVEL"],
+    default: "info",
+    about: "The level of the line `request completed` that each request gets.",
     secret: false,
 };
 const FORMAT: Variable = Variable {
@@ -20,7 +29,14 @@ const FORMAT: Variable = Variable {
 const DEBUG: Variable = Variable {
     names: &["DEBUG"],
     default: "",
-    about: "Any value but a false one logs at level `debug` where `WAHA_LOG_LEVEL` is not set.",
+    about: "Any value but a false one logs at level `debug`, whatever `WAHA_LOG_LEVEL` says. `config.debug` does it for one \
+            session.",
+    secret: false,
+};
+const ZONE: Variable = Variable {
+    names: &["TZ"],
+    default: "UTC",
+    about: "The time zone of the times in the log, such as `Europe/Warsaw`.",
     secret: false,
 };
 
@@ -28,9 +44,14 @@ const DEBUG: Variable = Variable {
 #[derive(Debug, Clone)]
 pub struct LoggingConfig {
     /// The least important level that is logged.
-    pub level: tracing::Level,
+    pub level: Level,
+    /// The level of the line that each request gets.
+    pub http_level: Level,
     /// How lines look.
     pub format: LogFormat,
+    /// The time zone of their times.
+    pub zone: TimeZone,
+    has_odd_zone: bool,
 }
 
 /// How log lines look.
@@ -48,17 +69,40 @@ impl LoggingConfig {
             environment.text(&DEBUG).to_ascii_lowercase().as_str(),
             "" | "0" | "false" | "no" | "off"
         );
-        let level = match environment.set(&LEVEL) {
-            None if debug => tracing::Level::DEBUG,
-            // WAHA's logger has `silent` and `fatal` too; the nearest we have is `error`.
-            Some((_, "silent" | "fatal")) => tracing::Level::ERROR,
-            _ => environment.parse(&LEVEL, "error, warn, info, debug or trace")?,
+        let level = match debug {
+            true => Level::DEBUG,
+            false => read_level(environment, &LEVEL)?,
         };
         let format = match environment.text(&FORMAT).to_ascii_uppercase().as_str() {
             "PRETTY" => LogFormat::Pretty,
             "JSON" => LogFormat::Json,
             _ => return Err(environment.wrong(&FORMAT, "must be PRETTY or JSON")),
         };
-        Ok(Self { level, format })
+        let zone = TimeZone::get(environment.text(&ZONE).trim_start_matches(':'));
+        Ok(Self {
+            level,
+            http_level: read_level(environment, &HTTP_LEVEL)?,
+            format,
+            has_odd_zone: zone.is_err(),
+            zone: zone.unwrap_or(TimeZone::UTC),
+        })
+    }
+
+    /// What to tell the operator about it. `TZ` is the system's variable too, so an odd one does not end the start.
+    pub(super) fn warning(&self) -> Option<String> {
+        self.has_odd_zone.then(|| {
+            format!(
+                "{} is not a time zone like Europe/Warsaw, the log has UTC",
+                ZONE.names[0]
+            )
+        })
+    }
+}
+
+fn read_level(environment: &Environment, variable: &Variable) -> Result<Level, ConfigError> {
+    match environment.text(variable) {
+        // WAHA's logger has these two as well; the nearest here is `error`.
+        "silent" | "fatal" => Ok(Level::ERROR),
+        _ => environment.parse(variable, "error, warn, info, debug or trace"),
     }
 }

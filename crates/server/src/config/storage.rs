@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{ConfigError, Dialect, Environment, Variable};
 
 /// The variables of this area.
-pub(super) const VARIABLES: &[&Variable] = &[&BASE_DIR, &NAMESPACE];
+pub(super) const VARIABLES: &[&Variable] = &[&BASE_DIR, &NAMESPACE, &SESSION_NAMESPACE];
 
 /// The most characters of a namespace; it is part of folder and database names.
 const NAMESPACE_CHARS_MAX: usize = 40;
@@ -19,7 +19,14 @@ const BASE_DIR: Variable = Variable {
 const NAMESPACE: Variable = Variable {
     names: &["WAHA_NAMESPACE"],
     default: "",
-    about: "Separates servers that share a store; the engine's name in lower case where it is not set.",
+    about: "Where the server's own data is (the sessions' configuration, the events), so that servers can share a store; \
+            the engine's name in lower case where it is not set.",
+    secret: false,
+};
+const SESSION_NAMESPACE: Variable = Variable {
+    names: &["WAHA_SESSION_NAMESPACE"],
+    default: "",
+    about: "Where the sessions' own data is, if not under the engine's name in lower case.",
     secret: false,
 };
 
@@ -28,24 +35,31 @@ const NAMESPACE: Variable = Variable {
 pub struct StorageConfig {
     /// The folder for the local store.
     pub base_dir: PathBuf,
-    /// The part of the store that is this server's.
+    /// The part of the store that has the server's own data.
     pub namespace: String,
+    /// The part of the store that has the sessions' data.
+    pub session_namespace: String,
 }
 
 impl StorageConfig {
     pub(super) fn read(environment: &Environment, dialect: Dialect) -> Result<Self, ConfigError> {
-        let namespace = match environment.text(&NAMESPACE) {
-            "" => dialect.as_str().to_ascii_lowercase(),
-            namespace => namespace.to_owned(),
-        };
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-        if namespace.len() > NAMESPACE_CHARS_MAX || !namespace.chars().all(allowed) {
-            let problem = format!("must be at most {NAMESPACE_CHARS_MAX} characters of A-Z, a-z, 0-9, _ and -");
-            return Err(environment.wrong(&NAMESPACE, problem));
-        }
         Ok(Self {
             base_dir: PathBuf::from(environment.text(&BASE_DIR)),
-            namespace,
+            namespace: read_namespace(environment, &NAMESPACE, dialect)?,
+            session_namespace: read_namespace(environment, &SESSION_NAMESPACE, dialect)?,
         })
     }
+}
+
+fn read_namespace(environment: &Environment, variable: &Variable, dialect: Dialect) -> Result<String, ConfigError> {
+    let namespace = match environment.text(variable) {
+        "" => dialect.as_str().to_ascii_lowercase(),
+        namespace => namespace.to_owned(),
+    };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if namespace.len() > NAMESPACE_CHARS_MAX || !namespace.chars().all(allowed) {
+        let problem = format!("must be at most {NAMESPACE_CHARS_MAX} characters of A-Z, a-z, 0-9, _ and -");
+        return Err(environment.wrong(variable, problem));
+    }
+    Ok(namespace)
 }

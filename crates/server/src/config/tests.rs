@@ -13,7 +13,14 @@ fn defaults_are_wahas() {
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:3000");
     assert_eq!(config.http.base_url, "http://localhost:3000");
     assert_eq!(config.engine.dialect, Dialect::Webjs);
+    assert_eq!(config.http.public_url, "http://localhost:3000");
+    assert_eq!(config.storage.base_dir.to_str(), Some(".sessions"));
     assert_eq!(config.storage.namespace, "webjs");
+    assert_eq!(config.storage.session_namespace, "webjs");
+    assert_eq!(config.logging.level, tracing::Level::INFO);
+    assert_eq!(config.logging.http_level, tracing::Level::INFO);
+    assert_eq!(config.logging.format, LogFormat::Pretty);
+    assert!(config.swagger.login.is_none() && !config.swagger.advanced);
     assert!(config.auth.key.is_none() && !config.auth.no_key);
     assert!(config.sessions.restart && config.swagger.enabled);
     assert!(config.webhooks.global.is_none());
@@ -22,11 +29,108 @@ fn defaults_are_wahas() {
 
 #[test]
 fn the_first_name_wins_and_empty_counts_as_not_set() {
-    assert_eq!(read(&[("PORT", "4000")]).unwrap().http.listen.port(), 4000);
-    let both = [("PORT", "4000"), ("WHATSAPP_API_PORT", "5000")];
+    assert_eq!(read(&[("WHATSAPP_API_PORT", "4000")]).unwrap().http.listen.port(), 4000);
+    let both = [("WHATSAPP_API_PORT", "4000"), ("PORT", "5000")];
     assert_eq!(read(&both).unwrap().http.listen.port(), 5000);
-    let empty = [("PORT", "4000"), ("WHATSAPP_API_PORT", "")];
+    let empty = [("WHATSAPP_API_PORT", "4000"), ("PORT", "")];
     assert_eq!(read(&empty).unwrap().http.listen.port(), 4000);
+}
+
+#[test]
+fn links_begin_with_what_is_set() {
+    let parts = [
+        ("WHATSAPP_API_SCHEMA", "https"),
+        ("WHATSAPP_API_HOSTNAME", "waha.example.com"),
+        ("WHATSAPP_API_PORT", "8443"),
+    ];
+    let http = read(&parts).unwrap().http;
+    assert_eq!(http.base_url, "https://waha.example.com:8443");
+    assert_eq!(http.public_url, http.base_url);
+    let both = [
+        ("WAHA_BASE_URL", "http://waha:3000/"),
+        ("WAHA_PUBLIC_URL", "https://example.com/waha/"),
+    ];
+    let http = read(&both).unwrap().http;
+    assert_eq!(http.base_url, "http://waha:3000");
+    assert_eq!(http.public_url, "https://example.com/waha");
+    for (name, value) in [
+        ("WHATSAPP_API_HOSTNAME", "two words"),
+        ("WAHA_BASE_URL", "example.com"),
+        ("WAHA_PUBLIC_URL", "ftp://example.com"),
+    ] {
+        assert_eq!(read(&[(name, value)]).unwrap_err().variable, name);
+    }
+}
+
+#[test]
+fn namespaces_are_set_apart() {
+    let of = |variables| {
+        let storage = read(variables).unwrap().storage;
+        (storage.namespace, storage.session_namespace)
+    };
+    let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
+    assert_eq!(of(&[("WHATSAPP_DEFAULT_ENGINE", "GOWS")]), pair("gows", "gows"));
+    assert_eq!(of(&[("WAHA_NAMESPACE", "all")]), pair("all", "webjs"));
+    assert_eq!(of(&[("WAHA_SESSION_NAMESPACE", "mine")]), pair("webjs", "mine"));
+    assert!(read(&[("WAHA_SESSION_NAMESPACE", "../up")]).is_err());
+}
+
+#[test]
+fn debug_is_stronger_than_the_level() {
+    let level = |variables| read(variables).unwrap().logging.level;
+    assert_eq!(level(&[("WAHA_LOG_LEVEL", "warn")]), tracing::Level::WARN);
+    assert_eq!(level(&[("WAHA_LOG_LEVEL", "fatal")]), tracing::Level::ERROR);
+    assert_eq!(
+        level(&[("WAHA_LOG_LEVEL", "warn"), ("DEBUG", "1")]),
+        tracing::Level::DEBUG
+    );
+    assert_eq!(
+        level(&[("WAHA_LOG_LEVEL", "warn"), ("DEBUG", "false")]),
+        tracing::Level::WARN
+    );
+    let http = read(&[("WAHA_HTTP_LOG_LEVEL", "debug")]).unwrap().logging.http_level;
+    assert_eq!(http, tracing::Level::DEBUG);
+}
+
+#[test]
+fn an_odd_time_zone_is_said_and_does_not_end_the_start() {
+    let config = read(&[("TZ", "Atlantis/Capital")]).unwrap();
+    assert_eq!(
+        config.warnings,
+        ["TZ is not a time zone like Europe/Warsaw, the log has UTC"]
+    );
+    assert_eq!(
+        read(&[("TZ", ":Europe/Warsaw")]).unwrap().warnings,
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn the_documentation_has_a_password_where_one_is_set() {
+    let login = |variables| read(variables).unwrap().swagger.login;
+    let password = ("WHATSAPP_SWAGGER_PASSWORD", "s3cret");
+    let usual = login(&[password]).unwrap();
+    assert!(usual.accepts("admin", "s3cret"));
+    assert!(!usual.accepts("admin", "admin") && !usual.accepts("waha", "s3cret"));
+    assert!(
+        login(&[password, ("WHATSAPP_SWAGGER_USERNAME", "waha")])
+            .unwrap()
+            .accepts("waha", "s3cret")
+    );
+    assert!(login(&[password, ("WHATSAPP_SWAGGER_NO_PASSWORD", "True")]).is_none());
+    let config = read(&[password]).unwrap();
+    assert!(!format!("{config:?}").contains("s3cret"));
+}
+
+#[test]
+fn limits_of_the_history_may_be_null() {
+    let days = |value| read(&[("WAHA_GOWS_DEVICE_HISTORY_SYNC_FULL_SYNC_DAYS_LIMIT", value)]);
+    assert_eq!(days("90").unwrap().defaults.history.full_days_max, Some(90));
+    assert_eq!(days("null").unwrap().defaults.history.full_days_max, None);
+    assert_eq!(
+        days("a year").unwrap_err().to_string(),
+        "WAHA_GOWS_DEVICE_HISTORY_SYNC_FULL_SYNC_DAYS_LIMIT must be a whole number, or null, but it is 'a year'"
+    );
 }
 
 #[test]
@@ -79,15 +183,22 @@ fn the_value_of_a_secret_is_never_echoed() {
 }
 
 #[test]
-fn unknown_names_warn_and_those_of_browsers_do_not() {
+fn names_without_effect_warn_once_but_for_those_of_browsers() {
     let config = read(&[
         ("WAHA_NOPE", "1"),
         ("WAHA_CHROME_ARGS", "--x"),
+        ("WHATSAPP_FILES_LIFETIME", "180"),
         ("HOME", "/"),
         ("WHARF_SANDBOX_URL", "ws://127.0.0.1:3900/ws/chat"),
     ])
     .unwrap();
-    assert_eq!(config.warnings, ["WAHA_NOPE is not known and has no effect"]);
+    assert_eq!(
+        config.warnings,
+        [
+            "WAHA_NOPE is not known and has no effect",
+            "WHATSAPP_FILES_LIFETIME belongs to what is not built yet and has no effect"
+        ]
+    );
 }
 
 #[test]

@@ -8,15 +8,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+use wharf_core::engine::Proxy;
 use wharf_core::ids::{ChatId, ChatKind};
 
 use super::webhook::{WEBHOOKS_MAX, Webhook};
+use crate::config::{ProxyError, read_proxy};
 use crate::validate::Fields;
-
-/// The name that the phone shows for our device where the session names none.
-const DEVICE_NAME_DEFAULT: &str = "Ubuntu";
-/// The browser that the phone shows where the session names none.
-const BROWSER_NAME_DEFAULT: &str = "Chrome";
 
 /// How one session is set up.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -54,7 +51,7 @@ pub(crate) struct SessionConfig {
 /// A proxy.
 #[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ProxyConfig {
-    /// `host:port`.
+    /// `host:port`, or a URL that begins with `http://`, `https://`, `socks5://` or `socks5h://`.
     pub server: String,
     /// Who logs in at the proxy.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,6 +77,20 @@ pub(crate) struct IgnoreConfig {
     /// Broadcast lists; the status feed is not one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broadcast: Option<bool>,
+}
+
+impl IgnoreConfig {
+    /// Whether a chat is one of those to ignore.
+    pub(crate) fn covers(&self, chat: &ChatId) -> bool {
+        let rule = match chat.kind() {
+            ChatKind::Phone | ChatKind::Lid => None,
+            ChatKind::Group => self.groups,
+            ChatKind::Newsletter => self.channels,
+            ChatKind::Broadcast if *chat == ChatId::status() => self.status,
+            ChatKind::Broadcast => self.broadcast,
+        };
+        rule.unwrap_or(false)
+    }
 }
 
 /// What the phone shows about this device in its list of linked devices.
@@ -160,28 +171,10 @@ pub(crate) struct WebjsConfig {
 }
 
 impl SessionConfig {
-    /// The name and the browser that the phone shows for our device.
-    pub(crate) fn device(&self) -> (String, String) {
-        let client = self.client.clone().unwrap_or_default();
-        (
-            client.device_name.unwrap_or_else(|| DEVICE_NAME_DEFAULT.to_owned()),
-            client.browser_name.unwrap_or_else(|| BROWSER_NAME_DEFAULT.to_owned()),
-        )
-    }
-
-    /// Whether messages of a chat are neither kept nor told.
-    pub(crate) fn ignores(&self, chat: &ChatId) -> bool {
-        let Some(ignore) = &self.ignore else {
-            return false;
-        };
-        let rule = match chat.kind() {
-            ChatKind::Phone | ChatKind::Lid => None,
-            ChatKind::Group => ignore.groups,
-            ChatKind::Newsletter => ignore.channels,
-            ChatKind::Broadcast if *chat == ChatId::status() => ignore.status,
-            ChatKind::Broadcast => ignore.broadcast,
-        };
-        rule.unwrap_or(false)
+    /// The proxy that it names.
+    pub(crate) fn proxy(&self) -> Result<Option<Proxy>, ProxyError> {
+        let read = |proxy: &ProxyConfig| read_proxy(&proxy.server, proxy.username.as_deref(), proxy.password.as_deref());
+        self.proxy.as_ref().map(read).transpose()
     }
 
     /// Notes what is wrong with a `config` object.
@@ -198,6 +191,12 @@ impl SessionConfig {
             proxy.required_string("server");
             proxy.string("username");
             proxy.string("password");
+            let text = |name| proxy.get(name).and_then(Value::as_str);
+            let server = text("server").filter(|server| !server.is_empty());
+            let read = server.map(|server| read_proxy(server, text("username"), text("password")));
+            if let Some(Err(error)) = read {
+                proxy.fail("server", &error.to_string());
+            }
         });
         fields.boolean("debug");
         fields.object("ignore", |ignore| {
@@ -310,15 +309,14 @@ mod tests {
 
     #[test]
     fn broadcast_does_not_ignore_the_status_feed() {
-        let config: SessionConfig =
-            serde_json::from_value(json!({"ignore": {"broadcast": true, "groups": true}})).unwrap();
+        let ignore: IgnoreConfig = serde_json::from_value(json!({"broadcast": true, "groups": true})).unwrap();
         for (chat, ignored) in [
             ("12025550101@c.us", false),
             ("120363000000000001@g.us", true),
             ("status@broadcast", false),
             ("1600000000@broadcast", true),
         ] {
-            assert_eq!(config.ignores(&chat.parse().unwrap()), ignored, "{chat}");
+            assert_eq!(ignore.covers(&chat.parse().unwrap()), ignored, "{chat}");
         }
     }
 }

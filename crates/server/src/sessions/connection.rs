@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use wharf_core::engine::{Engine, EngineError, Inbox as _, SeenRequest, SendText, SentMessage};
+use tracing::{Instrument as _, Span};
+use wharf_core::engine::{Engine, EngineError, Inbox as _, SeenRequest, SendText, SentMessage, Typing};
 use wharf_core::ids::{ChatId, MessageId};
 use wharf_core::message::{Message, Source};
 use wharf_core::store::{Batch, StoreError};
@@ -28,6 +30,10 @@ pub(crate) struct Connection {
     tasks: TaskTracker,
     /// Cuts off what does not end, and what begins too late.
     over: CancellationToken,
+    /// Somebody uses it.
+    activity: Arc<Notify>,
+    /// Where what it logs belongs.
+    span: Span,
 }
 
 /// Why something could not be sent.
@@ -45,13 +51,20 @@ pub(crate) enum SendError {
 }
 
 impl Connection {
-    pub(super) fn new(engine: Arc<dyn Engine>, inbox: Arc<SessionInbox>) -> Self {
+    pub(super) fn new(engine: Arc<dyn Engine>, inbox: Arc<SessionInbox>, span: Span) -> Self {
         Self {
             engine,
             inbox,
             tasks: TaskTracker::new(),
             over: CancellationToken::new(),
+            activity: Arc::default(),
+            span,
         }
+    }
+
+    /// Notifies whenever somebody uses it.
+    pub(super) fn activity(&self) -> Arc<Notify> {
+        Arc::clone(&self.activity)
     }
 
     /// Waits, but not for long, for what is being sent, and lets nothing more begin; for after the engine has
@@ -115,6 +128,12 @@ impl Connection {
         .await
     }
 
+    /// Shows in a chat that we type, record, or stopped.
+    pub(crate) async fn set_typing(&self, chat: ChatId, typing: Typing) -> Result<(), SendError> {
+        let engine = Arc::clone(&self.engine);
+        self.run(async move { Ok(engine.set_typing(&chat, typing).await?) }).await
+    }
+
     async fn send<F, Fut>(&self, id: String, send: F) -> Result<Message, SendError>
     where
         F: FnOnce(Arc<dyn Engine>) -> Fut + Send + 'static,
@@ -141,7 +160,9 @@ impl Connection {
         T: Send + 'static,
         Fut: Future<Output = Result<T, SendError>> + Send + 'static,
     {
+        self.activity.notify_one();
         let over = self.over.clone();
+        let work = work.instrument(self.span.clone());
         let task = self.tasks.spawn(async move {
             tokio::select! {
                 biased;

@@ -8,13 +8,14 @@ use std::io::Write as _;
 use buffa::{Message as _, MessageField};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
+use serde::{Deserialize, Serialize};
 use waproto::whatsapp::history_sync::HistorySyncType;
 use waproto::whatsapp::message::{
     HistorySyncNotification, HistorySyncType as NoticeType, ProtocolMessage, protocol_message,
 };
 use waproto::whatsapp::web_message_info::Status;
 use waproto::whatsapp::{
-    Conversation, HistorySync, HistorySyncMsg, Message, MessageKey, PhoneNumberToLIDMapping, Pushname, WebMessageInfo,
+    Conversation, DeviceProps, HistorySync, HistorySyncMsg, Message, MessageKey, PhoneNumberToLIDMapping, Pushname, WebMessageInfo,
 };
 
 use super::inbox::ChatMessage;
@@ -22,17 +23,58 @@ use super::{Desk, PhoneError};
 use crate::model::{DeviceRef, Space, State};
 use crate::views::ReceiptKind;
 
-/// Messages of each chat that a new companion gets.
+/// Messages of each chat that a new companion gets, where it does not ask for fewer.
 const MESSAGES_PER_CHAT: usize = 200;
+/// How many days the recent history goes back, where a companion does not say; WhatsApp's three months.
+const RECENT_DAYS: u32 = 90;
+const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 /// Largest compressed history that fits into a message, in bytes.
 const INLINE_LEN_MAX: usize = 3 << 20;
 
+/// How much history a companion asked for when it registered, in its `DeviceProps`.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct HistoryDepth {
+    /// How many days it goes back; for ever where there is no number.
+    days: Option<u32>,
+    messages_per_chat: Option<u32>,
+}
+
+impl HistoryDepth {
+    pub(crate) fn asked_in(props: &DeviceProps) -> Self {
+        let config = props.history_sync_config.as_option();
+        let recent = config.and_then(|config| config.recent_sync_days_limit);
+        Self {
+            days: match props.require_full_sync {
+                Some(true) => config.and_then(|config| config.full_sync_days_limit),
+                _ => Some(recent.unwrap_or(RECENT_DAYS)),
+            },
+            messages_per_chat: config.and_then(|config| config.initial_sync_max_messages_per_chat),
+        }
+    }
+
+    /// Messages from before this time, in seconds since the Unix epoch, are not for it.
+    fn since(self, now: u64) -> u64 {
+        self.days
+            .map_or(0, |days| now.saturating_sub(u64::from(days) * SECONDS_PER_DAY))
+    }
+
+    fn messages_per_chat(self) -> usize {
+        let asked = self.messages_per_chat.and_then(|asked| usize::try_from(asked).ok());
+        asked.unwrap_or(MESSAGES_PER_CHAT).min(MESSAGES_PER_CHAT)
+    }
+}
+
 impl Desk<'_> {
-    /// Sends recent chats and everybody's push names.
+    /// Sends recent chats, as much of them as the companion asked for, and everybody's push names.
     pub(super) fn send_history(&mut self, to: &DeviceRef) -> Result<(), PhoneError> {
         let (recent, names) = {
-            let state = self.network.lock();
-            (self.recent(&state), self.push_names(&state))
+            let mut state = self.network.lock();
+            let depth = state.device(to).map(|device| device.history).unwrap_or_default();
+            let recent = self.recent(&state, depth);
+            if let Some(device) = state.device_mut(to) {
+                device.history_given = recent.conversations.iter().map(|chat| chat.messages.len()).sum();
+            }
+            (recent, self.push_names(&state))
         };
         for (kind, notice_type, history) in [
             (HistorySyncType::RECENT, NoticeType::RECENT, recent),
@@ -69,7 +111,8 @@ impl Desk<'_> {
         Ok(())
     }
 
-    fn recent(&self, state: &State) -> HistorySync {
+    fn recent(&self, state: &State, depth: HistoryDepth) -> HistorySync {
+        let since = depth.since(state.now());
         let mut conversations = Vec::new();
         let mut mappings = Vec::new();
         for (number, chat) in &self.memory.chats.0 {
@@ -78,8 +121,9 @@ impl Desk<'_> {
                 account.user_jid(Space::Pn).to_string(),
                 account.user_jid(Space::Lid).to_string(),
             );
-            let newest = chat.messages.iter().rev().take(MESSAGES_PER_CHAT);
-            let messages = newest.enumerate().map(|(order, message)| HistorySyncMsg {
+            let newest = chat.messages.iter().rev().take(depth.messages_per_chat());
+            let wanted = newest.take_while(|message| message.timestamp >= since);
+            let messages = wanted.enumerate().map(|(order, message)| HistorySyncMsg {
                 message: MessageField::some(web_message(&lid, message)),
                 msg_order_id: Some(order as u64),
             });

@@ -14,6 +14,9 @@ use super::error::{LocalError, from_io};
 /// The lock file of a namespace.
 const LOCK_FILE: &str = "wharf.lock";
 
+/// Made and removed to see whether a folder can be written to.
+const PROBE_FILE: &str = "writable";
+
 /// Ends the name of a folder that is being removed.
 const DELETED_SUFFIX: &str = ".deleted";
 
@@ -78,6 +81,13 @@ pub(super) fn make_private_file(file: &Path) -> io::Result<File> {
     options.open(file)
 }
 
+/// Fails where files cannot be made in a folder, which SQLite must do beside its own.
+pub(super) fn check_writable(folder: &Path) -> io::Result<()> {
+    let probe = folder.join(PROBE_FILE);
+    make_private_file(&probe)?;
+    ignore_missing(fs::remove_file(probe))
+}
+
 /// Writes the entries of a folder to the disk.
 pub(super) fn sync(folder: &Path) -> io::Result<()> {
     // The parent of a relative name is the empty path.
@@ -102,6 +112,19 @@ pub(super) fn remove(folder: &Path) -> io::Result<()> {
         sync(parent)?;
     }
     ignore_missing(fs::remove_dir_all(&doomed))
+}
+
+/// The names of the folders in a folder that have this file.
+pub(super) fn with_file(folder: &Path, file: &str) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.path().join(file).is_file() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Ends the removals that a crash interrupted.
