@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use wacore::net::HttpClient;
 use wharf_core::clock::Clock;
-use wharf_core::engine::{Connector, Engine, EngineError, EngineOptions, Inbox};
+use wharf_core::engine::{Connector, Engine, EngineError, EngineOptions, Inbox, Proxy};
 
 use crate::connection::Connection;
-use crate::error::ConfigError;
+use crate::error::{ConfigError, failed};
 use crate::http::Http;
 use crate::network::{Gate, Network};
 use crate::tls;
@@ -24,36 +24,57 @@ pub struct WhatsAppConfig {
     pub clock: Arc<dyn Clock>,
     /// The version of WhatsApp Web to say; the current one where it is `None`.
     pub version: Option<Version>,
+    /// The proxy of what belongs to no session: asking which version is current.
+    pub proxy: Option<Proxy>,
 }
 
 /// Makes connections to WhatsApp, or to a sandbox network.
 pub struct WhatsApp {
     pub(crate) dialer: Arc<Dialer>,
-    pub(crate) http: Arc<dyn HttpClient>,
     pub(crate) versions: Arc<Versions>,
     pub(crate) clock: Arc<dyn Clock>,
+    gate: Gate,
+    tls: Arc<rustls::ClientConfig>,
+    direct: Arc<Http>,
 }
 
 impl WhatsApp {
     /// Sets up what all sessions share. Connects to nothing yet.
     pub fn new(config: WhatsAppConfig) -> Result<Self, ConfigError> {
-        Self::through(Gate::new(&config.network)?, config.clock, config.version)
+        Self::through(Gate::new(&config.network)?, config.clock, config.version, config.proxy)
     }
 
-    fn through(gate: Gate, clock: Arc<dyn Clock>, version: Option<Version>) -> Result<Self, ConfigError> {
+    fn through(
+        gate: Gate,
+        clock: Arc<dyn Clock>,
+        version: Option<Version>,
+        proxy: Option<Proxy>,
+    ) -> Result<Self, ConfigError> {
         let tls = tls::client_config().map_err(|error| ConfigError::Client(Box::new(error)))?;
-        let http: Arc<dyn HttpClient> = Arc::new(Http::new(gate.clone(), &tls)?);
         let versions = match version {
             Some(version) => Versions::Fixed(version),
             None if gate.is_sandbox() => Versions::pinned(),
-            None => Versions::published(http.clone(), clock.clone()),
+            None => Versions::published(Arc::new(Http::new(gate.clone(), &tls, proxy.as_ref())?), clock.clone()),
         };
         Ok(Self {
-            dialer: Arc::new(Dialer::new(gate, tls)),
-            http,
+            dialer: Arc::new(Dialer::new(gate.clone(), tls.clone())),
+            direct: Arc::new(Http::new(gate.clone(), &tls, None)?),
             versions: Arc::new(versions),
             clock,
+            gate,
+            tls,
         })
+    }
+
+    /// The HTTP client of a session: shared, or its own where it has a proxy.
+    pub(crate) fn http(&self, proxy: Option<&Proxy>) -> Result<Arc<dyn HttpClient>, EngineError> {
+        match proxy {
+            None => Ok(self.direct.clone()),
+            Some(proxy) => {
+                let http = Http::new(self.gate.clone(), &self.tls, Some(proxy)).map_err(failed)?;
+                Ok(Arc::new(http))
+            }
+        }
     }
 }
 

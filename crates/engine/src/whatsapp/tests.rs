@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use url::Url;
 use wharf_core::clock::SystemClock;
-use wharf_core::engine::Signal;
+use wharf_core::engine::{HistoryDepth, Signal};
 use wharf_core::ids::SessionName;
 use wharf_core::message::Message;
 use wharf_core::store::{Batch, Storage as _, StoreError};
@@ -47,7 +47,7 @@ async fn a_server_that_whatsapp_does_not_vouch_for_is_refused() {
     let server = sandbox().await;
     let url = format!("ws://{}/ws/chat", server.local_addr());
     let gate = Gate::anywhere(Url::parse(&url).unwrap());
-    let whatsapp = WhatsApp::through(gate, Arc::new(SystemClock), None).unwrap();
+    let whatsapp = WhatsApp::through(gate, Arc::new(SystemClock), None, None).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let storage = LocalStorage::open(LocalConfig::new(folder.path(), "test"))
         .await
@@ -58,6 +58,9 @@ async fn a_server_that_whatsapp_does_not_vouch_for_is_refused() {
         session,
         device_name: "Ubuntu".to_owned(),
         browser_name: "Chrome".to_owned(),
+        history: HistoryDepth::default(),
+        proxy: None,
+        span: tracing::Span::none(),
     };
     let (sender, mut signals) = mpsc::unbounded_channel();
 

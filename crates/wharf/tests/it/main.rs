@@ -15,6 +15,7 @@ mod observability;
 mod openapi;
 mod pairing;
 mod production;
+mod proxy;
 mod readme;
 mod sandbox_page;
 mod sessions;

@@ -2,6 +2,9 @@
 
 pub(crate) mod contract;
 pub(crate) mod process;
+// The engine's own tests use it too.
+#[path = "../../../../engine/src/proxy/testing.rs"]
+pub(crate) mod proxy;
 mod receiver;
 mod wharf;
 

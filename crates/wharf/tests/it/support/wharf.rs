@@ -21,6 +21,8 @@ pub(crate) struct TestWharf {
     sandbox: Option<SandboxServer>,
     folder: TempDir,
     settings: Vec<(String, String)>,
+    /// The name under which the server knows the machine of the network.
+    network_host: &'static str,
     running: Option<Running>,
     client: reqwest::Client,
 }
@@ -64,6 +66,11 @@ impl TestWharf {
 
     /// A server with these settings.
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::start_at("127.0.0.1", settings).await
+    }
+
+    /// A server with these settings, which knows the machine of the network under this name.
+    pub(crate) async fn start_at(network_host: &'static str, settings: &[(&str, &str)]) -> Self {
         // Fails where another test was faster with the same provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let env = Env::system();
@@ -85,6 +92,7 @@ impl TestWharf {
             sandbox: Some(sandbox),
             folder,
             settings,
+            network_host,
             running: None,
             client,
         };
@@ -105,7 +113,8 @@ impl TestWharf {
         ];
         let environment: Environment = own.into_iter().chain(self.settings.clone()).collect();
         let config = Config::read(&environment).unwrap();
-        let url = format!("ws://{}/ws/chat", self.sandbox_address()).parse().unwrap();
+        let port = self.sandbox_address().port();
+        let url = format!("ws://{}:{port}/ws/chat", self.network_host).parse().unwrap();
         self.running = Some(
             start(config, Peer::SandboxAt(url), Arc::new(SystemRandom))
                 .await
