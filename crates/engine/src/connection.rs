@@ -26,6 +26,7 @@ use crate::ending::Ending;
 use crate::error::{failed, one_line};
 use crate::events::{Events, Signaller, Unacknowledged};
 use crate::hook::Hook;
+use crate::pairing::Linking;
 use crate::runtime::Tasks;
 use crate::transport::{Answered, Uplink};
 use crate::upkeep;
@@ -55,6 +56,7 @@ pub(crate) struct Connection {
     pub(crate) recipients: Recipients,
     pub(crate) sent: Arc<Unacknowledged>,
     pub(crate) ending: Arc<Ending>,
+    pub(crate) inbox: Arc<dyn Inbox>,
     supervision: TaskTracker,
 }
 
@@ -122,7 +124,8 @@ impl Connection {
         };
         upkeep::start(&tasks, waiting.clone(), lost);
         let sent = Arc::new(Unacknowledged::default());
-        let (events, queued) = Events::new(inbox.clone(), ending.clone(), answered);
+        let linking = Arc::new(Linking::default());
+        let (events, queued) = Events::new(inbox.clone(), ending.clone(), answered, linking.clone());
         let supervisor = Supervisor {
             subscription: client.subscribe_handler(Arc::new(events)),
             stanzas: client.acquire_raw_node_forwarding(),
@@ -132,9 +135,11 @@ impl Connection {
                 clock: whatsapp.clock.clone(),
                 sent: sent.clone(),
                 waiting,
+                ending: ending.clone(),
+                linking,
             },
             client: client.clone(),
-            inbox,
+            inbox: inbox.clone(),
             ending: ending.clone(),
             versions: whatsapp.versions.clone(),
             version,
@@ -152,6 +157,7 @@ impl Connection {
             recipients: Recipients::default(),
             sent,
             ending,
+            inbox,
             supervision,
         })
     }

@@ -1,10 +1,14 @@
 //! Why a connection ends. Whoever learns a reason says it here; the connection's own task acts on it.
 
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 use wharf_core::engine::Closed;
+use wharf_core::store::StoreError;
+
+use crate::error::one_line;
 
 /// The end of one connection, before and while it comes.
 #[derive(Debug, Default)]
@@ -12,7 +16,7 @@ pub(crate) struct Ending {
     begun: CancellationToken,
     asked: AtomicBool,
     unlinking: AtomicBool,
-    store_failure: OnceLock<String>,
+    store_failure: OnceLock<Closed>,
     told: Mutex<Option<Closed>>,
 }
 
@@ -34,13 +38,29 @@ impl Ending {
         self.unlinking.store(true, Ordering::Release);
     }
 
-    /// A message could not be stored. The connection ends, so that WhatsApp sends the message again to the next one.
-    pub(crate) fn store_failed(&self, reason: String) {
-        let _ = self.store_failure.set(reason);
+    /// The session's store failed. The connection ends, so that WhatsApp sends to the next one what was not stored.
+    /// The first failure counts.
+    pub(crate) fn store_failed(&self, error: &(dyn Error + 'static)) {
+        let unusable = error.downcast_ref::<StoreError>().and_then(StoreError::unusable);
+        let failure = unusable.map_or_else(
+            || Closed::StoreFailed {
+                reason: one_line(error),
+            },
+            Closed::StoreUnusable,
+        );
+        let _ = self.store_failure.set(failure);
         self.begun.cancel();
     }
 
-    /// Whether a message could not be stored.
+    /// The failure of the session's store, where somebody must see to a file.
+    pub(crate) fn unusable(&self) -> Option<StoreError> {
+        match self.store_failure.get() {
+            Some(Closed::StoreUnusable(unusable)) => Some(unusable.clone().into()),
+            _ => None,
+        }
+    }
+
+    /// Whether the session's store failed. Then nothing may be written or sent any more.
     pub(crate) fn has_store_failed(&self) -> bool {
         self.store_failure.get().is_some()
     }
@@ -54,11 +74,21 @@ impl Ending {
         told.get_or_insert(reason);
     }
 
+    /// The connection is of no use any more, for this reason, and ends.
+    pub(crate) fn give_up(&self, reason: Closed) {
+        self.tell(reason);
+        self.begun.cancel();
+    }
+
+    /// Whether there is a final reason already.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// The reason, once the connection is over: what is worse for the account goes first.
     pub(crate) fn reason(&self) -> Closed {
-        if let Some(reason) = self.store_failure.get() {
-            let reason = reason.clone();
-            return Closed::StoreFailed { reason };
+        if let Some(failure) = self.store_failure.get() {
+            return failure.clone();
         }
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match told {
@@ -71,6 +101,8 @@ impl Ending {
 
 #[cfg(test)]
 mod tests {
+    use wharf_core::store::{Defect, Unusable};
+
     use super::*;
 
     #[test]
@@ -82,9 +114,22 @@ mod tests {
         ending.tell(Closed::Replaced);
         ending.tell(Closed::Outdated);
         assert_eq!(ending.reason(), Closed::Replaced);
-        ending.store_failed("disk is full".to_owned());
-        let reason = "disk is full".to_owned();
+        ending.store_failed(&StoreError::Full);
+        ending.store_failed(&StoreError::Unavailable("gone".into()));
+        let reason = "storage is full".to_owned();
         assert_eq!(ending.reason(), Closed::StoreFailed { reason });
+    }
+
+    #[test]
+    fn a_file_that_somebody_must_see_to_is_named() {
+        let ending = Ending::default();
+        let damaged = Unusable {
+            file: "session.sqlite3".into(),
+            why: Defect::Corrupt,
+            cause: "malformed".to_owned(),
+        };
+        ending.store_failed(&StoreError::from(damaged.clone()));
+        assert_eq!(ending.reason(), Closed::StoreUnusable(damaged));
     }
 
     #[test]

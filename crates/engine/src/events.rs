@@ -15,12 +15,14 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 use wacore::types::events::{
-    ConnectFailure, Event, EventHandler, EventInterest, EventKind, LoggedOut, MessageBatch, Receipt, TemporaryBan,
+    ConnectFailure, ConnectFailureReason, Event, EventHandler, EventInterest, EventKind, LoggedOut, MessageBatch, Receipt, TemporaryBan,
 };
+use wacore_binary::JidExt as _;
 use wharf_core::clock::Clock;
 use wharf_core::engine::{AckUpdate, Closed, Inbox, Signal};
 use wharf_core::message::{Ack, MessageKind};
 use wharf_core::session::Me;
+use wharf_core::store::Batch;
 use whatsapp_rust::Client;
 
 pub(crate) use sent::Unacknowledged;
@@ -28,16 +30,22 @@ pub(crate) use sent::Unacknowledged;
 use crate::addresses::{linked_as, me};
 use crate::ending::Ending;
 use crate::error::one_line;
+use crate::hook::marks;
 use crate::incoming::incoming;
+use crate::pairing::Linking;
+use crate::stream_error;
 use crate::transport::Answered;
-use crate::version::Versions;
+use crate::waiting::Waiting;
 
 /// How often a connection says that it is alive, at most.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// The events that mean something here; the library does not even make the others.
-const INTEREST: [EventKind; 15] = [
+const INTEREST: [EventKind; 19] = [
     EventKind::PairingQrCode,
     EventKind::PairingQrCodesExhausted,
+    EventKind::PairPasskeyRequest,
+    EventKind::PairPasskeyConfirmation,
+    EventKind::PairPasskeyError,
     EventKind::PairSuccess,
     EventKind::PairError,
     EventKind::Connected,
@@ -51,6 +59,7 @@ const INTEREST: [EventKind; 15] = [
     EventKind::Receipt,
     EventKind::ServerAck,
     EventKind::Messages,
+    EventKind::UndecryptableMessage,
 ];
 
 /// Receives the events of one connection.
@@ -58,6 +67,7 @@ pub(crate) struct Events {
     inbox: Arc<dyn Inbox>,
     ending: Arc<Ending>,
     answered: Arc<Answered>,
+    linking: Arc<Linking>,
     queue: UnboundedSender<Arc<Event>>,
     started: Instant,
     /// When the connection said last that it is alive, in milliseconds after `started`, plus one; 0 for never.
@@ -69,8 +79,10 @@ pub(crate) struct Signaller {
     pub(crate) client: Arc<Client>,
     pub(crate) inbox: Arc<dyn Inbox>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) versions: Arc<Versions>,
     pub(crate) sent: Arc<Unacknowledged>,
+    pub(crate) waiting: Waiting,
+    pub(crate) ending: Arc<Ending>,
+    pub(crate) linking: Arc<Linking>,
 }
 
 impl Events {
@@ -80,12 +92,14 @@ impl Events {
         inbox: Arc<dyn Inbox>,
         ending: Arc<Ending>,
         answered: Arc<Answered>,
+        linking: Arc<Linking>,
     ) -> (Self, UnboundedReceiver<Arc<Event>>) {
         let (queue, queued) = unbounded_channel();
         let events = Self {
             inbox,
             ending,
             answered,
+            linking,
             queue,
             started: Instant::now(),
             alive_ms: AtomicU64::new(0),
@@ -115,7 +129,10 @@ impl EventHandler for Events {
     fn handle_event(&self, event: Arc<Event>) {
         if let Event::RawNode(node) = &*event {
             self.stanza(Instant::now());
-            if acks::names_recipient(node.get()) {
+            if node.get().get_optional_child("pair-success").is_some() {
+                self.answered.paired();
+            }
+            if acks::names_recipient(node.get()) || stream_error::signal(node.get()).is_some() {
                 let _ = self.queue.send(event);
             }
             return;
@@ -124,8 +141,16 @@ impl EventHandler for Events {
         if matches!(&*event, Event::Messages(batch) if batch.hook_committed) {
             return;
         }
-        if let Some(reason) = closed_by(&event) {
+        match &*event {
+            Event::PairingQrCode(_) if self.linking.is_held() => return,
+            Event::PairPasskeyRequest(_) => self.linking.passkey_required(),
+            _ => {}
+        }
+        if let Some(reason) = closed_by(&event, &self.linking) {
             self.ending.tell(reason);
+        } else if matches!(&*event, Event::Disconnected(_)) && self.ending.is_told() {
+            // The end that was announced.
+            return;
         }
         // The receiver is gone only when the connection is over.
         let _ = self.queue.send(event);
@@ -137,15 +162,24 @@ impl EventHandler for Events {
 }
 
 /// Why the library will not connect again after this event, if it will not.
-fn closed_by(event: &Event) -> Option<Closed> {
+fn closed_by(event: &Event, linking: &Linking) -> Option<Closed> {
     match event {
-        Event::PairingQrCodesExhausted(_) => Some(Closed::QrCodesExpired),
-        Event::LoggedOut(logged_out) => Some(Closed::LoggedOut {
-            reason: logged_out_reason(logged_out),
-        }),
+        Event::PairingQrCodesExhausted(exhausted) => exhausted.disconnected.then(|| linking.expired()),
+        Event::LoggedOut(logged_out) => {
+            let reason = logged_out_reason(logged_out);
+            Some(match logged_out.reason {
+                ConnectFailureReason::AccountLocked => Closed::Locked { reason },
+                _ => Closed::LoggedOut { reason },
+            })
+        }
         Event::StreamReplaced(_) => Some(Closed::Replaced),
         Event::TemporaryBan(ban) => Some(banned(ban)),
         Event::ClientOutdated(_) => Some(Closed::Outdated),
+        // A ban that does not say for how long comes this way.
+        Event::ConnectFailure(failure) if failure.reason == ConnectFailureReason::TempBanned => Some(Closed::Banned {
+            code: failure.reason.code(),
+            expires_in: None,
+        }),
         Event::ConnectFailure(failure) if !failure.reason.should_reconnect() => Some(Closed::Refused {
             reason: failure_reason(failure),
         }),
@@ -186,14 +220,34 @@ impl Signaller {
                 code: qr.code.clone(),
                 valid_for: qr.timeout,
             }),
+            Event::PairingQrCodesExhausted(exhausted) => {
+                if !exhausted.disconnected {
+                    self.linking.outlast_qr_codes(&self.client).await;
+                }
+                None
+            }
+            Event::PairPasskeyRequest(request) => self.passkey(&request.request_options_json).await,
+            // Whether a person may do without comparing is for the person to say.
+            Event::PairPasskeyConfirmation(confirmation) => Some(Signal::PasskeyConfirmation {
+                code: confirmation.code.clone(),
+            }),
+            Event::PairPasskeyError(error) => {
+                let reason = error.error.clone();
+                self.ending.give_up(Closed::PasskeyFailed { reason });
+                None
+            }
             Event::PairSuccess(pair) => {
+                // Who is told of the account must find its credentials after a crash.
+                if let Err(error) = self.client.persistence_manager().flush().await {
+                    tracing::error!(error = %one_line(&error), "the credentials of a new device cannot be written");
+                }
                 linked_as(&pair.id, Some(&pair.lid), self.client.push_name()).map(Signal::Linked)
             }
             Event::Connected(_) => self.connected(),
             Event::Disconnected(disconnected) => Some(Signal::Disconnected {
                 reason: disconnected.reason.to_string(),
             }),
-            Event::ConnectFailure(failure) if failure.reason.should_reconnect() => Some(Signal::ConnectFailed {
+            Event::ConnectFailure(failure) if failure.reason.should_reconnect() => Some(Signal::TurnedAway {
                 reason: failure_reason(failure),
             }),
             Event::SelfPushNameUpdated(update) => me(&self.client).map(|me| {
@@ -203,7 +257,10 @@ impl Signaller {
             Event::Receipt(receipt) => self.receipt(receipt).await,
             Event::RawNode(node) => {
                 let now = self.clock.now();
-                acks::own_receipt(&self.client, node.get(), now).await.map(Signal::Ack)
+                match stream_error::signal(node.get()) {
+                    Some(signal) => Some(signal),
+                    None => acks::own_receipt(&self.client, node.get(), now).await.map(Signal::Ack),
+                }
             }
             Event::ServerAck(ack) => {
                 self.sent.take(&ack.id);
@@ -214,8 +271,8 @@ impl Signaller {
                 self.messages(batch).await;
                 None
             }
-            Event::ClientOutdated(_) => {
-                self.versions.refused().await;
+            Event::UndecryptableMessage(told) => {
+                self.waiting.undecryptable(told).await;
                 None
             }
             Event::PairError(error) => {
@@ -226,6 +283,17 @@ impl Signaller {
         };
         if let Some(signal) = signal {
             self.inbox.signal(signal);
+        }
+    }
+
+    async fn passkey(&self, options: &str) -> Option<Signal> {
+        match self.linking.ask_for_passkey(&self.client, options).await {
+            Ok(challenge) => Some(Signal::PasskeyRequired(challenge)),
+            Err(error) => {
+                let reason = error.to_string();
+                self.ending.give_up(Closed::PasskeyFailed { reason });
+                None
+            }
         }
     }
 
@@ -256,7 +324,13 @@ impl Signaller {
         for inbound in batch.iter() {
             match incoming(&self.client, inbound).await {
                 Ok(Some(message)) if message.kind == MessageKind::Content => {
-                    self.inbox.signal(Signal::Message(Box::new(message)));
+                    let marks = match inbound.info.source.chat.is_newsletter() {
+                        true => Batch::new(),
+                        // The phone may have sent one that a crash lost, whose stanza is still to be acknowledged.
+                        false => marks(std::slice::from_ref(inbound), self.clock.now()),
+                    };
+                    let message = Box::new(message);
+                    self.inbox.signal(Signal::Message { message, marks });
                 }
                 Ok(_) => {}
                 Err(error) => tracing::error!(error = %one_line(&error), "a message is passed over"),

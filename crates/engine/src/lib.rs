@@ -20,6 +20,7 @@ mod lifecycle;
 mod message;
 mod network;
 mod own_id;
+mod pairing;
 mod presence;
 mod proxy;
 mod runtime;

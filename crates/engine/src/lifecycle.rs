@@ -11,7 +11,7 @@ use crate::connection::Connection;
 
 /// How long WhatsApp may take to unlink the device. It is not waited for longer, because the credentials are deleted
 /// either way.
-const LOGOUT_TIMEOUT: Duration = Duration::from_secs(10);
+const LOGOUT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[async_trait]
 impl Lifecycle for Connection {

@@ -23,6 +23,8 @@ const PINNED: Version = (2, 3000, 1_042_742_319);
 const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long to go without another fetch after one that failed.
 const RETRY: Duration = Duration::from_secs(10 * 60);
+/// How long after a fetch a version that is refused is not fetched again.
+const ASK_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a fetch may take. Sessions that start wait for it.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -43,6 +45,7 @@ pub(crate) struct Published {
 
 struct Known {
     version: Version,
+    asked: Timestamp,
     ask_again: Timestamp,
 }
 
@@ -56,6 +59,7 @@ impl Versions {
     pub(crate) fn published(http: Arc<dyn HttpClient>, clock: Arc<dyn Clock>) -> Self {
         let known = Mutex::new(Known {
             version: PINNED,
+            asked: Timestamp::MIN,
             ask_again: Timestamp::MIN,
         });
         Self::Published(Published { http, clock, known })
@@ -69,10 +73,11 @@ impl Versions {
         }
     }
 
-    /// WhatsApp refused the version: the next session that starts asks for a new one.
-    pub(crate) async fn refused(&self) {
-        if let Self::Published(published) = self {
-            published.known.lock().await.ask_again = Timestamp::MIN;
+    /// Whether there is another version than this one, which WhatsApp has refused.
+    pub(crate) async fn renewed(&self, refused: Version) -> bool {
+        match self {
+            Self::Fixed(_) => false,
+            Self::Published(published) => published.renewed(refused).await,
         }
     }
 }
@@ -82,9 +87,24 @@ impl Published {
         // Sessions that start together wait here for one fetch.
         let mut known = self.known.lock().await;
         let now = self.clock.now();
-        if now < known.ask_again {
-            return known.version;
+        if now >= known.ask_again {
+            self.ask(&mut known, now).await;
         }
+        known.version
+    }
+
+    async fn renewed(&self, refused: Version) -> bool {
+        // All sessions are refused at the same time; the first one asks for the others.
+        let mut known = self.known.lock().await;
+        let now = self.clock.now();
+        let asked_just_now = now.duration_since(known.asked).unsigned_abs() < ASK_INTERVAL;
+        if known.version == refused && !asked_just_now {
+            self.ask(&mut known, now).await;
+        }
+        known.version != refused
+    }
+
+    async fn ask(&self, known: &mut Known, now: Timestamp) {
         let fetch = whatsapp_rust::version::fetch_latest_app_version(&self.http);
         let patience = match tokio::time::timeout(FETCH_TIMEOUT, fetch).await {
             Ok(Ok(version)) => {
@@ -100,8 +120,8 @@ impl Published {
                 RETRY
             }
         };
+        known.asked = now;
         known.ask_again = now.saturating_add(patience).unwrap_or(Timestamp::MAX);
-        known.version
     }
 }
 
@@ -184,12 +204,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refused_version_is_fetched_again() {
-        let (site, _clock, versions) = setup();
+    async fn a_refused_version_is_fetched_again_once_for_all_sessions() {
+        let (site, clock, versions) = setup();
         site.revision.store(1_050_000_000, Ordering::SeqCst);
-        versions.current().await;
+        let refused = versions.current().await;
+        clock.advance(ASK_INTERVAL);
+        assert!(!versions.renewed(refused).await, "it is still the one that is published");
+        assert!(!versions.renewed(refused).await);
+        assert_eq!(site.asked.load(Ordering::SeqCst), 2);
+        clock.advance(ASK_INTERVAL);
         site.revision.store(1_050_000_001, Ordering::SeqCst);
-        versions.refused().await;
+        for _ in 0..3 {
+            assert!(versions.renewed(refused).await);
+        }
+        assert_eq!(site.asked.load(Ordering::SeqCst), 3);
         assert_eq!(versions.current().await, (2, 3000, 1_050_000_001));
     }
 }

@@ -20,7 +20,7 @@ mod webhook;
 pub(crate) use config::{ClientSessionConfig, IgnoreConfig, SessionConfig};
 pub(crate) use connection::{Connection, SendError};
 pub(crate) use registry::{CommandError, CreateError, Registry, Session};
-pub(crate) use state::View;
+pub(crate) use state::{Passkey, View};
 pub(crate) use webhook::{CustomHeader, HmacConfig, RetryPolicy, RetryRules, Webhook, WebhookEvents};
 
 use std::sync::Arc;

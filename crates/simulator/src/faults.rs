@@ -1,4 +1,4 @@
-//! Faults that a test asks for: stanzas lost, late, doubled or refused on purpose.
+//! Faults that a test asks for: stanzas lost, late, doubled or refused on purpose, and logins refused.
 //!
 //! Pure matching and counting; what a fault does to a stanza is decided where stanzas enter and leave.
 
@@ -40,7 +40,7 @@ fn one() -> u32 {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultMatch {
-    /// Stanzas from a client (`in`, the default) or to one (`out`).
+    /// Stanzas from a client (`in`, the default) or to one (`out`), or logins (`login`).
     #[serde(default)]
     pub direction: FaultDirection,
     /// The stanza's tag: `message`, `receipt`, `iq`, …
@@ -69,6 +69,8 @@ pub enum FaultDirection {
     In,
     /// To a client.
     Out,
+    /// A linked device logs in; it is the sender, and there is no stanza yet.
+    Login,
 }
 
 /// What happens to a stanza that a fault hits.
@@ -94,8 +96,21 @@ pub enum FaultAction {
         /// For example 503.
         code: u16,
     },
+    /// A message to a client arrives with a ciphertext that cannot be decrypted.
+    Garble,
     /// The connection falls silent: nothing is read from it or written to it any more, the socket stays open.
     Stall,
+    /// A login is refused with a `<failure>`. Only for the direction `login`, and all that it takes.
+    Failure {
+        /// Why, for example 403.
+        reason: u16,
+        /// The kind of a temporary ban (reason 402).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<u16>,
+        /// How long a temporary ban lasts, in seconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expire: Option<u32>,
+    },
 }
 
 /// The faults in force.
@@ -164,7 +179,11 @@ fn applies(action: FaultAction, direction: FaultDirection, node: &Node) -> bool 
                 && node.tag == "iq"
                 && matches!(stanza::text(node, "type").as_deref(), Some("get" | "set"))
         }
-        FaultAction::Drop | FaultAction::Delay { .. } | FaultAction::Duplicate | FaultAction::Stall => true,
+        FaultAction::Failure { .. } => direction == FaultDirection::Login,
+        FaultAction::Garble => direction == FaultDirection::Out && node.tag == "message",
+        FaultAction::Drop | FaultAction::Delay { .. } | FaultAction::Duplicate | FaultAction::Stall => {
+            direction != FaultDirection::Login
+        }
     }
 }
 
@@ -177,7 +196,7 @@ impl FaultMatch {
         };
         // The client's own side of the stanza is implied by the connection, so it rarely has the attribute.
         let (from_peer, to_peer) = match direction {
-            FaultDirection::In => (peer, &[][..]),
+            FaultDirection::In | FaultDirection::Login => (peer, &[][..]),
             FaultDirection::Out => (&[][..], peer),
         };
         self.direction == direction
@@ -256,5 +275,28 @@ mod tests {
         let often = fault(serde_json::json!({"action": "drop", "probability": 1.5}));
         assert!(faults.set(vec![often]).is_err());
         assert!(serde_json::from_value::<Fault>(serde_json::json!({"action": "explode"})).is_err());
+    }
+
+    #[test]
+    fn a_login_is_refused_and_nothing_else() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut faults = Faults::default();
+        let wanted = serde_json::json!({"match": {"direction": "login", "from": "12025550101"},
+            "action": "failure", "reason": 402, "code": 101, "expire": 60});
+        faults.set(vec![fault(wanted)]).unwrap();
+        let peer = [Jid::pn_device("12025550101", 1)];
+        let node = NodeBuilder::new("login").build();
+        assert_eq!(faults.judge(FaultDirection::In, &node, &peer, &mut rng), None);
+        let action = faults.judge(FaultDirection::Login, &node, &peer, &mut rng);
+        let (code, expire) = (Some(101), Some(60));
+        assert_eq!(
+            action,
+            Some(FaultAction::Failure {
+                reason: 402,
+                code,
+                expire
+            })
+        );
+        assert!(!faults.any());
     }
 }

@@ -8,10 +8,11 @@ use wacore_binary::Node;
 use wacore_binary::builder::NodeBuilder;
 use waproto::whatsapp::ClientPayload;
 
-use crate::metrics::stanza_key;
+use crate::faults::{FaultAction, FaultDirection};
 use crate::model::{ConnId, DeviceRef, Flow, Out, Role, Space, State};
 use crate::noise::Pattern;
 use crate::stanza::{self, Malformed};
+use crate::views::{Conflict, KillMode};
 
 /// The failure reason for a device that is not (or no longer) linked.
 const LOGGED_OUT: u16 = 401;
@@ -22,6 +23,9 @@ impl State {
     /// Decides what a new connection is, by its client payload.
     pub(crate) fn on_payload(&mut self, conn: ConnId, pattern: Pattern, client_static: Vec<u8>, payload: &[u8]) {
         self.counters.handshake(pattern);
+        if self.outage {
+            return self.disconnect(conn);
+        }
         let Ok(payload) = ClientPayload::decode_from_slice(payload) else {
             let now = self.now();
             self.counters.malformed(now, "", "client payload".to_owned());
@@ -54,6 +58,11 @@ impl State {
         let Some(lid) = self.jid_of(who, Space::Lid) else {
             return;
         };
+        if let Some(refusal) = self.refusal(who) {
+            return self.dismiss(conn, refusal);
+        }
+        let now = self.now();
+        self.counters.login(now);
         self.attach(conn, who, Flow::Waiting);
         let success = NodeBuilder::new("success")
             .attr("t", self.now())
@@ -62,6 +71,17 @@ impl State {
             .attr("props", 0)
             .build();
         self.reply(conn, success);
+    }
+
+    /// The `<failure>` that a fault answers this login with.
+    fn refusal(&mut self, who: &DeviceRef) -> Option<Node> {
+        let addresses = self.addresses(who);
+        let login = NodeBuilder::new("login").build();
+        let mut rng = self.env.random.rng();
+        match self.faults.judge(FaultDirection::Login, &login, &addresses, &mut rng)? {
+            FaultAction::Failure { reason, code, expire } => Some(refused(reason, code, expire)),
+            _ => None,
+        }
     }
 
     /// `passive`: an active client gets what was stored for it.
@@ -128,11 +148,9 @@ impl State {
             return;
         };
         if let Some(conn) = self.device(who).and_then(|device| device.conn) {
-            let conflict = NodeBuilder::new("conflict").attr("type", "device_removed").build();
-            let error = NodeBuilder::new("stream:error")
-                .attr("code", u32::from(LOGGED_OUT))
-                .children([conflict]);
-            self.dismiss(conn, error.build());
+            let mut error = conflict(Conflict::DeviceRemoved);
+            error.attrs.insert("code", LOGGED_OUT.to_string());
+            self.dismiss(conn, error);
         }
         if let Some(account) = self.account_mut(&who.number) {
             account.devices.remove(&who.device);
@@ -141,22 +159,48 @@ impl State {
         self.touch();
     }
 
-    /// Ends a device's connection as the control interface asks.
-    pub(crate) fn kill(&mut self, conn: ConnId, code: Option<u16>) {
-        match code {
-            Some(code) => {
-                let error = NodeBuilder::new("stream:error").attr("code", u32::from(code)).build();
-                tracing::debug!(conn, stanza = stanza_key(&error), code, "killed");
-                self.dismiss(conn, error);
-            }
-            None => self.disconnect(conn),
-        }
+    /// Ends a connection as the control interface asks.
+    pub(crate) fn kill(&mut self, conn: ConnId, mode: KillMode) {
+        tracing::debug!(conn, ?mode, "killed");
+        let last = match mode {
+            KillMode::Close => return self.disconnect(conn),
+            KillMode::StreamError { code } => NodeBuilder::new("stream:error").attr("code", u32::from(code)).build(),
+            KillMode::Conflict { kind } => conflict(kind),
+            KillMode::Failure { reason } => failure(reason),
+        };
+        self.dismiss(conn, last);
+    }
+
+    /// The connections of clients.
+    pub(crate) fn clients(&self) -> Vec<ConnId> {
+        let clients = self.links.iter().filter(|(_, link)| link.is_client());
+        clients.map(|(conn, _)| *conn).collect()
     }
 }
 
 fn failure(reason: u16) -> Node {
-    NodeBuilder::new("failure")
+    refused(reason, None, None)
+}
+
+/// As WhatsApp refuses a login; `code` and `expire` come with a temporary ban (whatsmeow `connectionevents.go`).
+fn refused(reason: u16, code: Option<u16>, expire: Option<u32>) -> Node {
+    let mut failure = NodeBuilder::new("failure")
         .attr("reason", u32::from(reason))
-        .attr("location", "sandbox")
-        .build()
+        .attr("location", "sandbox");
+    if let Some(code) = code {
+        failure = failure.attr("code", u32::from(code));
+    }
+    if let Some(expire) = expire {
+        failure = failure.attr("expire", expire);
+    }
+    failure.build()
+}
+
+pub(crate) fn conflict(kind: Conflict) -> Node {
+    let kind = match kind {
+        Conflict::Replaced => "replaced",
+        Conflict::DeviceRemoved => "device_removed",
+    };
+    let conflict = NodeBuilder::new("conflict").attr("type", kind).build();
+    NodeBuilder::new("stream:error").children([conflict]).build()
 }

@@ -35,6 +35,16 @@ pub struct Metrics {
     pub connections: u64,
     /// First messages that used a one-time key a second time; always a client's bug.
     pub prekeys_reused: u64,
+    /// Connections of linked devices that ended before everything that they delivered was acknowledged.
+    pub cut_off: u64,
+    /// Logins of a device that was connected already.
+    pub replaced: u64,
+    /// Logins of linked devices.
+    pub logins: u64,
+    /// The most of them in one second.
+    pub logins_per_second_max: u64,
+    /// Connections that were refused because of an outage.
+    pub outage_dials: u64,
 }
 
 /// Something a strict server objects to.
@@ -83,7 +93,14 @@ const WHAT_LEN_MAX: usize = 300;
 
 /// The network's running counters.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Counters(Metrics);
+pub(crate) struct Counters(Metrics, Second);
+
+/// The logins of one second.
+#[derive(Debug, Clone, Copy, Default)]
+struct Second {
+    at: u64,
+    logins: u64,
+}
 
 impl Counters {
     pub(crate) fn count(&mut self, direction: &str, key: &str) {
@@ -112,6 +129,28 @@ impl Counters {
 
     pub(crate) fn prekey_reused(&mut self) {
         self.0.prekeys_reused += 1;
+    }
+
+    /// A device's connection ended.
+    pub(crate) fn closed(&mut self, is_cut_off: bool) {
+        self.0.cut_off += u64::from(is_cut_off);
+    }
+
+    pub(crate) fn replaced(&mut self) {
+        self.0.replaced += 1;
+    }
+
+    pub(crate) fn login(&mut self, at: u64) {
+        if self.1.at != at {
+            self.1 = Second { at, logins: 0 };
+        }
+        self.1.logins += 1;
+        self.0.logins += 1;
+        self.0.logins_per_second_max = self.0.logins_per_second_max.max(self.1.logins);
+    }
+
+    pub(crate) fn outage_dial(&mut self) {
+        self.0.outage_dials += 1;
     }
 
     fn overdue(&mut self, unacked: Unacked) {

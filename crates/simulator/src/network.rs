@@ -187,7 +187,7 @@ impl Network {
             }
             Some(FaultAction::Stall) => state.stall(conn),
             // Of logins only.
-            Some(FaultAction::Failure { .. }) => {}
+            Some(FaultAction::Failure { .. } | FaultAction::Garble) => {}
         }
         Verdict::Done
     }

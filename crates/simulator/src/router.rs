@@ -292,6 +292,8 @@ impl State {
             Role::Device(who) => {
                 if self.device(&who).is_some_and(|device| device.conn == Some(conn)) {
                     self.close_overdue(&who, |_| true);
+                    let is_cut_off = self.device(&who).is_some_and(|device| device.queue.open().next().is_some());
+                    self.counters.closed(is_cut_off);
                     if let Some(device) = self.device_mut(&who) {
                         device.conn = None;
                         device.queue.reconnect();
@@ -377,6 +379,7 @@ fn transmit(
             Out::Node(node)
         }
         Some(FaultAction::Drop) => return Sent::Yes,
+        Some(FaultAction::Garble) => Out::Node(stanza::garbled(node)),
         Some(FaultAction::Delay { ms }) => Out::Later(ms, node),
         Some(FaultAction::Duplicate) => {
             let _ = link.out.try_send(Out::Node(node.clone())); // The doubled one may be lost; the other counts.

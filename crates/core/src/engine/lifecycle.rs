@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{AckUpdate, Engine, EngineError, HistoryDepth, Proxy};
+use super::{AckUpdate, Engine, EngineError, HistoryDepth, PasskeyChallenge, Proxy};
 use crate::ids::SessionName;
 use crate::message::Message;
 use crate::session::Me;
@@ -63,7 +63,16 @@ pub enum Signal {
         /// How long it can be scanned.
         valid_for: Duration,
     },
-    /// A phone has scanned; the connection logs in next.
+    /// A phone has scanned, or its owner has entered the code, and its account's passkey has to agree.
+    PasskeyRequired(PasskeyChallenge),
+    /// WhatsApp accepted the passkey's answer; [`Self::PasskeyConfirmation`] is next.
+    PasskeyAnswered,
+    /// The phone shows a code, and this one should be the same.
+    PasskeyConfirmation {
+        /// As people read it, `ABCD-EFGH`.
+        code: String,
+    },
+    /// A phone has agreed; the connection logs in next.
     Linked(Me),
     /// Logged in, and ready to send.
     Connected(Me),
@@ -121,6 +130,13 @@ pub enum Closed {
     Asked,
     /// Nobody scanned any of the QR codes.
     QrCodesExpired,
+    /// A phone has scanned, but its account's passkey did not agree in time.
+    PasskeyExpired,
+    /// Linking with the account's passkey went wrong.
+    PasskeyFailed {
+        /// What went wrong.
+        reason: String,
+    },
     /// The phone, or WhatsApp, unlinked this device; its credentials are worthless.
     LoggedOut {
         /// In WhatsApp's words, or its error code.

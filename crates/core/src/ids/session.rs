@@ -20,6 +20,7 @@ const RESERVED: &[&str] = &[
     "files",
     "health",
     "keys",
+    "logout",
     "media",
     "messages",
     "mcp",
@@ -31,6 +32,8 @@ const RESERVED: &[&str] = &[
     "server",
     "sessions",
     "star",
+    "start",
+    "stop",
     "version",
     "webhooks",
 ];

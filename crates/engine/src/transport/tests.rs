@@ -35,9 +35,10 @@ fn uplink(address: &str) -> (Arc<Signals>, Uplink) {
     let inbox = Arc::new(Signals::default());
     let uplink = Uplink {
         dialer: Arc::new(Dialer::new(gate, crate::tls::client_config().unwrap())),
+        proxy: None,
         inbox: inbox.clone(),
         answered: Arc::default(),
-        ending: CancellationToken::new(),
+        ending: Arc::default(),
     };
     (inbox, uplink)
 }
@@ -150,8 +151,17 @@ async fn a_socket_that_closes_after_an_answer_or_at_the_end_is_not() {
     let answered = watched(&uplink);
     uplink.answered.set();
     answered.disconnect().await;
-    uplink.answered.reset();
-    uplink.ending.cancel();
+    uplink.answered.may_dial();
+    uplink.ending.ask();
     watched(&uplink).disconnect().await;
     assert!(signals.0.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_sent_after_the_store_has_failed() {
+    let (_, uplink) = uplink("ws://127.0.0.1:1/ws/chat");
+    let socket = watched(&uplink);
+    socket.send(Bytes::new()).await.unwrap();
+    uplink.ending.store_failed(&wharf_core::store::StoreError::Full);
+    assert!(socket.send(Bytes::new()).await.is_err());
 }

@@ -13,7 +13,7 @@ use wharf_core::ids::SessionName;
 use wharf_core::session::SessionStatus;
 use wharf_core::store::StoreError;
 
-use crate::sessions::{CreateError, SendError};
+use crate::sessions::{CommandError, CreateError, SendError};
 
 /// What handlers return.
 pub(super) type ApiResult<T> = Result<T, ApiError>;
@@ -189,6 +189,15 @@ impl From<SendError> for ApiError {
     }
 }
 
+impl From<CommandError> for ApiError {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::CutOff => Self::Unavailable(format!("{error}; look at the session and try again")),
+            CommandError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<CreateError> for ApiError {
     fn from(error: CreateError) -> Self {
         match error {
@@ -197,6 +206,7 @@ impl From<CreateError> for ApiError {
             }
             CreateError::TooMany => Self::Refused(error.to_string()),
             CreateError::Store(error) => error.into(),
+            CreateError::Start(error) => error.into(),
         }
     }
 }

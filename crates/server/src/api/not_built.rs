@@ -26,9 +26,6 @@ const OPERATIONS: &[(Method, &str)] = &[
     (Method::PUT, "/api/keys/{id}"),
     (Method::DELETE, "/api/keys/{id}"),
     // Sessions
-    (Method::POST, "/api/sessions/start"),
-    (Method::POST, "/api/sessions/stop"),
-    (Method::POST, "/api/sessions/logout"),
     // Profile
     (Method::GET, "/api/{session}/profile"),
     (Method::PUT, "/api/{session}/profile/name"),

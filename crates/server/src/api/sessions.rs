@@ -1,5 +1,7 @@
 //! Sessions: create, read, change, start, stop, restart, log out, delete.
 
+mod deprecated;
+
 use std::sync::Arc;
 
 use axum::Json;
@@ -34,6 +36,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(stop_session))
         .routes(routes!(restart_session))
         .routes(routes!(log_out_session))
+        .merge(deprecated::router())
 }
 
 /// A session to be made.
@@ -107,9 +110,9 @@ struct SessionInfo {
     config: SessionConfig,
     /// Whose account it is linked to.
     me: Option<Me>,
-    /// What is shown of us to others; `null` while nothing was set.
-    #[schema(value_type = Option<Object>)]
-    presence: Option<Value>,
+    /// Whether the account is shown as online; `null` while nothing was said.
+    #[schema(inline)]
+    presence: Option<Presence>,
     /// When what happened.
     timestamps: SessionTimestamps,
     /// The process that runs it.
@@ -119,6 +122,16 @@ struct SessionInfo {
     /// Its apps, where they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     apps: Option<Vec<App>>,
+}
+
+/// Whether an account is shown as online.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Presence {
+    /// It is; its phone gets no notifications meanwhile.
+    Online,
+    /// It is not.
+    Offline,
 }
 
 /// When what happened to a session.
@@ -168,22 +181,7 @@ enum Expand {
 
 impl Body for CreateSession {
     fn check(fields: &mut Fields<'_>) {
-        match fields.get("name") {
-            None => {}
-            Some(Value::String(name)) => {
-                if let Err(error) = name.parse::<SessionName>() {
-                    let message = error.to_string();
-                    fields.fail("name", message.trim_start_matches("session name "));
-                }
-            }
-            Some(_) => {
-                fields.fail(
-                    "name",
-                    &format!("must be shorter than or equal to {SESSION_NAME_CHARS_MAX} characters"),
-                );
-                fields.fail("name", "must be a string");
-            }
-        }
+        check_name(fields);
         fields.boolean("start");
         check_config_and_apps(fields);
     }
@@ -192,6 +190,25 @@ impl Body for CreateSession {
 impl Body for UpdateSession {
     fn check(fields: &mut Fields<'_>) {
         check_config_and_apps(fields);
+    }
+}
+
+fn check_name(fields: &mut Fields<'_>) {
+    match fields.get("name") {
+        None => {}
+        Some(Value::String(name)) => {
+            if let Err(error) = name.parse::<SessionName>() {
+                let message = error.to_string();
+                fields.fail("name", message.trim_start_matches("session name "));
+            }
+        }
+        Some(_) => {
+            fields.fail(
+                "name",
+                &format!("must be shorter than or equal to {SESSION_NAME_CHARS_MAX} characters"),
+            );
+            fields.fail("name", "must be a string");
+        }
     }
 }
 
@@ -204,15 +221,14 @@ fn check_config_and_apps(fields: &mut Fields<'_>) {
     });
 }
 
-/// What would be dropped silently and must not: apps that do nothing, a proxy that is not used.
+/// What a caller may set up. Refuses what would be dropped silently: apps that do nothing.
+///
+/// A `config.proxy` may name hosts of the network that the server is in. Today every key is the administrator's; this is
+/// where one that is limited to a session will be refused such a proxy.
 fn accept(config: Option<SessionConfig>, apps: Option<Vec<App>>) -> ApiResult<SessionConfig> {
     let config = config.unwrap_or_default();
     if apps.is_some_and(|apps| !apps.is_empty()) {
         return Err(ApiError::Refused("apps are not built yet, leave them out".to_owned()));
-    }
-    if config.proxy.is_some() {
-        let message = "config.proxy is not built yet; leave it out, or the session would connect without it";
-        return Err(ApiError::Refused(message.to_owned()));
     }
     Ok(config)
 }
@@ -265,7 +281,7 @@ async fn get_session(State(state): State<AppState>, session: Known, RawQuery(que
     Json(info(&session.0, &state, query.as_deref()))
 }
 
-/// Change a session's configuration. A session that runs is started anew.
+/// Change a session's configuration, all of it. Unless it is stopped, it is started anew.
 #[utoipa::path(
     put, path = "/api/sessions/{session}", tag = "🖥️ Sessions", request_body = UpdateSession,
     params(("session" = String, Path, description = "Its name")),
@@ -344,7 +360,8 @@ async fn restart_session(State(state): State<AppState>, session: Known) -> ApiRe
     Ok(created(&session.0, &state))
 }
 
-/// Unlink a session from its phone and delete its data. Its configuration stays; if it ran, it starts again at a QR code.
+/// Unlink a session from its phone and delete its data. Its configuration stays, and what is still to be delivered; unless
+/// it is stopped, it starts again at a QR code.
 #[utoipa::path(
     post, path = "/api/sessions/{session}/logout", tag = "🖥️ Sessions",
     params(("session" = String, Path, description = "Its name")),
@@ -370,7 +387,10 @@ fn info(session: &Arc<Session>, state: &AppState, query: Option<&str>) -> Sessio
         status: view.status,
         config: view.config.as_ref().clone(),
         me: view.me,
-        presence: None,
+        presence: view.online.map(|online| match online {
+            true => Presence::Online,
+            false => Presence::Offline,
+        }),
         timestamps: SessionTimestamps {
             activity: session.activity_ms(),
         },

@@ -1,11 +1,22 @@
 //! How sessions are run.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
+
+use wharf_core::ids::SessionName;
 
 use super::{ConfigError, Environment, Variable};
 
 /// The variables of this area.
-pub(super) const VARIABLES: &[&Variable] = &[&WORKER_ID, &RESTART_SESSIONS, &SILENCE];
+pub(super) const VARIABLES: &[&Variable] = &[
+    &WORKER_ID,
+    &RESTART_SESSIONS,
+    &RESTART_ALL,
+    &START,
+    &START_DELAY,
+    &CONNECTS,
+    &SILENCE,
+];
 
 const WORKER_ID: Variable = Variable {
     names: &["WAHA_WORKER_ID"],
@@ -20,11 +31,36 @@ const RESTART_SESSIONS: Variable = Variable {
     secret: false,
 };
 
+const RESTART_ALL: Variable = Variable {
+    names: &["WHATSAPP_RESTART_ALL_SESSIONS"],
+    default: "False",
+    about: "Starts all sessions with the server, also those that were stopped.",
+    secret: false,
+};
+const START: Variable = Variable {
+    names: &["WHATSAPP_START_SESSION"],
+    default: "",
+    about: "Sessions to start with the server, by name, separated by commas. Those that are not there are created.",
+    secret: false,
+};
+const START_DELAY: Variable = Variable {
+    names: &["WAHA_AUTO_START_DELAY_SECONDS"],
+    default: "0",
+    about: "How long to wait between the sessions that start with the server. Without it they start as fast as \
+            `WHARF_CONNECTS_PER_SECOND` lets them.",
+    secret: false,
+};
+const CONNECTS: Variable = Variable {
+    names: &["WHARF_CONNECTS_PER_SECOND"],
+    default: "30",
+    about: "Connections to WhatsApp that begin within a second, over all sessions; further ones wait for their turn.",
+    secret: false,
+};
 const SILENCE: Variable = Variable {
     names: &["WHARF_SESSION_SILENCE_SECONDS"],
-    default: "120",
+    default: "60",
     about: "Without any sign of life from WhatsApp for this long, a session's connection is made anew, whatever its socket says. \
-            WhatsApp answers a keepalive about twice a minute.",
+            WhatsApp answers a keepalive at least every 45 seconds.",
     secret: false,
 };
 
@@ -35,6 +71,14 @@ pub struct SessionsConfig {
     pub worker_id: String,
     /// Whether sessions that ran are started again at boot.
     pub restart: bool,
+    /// Whether all sessions are started at boot.
+    pub restart_all: bool,
+    /// The sessions to start at boot, created where they are not there.
+    pub start: Vec<SessionName>,
+    /// The wait between sessions that start at boot.
+    pub start_delay: Duration,
+    /// Connections that begin within a second, over all sessions.
+    pub connects_per_second: NonZeroU32,
     /// Without any sign of life for this long a connection is made anew.
     pub silence_max: Duration,
 }
@@ -44,7 +88,19 @@ impl SessionsConfig {
         Ok(Self {
             worker_id: environment.text(&WORKER_ID).to_owned(),
             restart: environment.boolean(&RESTART_SESSIONS)?,
+            restart_all: environment.boolean(&RESTART_ALL)?,
+            start: names(environment)?,
+            start_delay: Duration::from_secs(environment.parse::<u32>(&START_DELAY, "a number of seconds")?.into()),
+            connects_per_second: environment.parse(&CONNECTS, "a number, at least 1")?,
             silence_max: Duration::from_secs(environment.parse::<u32>(&SILENCE, "a number of seconds")?.max(1).into()),
         })
     }
+}
+
+fn names(environment: &Environment) -> Result<Vec<SessionName>, ConfigError> {
+    let names = environment.text(&START).split(',').map(str::trim);
+    let parsed = names.filter(|name| !name.is_empty()).map(str::parse::<SessionName>);
+    parsed
+        .collect::<Result<_, _>>()
+        .map_err(|error| environment.wrong(&START, format!("has a wrong name ({error})")))
 }

@@ -1,7 +1,6 @@
 //! All sessions of this server, by name.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -10,10 +9,12 @@ use tokio::time::timeout;
 use wharf_core::ids::SessionName;
 use wharf_core::store::{Expect, StoreError};
 
+use super::counters::Counters;
 use super::state::View;
 use super::store::{Desired, SessionDocument, load_all};
 use super::supervisor::{COMMANDS_WAITING_MAX, Command, Request, Supervisor};
 use super::{SessionConfig, Shared};
+use crate::config::SessionsConfig;
 
 /// The most sessions of one server.
 const SESSIONS_MAX: usize = 5_000;
@@ -33,11 +34,22 @@ pub(crate) struct Session {
     name: SessionName,
     view: watch::Receiver<View>,
     requests: mpsc::Sender<Request>,
-    activity_ms: Arc<AtomicI64>,
+    counters: Arc<Counters>,
 }
 
 /// The longest that anybody waits for a session that is starting, as in WAHA.
 const STARTING_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why a command came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    /// Nobody obeys it.
+    #[error("the command was cut off: the session is being deleted, has failed inside, or the server is stopping")]
+    CutOff,
+    /// What it needs could not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 /// Why a session could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -51,21 +63,30 @@ pub(crate) enum CreateError {
     /// It could not be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It was stored, but could not be started.
+    #[error(transparent)]
+    Start(#[from] CommandError),
 }
 
 impl Registry {
-    /// Loads the sessions that are stored, and starts those that ran if `restart`.
-    pub(crate) async fn open(shared: Arc<Shared>, restart: bool) -> Result<Arc<Self>, StoreError> {
+    /// Loads the sessions that are stored, and starts those that are to run.
+    pub(crate) async fn open(shared: Arc<Shared>, config: &SessionsConfig) -> Result<Arc<Self>, StoreError> {
         let stored = load_all(shared.storage.server().as_ref()).await?;
         let registry = Arc::new(Self {
             shared,
             sessions: RwLock::default(),
             creation: tokio::sync::Mutex::default(),
         });
+        let mut after = Duration::ZERO;
         for (name, document) in stored {
+            let is_to_run = config.restart_all || config.restart && document.desired == Desired::Running;
             let command = match document.desired {
-                Desired::Running if restart => Some(Command::Start),
                 Desired::Deleted => Some(Command::Delete),
+                _ if is_to_run || config.start.contains(&name) => {
+                    let start = Command::Start { after };
+                    after += config.start_delay;
+                    Some(start)
+                }
                 Desired::Running | Desired::Stopped => None,
             };
             let is_going = document.desired == Desired::Deleted;
@@ -79,7 +100,24 @@ impl Registry {
                 registry.write().insert(name, session);
             }
         }
+        for name in &config.start {
+            if registry.get(name).is_none() {
+                registry.create_at_boot(name, after).await;
+                after += config.start_delay;
+            }
+        }
         Ok(registry)
+    }
+
+    /// Makes a session that is to run and is not there. What keeps one from that must not keep the others.
+    async fn create_at_boot(self: &Arc<Self>, name: &SessionName, after: Duration) {
+        let started = match self.create(Some(name.clone()), SessionConfig::default(), false).await {
+            Ok(session) => session.start_after(after).await.map_err(CreateError::from),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = started {
+            tracing::error!(session = %name, error = %error, "a session of WHATSAPP_START_SESSION cannot be started");
+        }
     }
 
     /// The session with this name.
@@ -139,7 +177,7 @@ impl Registry {
         if self.read().len() >= SESSIONS_MAX {
             return Err(CreateError::TooMany);
         }
-        let document = SessionDocument::new(config);
+        let document = SessionDocument::new(config, self.read().len());
         let batch = document.put(&name, Expect::Absent)?;
         match self.shared.storage.server().write(batch).await {
             Err(StoreError::Conflict { .. }) => return Err(CreateError::Exists(name)),
@@ -151,7 +189,7 @@ impl Registry {
     }
 
     /// Deletes a session with everything it has; fine where there is none.
-    pub(crate) async fn delete(&self, name: &SessionName) -> Result<(), StoreError> {
+    pub(crate) async fn delete(&self, name: &SessionName) -> Result<(), CommandError> {
         let Some(session) = self.get(name) else {
             return Ok(());
         };
@@ -176,19 +214,19 @@ impl Registry {
 
     fn run(self: &Arc<Self>, name: SessionName, document: SessionDocument) -> Arc<Session> {
         let (requests, receiver) = mpsc::channel(COMMANDS_WAITING_MAX);
-        let activity_ms = Arc::new(AtomicI64::new(0));
+        let counters = Arc::new(Counters::default());
         let (mut supervisor, view) = Supervisor::new(
             name.clone(),
             Arc::clone(&self.shared),
             document,
             receiver,
-            Arc::clone(&activity_ms),
+            Arc::clone(&counters),
         );
         let session = Arc::new(Session {
             name: name.clone(),
             view,
             requests,
-            activity_ms,
+            counters,
         });
         // Weak, so that sessions end when the registry is dropped.
         let (registry, own) = (Arc::downgrade(self), Arc::downgrade(&session));
@@ -238,10 +276,7 @@ impl Session {
 
     /// When it last received or sent, in milliseconds since 1970.
     pub(crate) fn activity_ms(&self) -> Option<i64> {
-        match self.activity_ms.load(Ordering::Relaxed) {
-            0 => None,
-            millis => Some(millis),
-        }
+        self.counters.activity_ms()
     }
 
     /// Waits while it starts, but not for ever, and returns how it is then.
@@ -256,34 +291,38 @@ impl Session {
     }
 
     /// Runs it; fine if it runs.
-    pub(crate) async fn start(&self) -> Result<(), StoreError> {
-        self.order(Command::Start).await
+    pub(crate) async fn start(&self) -> Result<(), CommandError> {
+        self.start_after(Duration::ZERO).await
+    }
+
+    async fn start_after(&self, after: Duration) -> Result<(), CommandError> {
+        self.order(Command::Start { after }).await
     }
 
     /// Stops it; fine if it does not run.
-    pub(crate) async fn stop(&self) -> Result<(), StoreError> {
+    pub(crate) async fn stop(&self) -> Result<(), CommandError> {
         self.order(Command::Stop).await
     }
 
     /// Ends its connection and makes a new one.
-    pub(crate) async fn restart(&self) -> Result<(), StoreError> {
+    pub(crate) async fn restart(&self) -> Result<(), CommandError> {
         self.order(Command::Restart).await
     }
 
-    /// Unlinks it and deletes its credentials and data; starts it again if it ran.
-    pub(crate) async fn log_out(&self) -> Result<(), StoreError> {
+    /// Unlinks it and deletes its credentials and data; starts it again unless it is stopped.
+    pub(crate) async fn log_out(&self) -> Result<(), CommandError> {
         self.order(Command::Logout).await
     }
 
-    /// Gives it another configuration; starts it again if it runs.
-    pub(crate) async fn update(&self, config: SessionConfig) -> Result<(), StoreError> {
+    /// Gives it another configuration; starts it again unless it is stopped.
+    pub(crate) async fn update(&self, config: SessionConfig) -> Result<(), CommandError> {
         self.order(Command::Update(Box::new(config))).await
     }
 
-    async fn order(&self, command: Command) -> Result<(), StoreError> {
-        let gone = || StoreError::Unavailable("the session is being deleted, or the server is stopping".into());
+    async fn order(&self, command: Command) -> Result<(), CommandError> {
         let (answer, outcome) = oneshot::channel();
-        self.requests.send((command, answer)).await.map_err(|_| gone())?;
-        outcome.await.map_err(|_| gone())?
+        let ordered = self.requests.send((command, answer)).await;
+        ordered.map_err(|_| CommandError::CutOff)?;
+        Ok(outcome.await.map_err(|_| CommandError::CutOff)??)
     }
 }

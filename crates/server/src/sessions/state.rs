@@ -4,11 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wharf_core::engine::Closed;
+use wharf_core::engine::{Closed, PasskeyChallenge};
 use wharf_core::events::SessionStatusPoint;
+use wharf_core::ids::SessionName;
 use wharf_core::session::Me;
-use wharf_core::session::SessionStatus::{self, Failed, ScanQrCode, Starting, Stopped, Working};
+use wharf_core::session::SessionStatus::{
+    self, Failed, PasskeyConfirmationRequired, PasskeyRequired, ScanQrCode, Starting, Stopped, Working,
+};
+use wharf_core::store::{Defect, Unusable};
 
+use super::backoff::Backoff;
 use super::{Connection, SessionConfig};
 
 /// The statuses that a session remembers, as WAHA's `statuses`.
@@ -27,10 +32,23 @@ pub(crate) struct View {
     pub me: Option<Me>,
     /// The text of the QR code, while the status is `SCAN_QR_CODE`. Whoever has it can link a phone: it belongs into no log.
     pub qr: Option<String>,
+    /// What a person has to do with the account's passkey, while the status asks for that.
+    pub passkey: Option<Passkey>,
     /// Why it failed, while the status is `FAILED`; why it is not connected, while it is `STARTING`.
     pub problem: Option<Problem>,
+    /// Whether it shows the account as online; `None` while nothing was said.
+    pub online: Option<bool>,
     /// Its connection, while it runs.
     pub connection: Option<Connection>,
+}
+
+/// What a person has to do with the passkey of the account that a session is linked to.
+#[derive(Debug, Clone)]
+pub(crate) enum Passkey {
+    /// Have it sign this.
+    Sign(Arc<PasskeyChallenge>),
+    /// Compare this code with the one on the phone.
+    Compare(String),
 }
 
 /// Why a session does not work, and what to do about it.
@@ -53,7 +71,11 @@ pub(super) enum Trigger {
     Stop,
     /// There is a new QR code.
     QrCode,
-    /// A phone has scanned.
+    /// A phone has scanned, and its account's passkey has to agree.
+    PasskeyRequired,
+    /// The passkey agreed, and a person has to compare two codes.
+    PasskeyConfirmation,
+    /// A phone has agreed.
     Linked,
     /// It is logged in.
     Connected,
@@ -63,19 +85,34 @@ pub(super) enum Trigger {
     GaveUp,
 }
 
+/// The statuses of a session that runs.
+const RUNNING: &[SessionStatus] = &[
+    Starting,
+    ScanQrCode,
+    PasskeyRequired,
+    PasskeyConfirmationRequired,
+    Working,
+];
+/// The statuses of a session that waits for a person with a phone, or is about to.
+const LINKING: &[SessionStatus] = &[Starting, ScanQrCode, PasskeyRequired, PasskeyConfirmationRequired];
+
 /// From which statuses a trigger leads to which. What is not here changes nothing.
 const TRANSITIONS: &[(Trigger, &[SessionStatus], SessionStatus)] = &[
-    (
-        Trigger::Start,
-        &[Stopped, Failed, Starting, ScanQrCode, Working],
-        Starting,
-    ),
-    (Trigger::Stop, &[Failed, Starting, ScanQrCode, Working], Stopped),
+    (Trigger::Start, &[Stopped, Failed], Starting),
+    (Trigger::Start, RUNNING, Starting),
+    (Trigger::Stop, &[Failed], Stopped),
+    (Trigger::Stop, RUNNING, Stopped),
     (Trigger::QrCode, &[Starting, ScanQrCode], ScanQrCode),
-    (Trigger::Linked, &[Starting, ScanQrCode], Starting),
-    (Trigger::Connected, &[Starting, ScanQrCode], Working),
-    (Trigger::Lost, &[Starting, ScanQrCode, Working], Starting),
-    (Trigger::GaveUp, &[Starting, ScanQrCode, Working], Failed),
+    (Trigger::PasskeyRequired, LINKING, PasskeyRequired),
+    (
+        Trigger::PasskeyConfirmation,
+        &[PasskeyRequired],
+        PasskeyConfirmationRequired,
+    ),
+    (Trigger::Linked, LINKING, Starting),
+    (Trigger::Connected, LINKING, Working),
+    (Trigger::Lost, RUNNING, Starting),
+    (Trigger::GaveUp, RUNNING, Failed),
 ];
 
 /// Where a trigger leads, or `None` where it means nothing.
@@ -94,9 +131,9 @@ pub(super) enum AfterClose {
     /// Connect again, after a while.
     Rebuild {
         /// What happened.
-        reason: String,
-        /// Whether to give up after many times.
-        bounded: bool,
+        problem: Problem,
+        /// How long to wait, and whether to give up after many times.
+        backoff: Backoff,
     },
     /// Fail.
     Fail(Problem),
@@ -109,15 +146,42 @@ pub(super) fn after_close(closed: Closed) -> AfterClose {
     match closed {
         Closed::Asked => AfterClose::Nothing,
         Closed::Unexpected => AfterClose::Rebuild {
-            reason: "the connection ended without saying why".to_owned(),
-            bounded: true,
+            problem: Problem::not_connected("the connection ended without saying why"),
+            backoff: Backoff::BOUNDED,
+        },
+        Closed::Renewed => AfterClose::Rebuild {
+            problem: Problem::not_connected("WhatsApp asked for a newer client version, which is tried now"),
+            backoff: Backoff::BOUNDED,
         },
         // A full disk may stay full for days; WhatsApp keeps the messages meanwhile.
-        Closed::StoreFailed { reason } => AfterClose::Rebuild { reason, bounded: false },
+        Closed::StoreFailed { reason } => AfterClose::Rebuild {
+            problem: Problem::not_connected(&reason),
+            backoff: Backoff::STEADILY,
+        },
+        Closed::StoreUnusable(unusable) => AfterClose::Fail(Problem::unusable(&unusable)),
         Closed::LoggedOut { reason } => AfterClose::Unlinked(
             Problem::new(
                 "LOGGED_OUT",
                 "the phone or WhatsApp unlinked this session; restart it and scan the new QR code",
+            )
+            .with("details", reason),
+        ),
+        Closed::Locked { reason } => AfterClose::Unlinked(
+            Problem::new(
+                "ACCOUNT_LOCKED",
+                "WhatsApp locked this account, or its phone is no longer signed in; open WhatsApp on the phone and do what \
+                 it asks for, then restart this session and scan the new QR code",
+            )
+            .with("details", reason),
+        ),
+        Closed::PasskeyExpired => AfterClose::Fail(Problem::new(
+            "PASSKEY_EXPIRED",
+            "the account's passkey did not sign in time; restart the session, and link it again",
+        )),
+        Closed::PasskeyFailed { reason } => AfterClose::Fail(
+            Problem::new(
+                "PASSKEY_FAILED",
+                "linking with the account's passkey went wrong; restart the session, and link it again",
             )
             .with("details", reason),
         ),
@@ -165,6 +229,60 @@ impl Problem {
         }
     }
 
+    /// WhatsApp is not reached now, or has ended the connection.
+    pub(super) fn not_connected(reason: &str) -> Self {
+        let message = format!("there is no connection to WhatsApp ({reason}); it is tried again until there is one");
+        Self::new("NOT_CONNECTED", message)
+    }
+
+    /// WhatsApp takes no connection now.
+    pub(super) fn turned_away(reason: &str) -> Self {
+        let message = format!(
+            "WhatsApp takes no connection of this session now ({reason}); it is tried again, less and less often; \
+             restart the session to try at once"
+        );
+        Self::new("TURNED_AWAY", message)
+    }
+
+    /// The session's proxy is in the way. It is tried again too: a proxy refuses for a while when it is out of quota.
+    pub(super) fn proxy_failed(reason: &str) -> Self {
+        let message = format!("{reason}; it is tried again, see to the proxy, or change config.proxy");
+        Self::new("PROXY_FAILED", message)
+    }
+
+    /// The account is known, but not its credentials: the session's data has gone.
+    pub(super) fn missing(session: &SessionName) -> Self {
+        Self::new(
+            "STORE_MISSING",
+            format!(
+                "{session} is linked to an account, but its data is gone; restore its folder from a backup and restart the \
+                 session, or log the session out and start it to begin anew"
+            ),
+        )
+    }
+
+    /// A file that somebody must see to.
+    pub(super) fn unusable(unusable: &Unusable) -> Self {
+        let (file, cause) = (unusable.file.display(), &unusable.cause);
+        let (reason, message) = match unusable.why {
+            Defect::Corrupt => (
+                "STORE_CORRUPT",
+                format!(
+                    "the session's data in {file} is damaged ({cause}); restore it from a backup and restart the session, \
+                     or log the session out and start it to begin anew"
+                ),
+            ),
+            Defect::Denied => (
+                "STORE_DENIED",
+                format!(
+                    "the session's data in {file} may not be read or written ({cause}); give the file and its folder to \
+                     the user that runs the server, then restart the session"
+                ),
+            ),
+        };
+        Self::new(reason, message).with("file", file.to_string())
+    }
+
     /// Adds a detail.
     #[must_use]
     pub(super) fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
@@ -191,14 +309,21 @@ impl View {
             config: Arc::new(config),
             me,
             qr: None,
+            passkey: None,
             problem: None,
+            online: None,
             connection: None,
         }
     }
 
-    /// Whether it is on its way to another status by itself: connecting, or just scanned.
+    /// Whether it is on its way to another status by itself: connecting, or just scanned, or just signed.
     pub(super) fn is_settling(&self) -> bool {
-        self.status == Starting || (self.status == ScanQrCode && self.qr.is_none())
+        match self.status {
+            Starting => true,
+            ScanQrCode => self.qr.is_none(),
+            PasskeyRequired => self.passkey.is_none(),
+            _ => false,
+        }
     }
 }
 
@@ -212,6 +337,11 @@ mod tests {
             (Trigger::Start, Starting),
             (Trigger::QrCode, ScanQrCode),
             (Trigger::QrCode, ScanQrCode),
+            (Trigger::PasskeyRequired, PasskeyRequired),
+            (Trigger::Lost, Starting),
+            (Trigger::QrCode, ScanQrCode),
+            (Trigger::PasskeyRequired, PasskeyRequired),
+            (Trigger::PasskeyConfirmation, PasskeyConfirmationRequired),
             (Trigger::Linked, Starting),
             (Trigger::Connected, Working),
             (Trigger::Lost, Starting),
@@ -232,6 +362,8 @@ mod tests {
         for trigger in [
             Trigger::Stop,
             Trigger::QrCode,
+            Trigger::PasskeyRequired,
+            Trigger::PasskeyConfirmation,
             Trigger::Linked,
             Trigger::Connected,
             Trigger::Lost,
@@ -252,8 +384,15 @@ mod tests {
     fn every_failure_says_what_to_do() {
         for closed in [
             Closed::QrCodesExpired,
+            Closed::PasskeyExpired,
+            Closed::PasskeyFailed {
+                reason: "400".to_owned(),
+            },
             Closed::LoggedOut {
                 reason: "401".to_owned(),
+            },
+            Closed::Locked {
+                reason: "403".to_owned(),
             },
             Closed::Replaced,
             Closed::Banned {

@@ -4,43 +4,52 @@
 //! Never has two connections of one device: a new one is made only after the old one has ended. What leads from which
 //! status to which is in [`super::state`].
 
+mod commands;
 mod connecting;
 mod dialing;
 mod telling;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use futures::FutureExt as _;
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use wharf_core::engine::Signal;
 use wharf_core::ids::SessionName;
 use wharf_core::session::SessionStatus;
 use wharf_core::store::StoreError;
 
 use self::dialing::DialError;
-use super::state::{self, AfterClose, Problem, Trigger, View};
-use super::store::{Desired, SessionDocument, forget};
+use super::backoff::Backoff;
+use super::counters::Counters;
+use super::presence::{Occasion, PresenceKeeper};
+use super::state::{self, AfterClose, Passkey, Problem, Trigger, View};
+use super::store::SessionDocument;
 use super::{Connection, SessionConfig, Shared};
 
 /// Commands that wait for one session.
 pub(super) const COMMANDS_WAITING_MAX: usize = 32;
-/// The longest that unlinking at WhatsApp may take; afterwards the credentials are deleted all the same.
-const LOGOUT_WITHIN: Duration = Duration::from_secs(10);
+/// The longest from a dial, or from a scan, to the login. WhatsApp may spend three minutes of it on a new device's first
+/// synchronisation, after which the library gives up by itself.
+const LOGIN_WITHIN: Duration = Duration::from_secs(240);
 
 /// What a session can be told to do. Each is fine in every state.
 pub(super) enum Command {
     /// Run.
-    Start,
+    Start {
+        /// How long to wait with that.
+        after: Duration,
+    },
     /// Do not run.
     Stop,
     /// End the connection and make a new one.
     Restart,
-    /// Unlink, and delete credentials and data; start again if it ran.
+    /// Unlink, and delete credentials and data; start again unless it is stopped.
     Logout,
-    /// Take another configuration; start again if it runs.
+    /// Take another configuration; start again unless it is stopped.
     Update(Box<SessionConfig>),
     /// End, and delete everything.
     Delete,
@@ -59,7 +68,7 @@ pub(super) struct Supervisor {
     view: watch::Sender<View>,
     document: SessionDocument,
     requests: mpsc::Receiver<Request>,
-    activity_ms: Arc<AtomicI64>,
+    counters: Arc<Counters>,
     live: Option<Live>,
     /// When to connect, where that is to happen.
     connect_at: Option<Instant>,
@@ -74,10 +83,13 @@ pub(super) struct Supervisor {
 /// The connection that runs now.
 struct Live {
     connection: Connection,
+    presence: PresenceKeeper,
     signals: mpsc::UnboundedReceiver<Signal>,
     records: JoinSet<()>,
     /// Its place among the connections that are being set up, until it works, waits for a scan or fails.
     place: Option<OwnedSemaphorePermit>,
+    /// When it must be logged in, or wait for a scan, at the latest; `None` while it does.
+    login_by: Option<Instant>,
     working_since: Option<Instant>,
 }
 
@@ -89,6 +101,8 @@ enum Wake {
     Connect,
     Dialed(Box<Result<Live, DialError>>),
     Deaf,
+    Late,
+    Presence(Occasion),
 }
 
 impl Supervisor {
@@ -97,7 +111,7 @@ impl Supervisor {
         shared: Arc<Shared>,
         document: SessionDocument,
         requests: mpsc::Receiver<Request>,
-        activity_ms: Arc<AtomicI64>,
+        counters: Arc<Counters>,
     ) -> (Self, watch::Receiver<View>) {
         let view = View::stopped(document.config.clone(), document.me.clone(), document.statuses.clone());
         let (view, receiver) = watch::channel(view);
@@ -107,7 +121,7 @@ impl Supervisor {
             view,
             document,
             requests,
-            activity_ms,
+            counters,
             live: None,
             connect_at: None,
             dialing: JoinSet::new(),
@@ -117,8 +131,18 @@ impl Supervisor {
         (supervisor, receiver)
     }
 
-    /// Runs until the server stops, or until the session is deleted; then returns who is to be told of that.
+    /// Runs until the server stops, or until the session is deleted; then returns who is to be told of that. A panic in
+    /// here must not leave a session that obeys nobody any more.
     pub(super) async fn run(&mut self) -> Option<Answer> {
+        loop {
+            match AssertUnwindSafe(self.serve()).catch_unwind().await {
+                Ok(end) => return end,
+                Err(_) => self.recover().await,
+            }
+        }
+    }
+
+    async fn serve(&mut self) -> Option<Answer> {
         loop {
             match self.wait().await {
                 Wake::Shutdown => {
@@ -139,9 +163,14 @@ impl Supervisor {
                 Wake::Signal(signal) => self.react(signal).await,
                 Wake::Connect => self.connect().await,
                 Wake::Dialed(dialed) => self.dialed(*dialed).await,
+                Wake::Presence(occasion) => self.present(occasion).await,
                 Wake::Deaf => {
-                    self.rebuild("no stanza came, or none could be kept, for too long", false)
-                        .await
+                    let problem = Problem::not_connected("no stanza came, or none could be kept, for too long");
+                    self.rebuild(problem, Backoff::STEADILY).await;
+                }
+                Wake::Late => {
+                    let problem = Problem::not_connected("WhatsApp did not complete the login");
+                    self.rebuild(problem, Backoff::STEADILY).await;
                 }
             }
         }
@@ -150,39 +179,24 @@ impl Supervisor {
     async fn wait(&mut self) -> Wake {
         let live = self.live.as_ref().filter(|_| self.is_running());
         let deaf_at = live.map(|live| live.connection.inbox().stalled_since() + self.shared.silence_max);
+        let login_by = live.and_then(|live| live.login_by);
+        let activity = live.map(|live| live.connection.activity());
+        let offline_at = live.and_then(|live| live.presence.offline_at());
         tokio::select! {
             biased;
             () = self.shared.shutdown.cancelled() => Wake::Shutdown,
             request = self.requests.recv() => request.map_or(Wake::Shutdown, Wake::Request),
             Some(signal) = next_signal(&mut self.live) => Wake::Signal(signal),
+            () = acted(activity) => Wake::Presence(Occasion::Acted),
+            () = until(offline_at) => Wake::Presence(Occasion::Rested),
             Some(dialed) = self.dialing.join_next() => Wake::Dialed(Box::new(dialing::outcome(dialed))),
             () = until(self.connect_at) => Wake::Connect,
+            () = until(login_by) => Wake::Late,
             () = until(deaf_at) => match self.live.as_ref().map(|live| live.connection.inbox().stalled_since().elapsed()) {
                 Some(silence) if silence >= self.shared.silence_max => Wake::Deaf,
                 // There was a sign of life meanwhile; an empty signal starts the wait anew.
                 _ => Wake::Signal(Signal::Alive),
             },
-        }
-    }
-
-    async fn obey(&mut self, command: Command) -> Result<(), StoreError> {
-        match command {
-            Command::Start if self.is_running() => Ok(()),
-            Command::Start | Command::Restart => self.start().await,
-            Command::Stop => self.stop().await,
-            Command::Update(config) => {
-                let mut document = self.document.clone();
-                document.config = *config;
-                self.keep(document).await?;
-                let config = Arc::new(self.document.config.clone());
-                self.view.send_modify(|view| view.config = config);
-                match self.is_running() {
-                    true => self.start().await,
-                    false => Ok(()),
-                }
-            }
-            Command::Logout => self.log_out().await,
-            Command::Delete => self.delete().await,
         }
     }
 
@@ -193,133 +207,84 @@ impl Supervisor {
         )
     }
 
-    /// Begins, or begins anew. The connection itself is made afterwards, so that the caller need not wait and the next
-    /// command can still prevent it.
-    async fn start(&mut self) -> Result<(), StoreError> {
-        self.keep(SessionDocument {
-            desired: Desired::Running,
-            ..self.document.clone()
-        })
-        .await?;
-        if !self.disconnect().await {
-            return Ok(());
-        }
-        self.rebuilds = 0;
-        self.rebuilds_bounded = 0;
-        self.connect_at = Some(Instant::now());
-        self.enter(Trigger::Start, None).await;
-        Ok(())
-    }
-
-    async fn stop(&mut self) -> Result<(), StoreError> {
-        self.connect_at = None;
-        self.disconnect().await;
-        self.keep(SessionDocument {
-            desired: Desired::Stopped,
-            ..self.document.clone()
-        })
-        .await?;
-        self.enter(Trigger::Stop, None).await;
-        Ok(())
-    }
-
-    async fn log_out(&mut self) -> Result<(), StoreError> {
-        let was_running = self.is_running();
-        self.connect_at = None;
-        self.unlink().await?;
-        self.shared.storage.delete_session(&self.name).await?;
-        self.keep(SessionDocument {
-            me: None,
-            unlinked: false,
-            ..self.document.clone()
-        })
-        .await?;
-        self.view.send_modify(|view| view.me = None);
-        match was_running {
-            true => self.start().await,
-            false => Ok(()),
-        }
-    }
-
-    /// Unlinks the device at WhatsApp, where that can be reached, and ends the connection, after which the session's
-    /// store may be deleted. After an error it may not: the connection may still write to it.
-    async fn unlink(&mut self) -> Result<(), StoreError> {
-        if let Some(live) = &self.live {
-            let connection = live.connection.clone();
-            if timeout(LOGOUT_WITHIN, connection.engine().logout()).await.is_err() {
-                tracing::warn!(session = %self.name, "WhatsApp did not confirm the logout in time");
-            }
-        }
-        match self.disconnect().await {
-            true => Ok(()),
-            false => Err(StoreError::Unavailable(connecting::STUCK.into())),
-        }
-    }
-
-    /// The mark comes first, so that a crash in between is finished at the next start.
-    async fn delete(&mut self) -> Result<(), StoreError> {
-        self.keep(SessionDocument {
-            desired: Desired::Deleted,
-            ..self.document.clone()
-        })
-        .await?;
-        self.connect_at = None;
-        self.unlink().await?;
-        self.shared.storage.delete_session(&self.name).await?;
-        self.shared.events.forget(&self.name, forget(&self.name)).await?;
-        self.view.send_modify(|view| {
-            view.status = SessionStatus::Stopped;
-            view.problem = None;
-        });
-        Ok(())
-    }
-
     async fn react(&mut self, signal: Signal) {
         match signal {
             // How long it is valid needs no watching: the engine shows the next one in time.
             Signal::QrCode { code, .. } => {
-                self.give_up_place();
+                self.arrived();
                 self.view.send_modify(|view| view.qr = Some(code));
                 self.enter(Trigger::QrCode, None).await;
+            }
+            Signal::PasskeyRequired(challenge) => {
+                let passkey = Passkey::Sign(Arc::new(challenge));
+                self.view.send_modify(|view| view.passkey = Some(passkey));
+                self.enter(Trigger::PasskeyRequired, None).await;
+            }
+            // The answer to it may be here already.
+            Signal::PasskeyAnswered => self.view.send_modify(|view| {
+                view.passkey.take_if(|passkey| matches!(passkey, Passkey::Sign(_)));
+            }),
+            Signal::PasskeyConfirmation { code } => {
+                self.view.send_modify(|view| view.passkey = Some(Passkey::Compare(code)));
+                self.enter(Trigger::PasskeyConfirmation, None).await;
             }
             Signal::Linked(me) => {
                 // At once: from now on there is nothing to scan, and requests wait for the connection.
                 self.view.send_modify(|view| view.qr = None);
+                if let Some(live) = &mut self.live {
+                    live.login_by = Some(Instant::now() + LOGIN_WITHIN);
+                }
                 self.remember(me).await;
                 self.enter(Trigger::Linked, None).await;
             }
             Signal::Connected(me) => {
-                self.give_up_place();
+                self.arrived();
                 if let Some(live) = &mut self.live {
                     live.working_since = Some(Instant::now());
                 }
                 self.remember(me).await;
                 self.enter(Trigger::Connected, None).await;
+                self.present(Occasion::Connected).await;
             }
-            Signal::Disconnected { reason } | Signal::ConnectFailed { reason } => {
-                self.give_up_place();
-                tracing::info!(session = %self.name, reason, "not connected, the engine dials again");
-                self.lose(&reason).await;
+            Signal::Disconnected { reason } => {
+                self.rebuild(Problem::not_connected(&reason), Backoff::STEADILY).await;
             }
-            Signal::Renamed(me) => self.remember(me).await,
+            Signal::ConnectFailed { reason } => {
+                self.rebuild(Problem::not_connected(&reason), Backoff::SOON).await;
+            }
+            Signal::ProxyFailed { reason } => self.rebuild(Problem::proxy_failed(&reason), Backoff::SOON).await,
+            Signal::TurnedAway { reason } => self.rebuild(Problem::turned_away(&reason), Backoff::RARELY).await,
+            Signal::Renamed(me) => {
+                self.remember(me).await;
+                self.present(Occasion::Renamed).await;
+            }
             Signal::Closed(closed) => self.closed(state::after_close(closed)).await,
             // These go another way, or need nothing: see `SessionInbox::signal`.
-            Signal::Alive | Signal::Ack(_) | Signal::Message(_) => {}
+            Signal::Alive | Signal::Ack(_) | Signal::Message { .. } | Signal::Waiting { .. } | Signal::AskedAgain => {}
         }
     }
 
-    /// Lets the next session dial.
-    fn give_up_place(&mut self) {
+    /// Shows the account as online or offline, as is fit after this.
+    async fn present(&mut self, occasion: Occasion) {
+        if let Some(Live {
+            connection, presence, ..
+        }) = &mut self.live
+        {
+            presence.after(occasion, connection.engine(), &self.view).await;
+        }
+    }
+
+    /// The connection works or waits for a scan: it is in time, and the next session may dial.
+    fn arrived(&mut self) {
         if let Some(live) = &mut self.live {
             live.place = None;
+            live.login_by = None;
         }
     }
 
     /// Says that there is no connection now, and why.
-    async fn lose(&mut self, reason: &str) {
-        let message = format!("there is no connection to WhatsApp ({reason}); it is tried again until there is one");
-        let problem = Problem::new("NOT_CONNECTED", message);
-        // Also where the status is the same as before, and so tells nobody.
+    async fn lose(&mut self, problem: Problem) {
+        // Also where that tells nobody: the text can be another while the reason is the same.
         self.enter(Trigger::Lost, Some(problem.clone())).await;
         self.view.send_modify(|view| {
             if view.status == SessionStatus::Starting {
@@ -332,7 +297,7 @@ impl Supervisor {
         match after {
             // Only our own `disconnect` asks, and that has let go of this connection before.
             AfterClose::Nothing => {}
-            AfterClose::Rebuild { reason, bounded } => self.rebuild(&reason, bounded).await,
+            AfterClose::Rebuild { problem, backoff } => self.rebuild(problem, backoff).await,
             AfterClose::Fail(problem) => self.fail(problem).await,
             AfterClose::Unlinked(problem) => {
                 let document = SessionDocument {
@@ -353,6 +318,13 @@ impl Supervisor {
 async fn next_signal(live: &mut Option<Live>) -> Option<Signal> {
     match live {
         Some(live) => live.signals.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn acted(activity: Option<Arc<Notify>>) {
+    match activity {
+        Some(activity) => activity.notified().await,
         None => std::future::pending().await,
     }
 }

@@ -13,12 +13,12 @@ use axum::http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use wharf_core::clock::SystemClock;
 use wharf_core::engine::{
-    Chatting, Closed, Connector, Engine, EngineError, EngineOptions, Inbox, Lifecycle, SeenRequest, SendText,
+    Chatting, Closed, Connector, Engine, EngineError, EngineOptions, Inbox, Lifecycle, Presence, SeenRequest, SendText,
     SentMessage, Signal, Typing,
 };
 use wharf_core::ids::{ChatId, MessageId, SessionName};
@@ -43,6 +43,7 @@ pub(crate) struct Wharf {
     server: Server,
     storage: Arc<FaultyStorage>,
     connecting: Arc<Door>,
+    overlaps: Arc<AtomicU32>,
     links: mpsc::UnboundedReceiver<Link>,
     http: reqwest::Client,
     folder: Arc<tempfile::TempDir>,
@@ -96,6 +97,7 @@ impl Wharf {
             session_writes: Arc::default(),
         });
         let connecting = Arc::new(Door::default());
+        let overlaps = Arc::new(AtomicU32::new(0));
         let (sender, links) = mpsc::unbounded_channel();
         let server = Server::start(
             config,
@@ -104,6 +106,8 @@ impl Wharf {
                 connector: Arc::new(PlayedConnector {
                     links: sender,
                     connecting: Arc::clone(&connecting),
+                    engines: Mutex::default(),
+                    overlaps: Arc::clone(&overlaps),
                 }),
                 clock: Arc::new(SystemClock),
                 random: Arc::new(SystemRandom),
@@ -113,6 +117,7 @@ impl Wharf {
             server: server.await.unwrap(),
             storage,
             connecting,
+            overlaps,
             links,
             http: client(),
             folder,
@@ -134,8 +139,10 @@ impl Wharf {
         Self::open(folder, variables).await
     }
 
+    /// Stops the server. No test may ever have seen two connections of one session.
     pub(crate) async fn stop(self) -> Arc<tempfile::TempDir> {
         self.server.shut_down().await;
+        assert_eq!(self.overlaps.load(Ordering::SeqCst), 0, "two connections of one session");
         self.storage.close().await;
         self.folder
     }
@@ -318,6 +325,9 @@ impl Link {
 struct PlayedConnector {
     links: mpsc::UnboundedSender<Link>,
     connecting: Arc<Door>,
+    engines: Mutex<Vec<(SessionName, Arc<PlayedEngine>)>>,
+    /// Connections that were made while another one of the same session had not ended.
+    overlaps: Arc<AtomicU32>,
 }
 
 #[async_trait]
@@ -325,6 +335,12 @@ impl Connector for PlayedConnector {
     async fn connect(&self, options: EngineOptions, inbox: Arc<dyn Inbox>) -> Result<Arc<dyn Engine>, EngineError> {
         self.connecting.pass().await;
         let engine = Arc::new(PlayedEngine::default());
+        let mut engines = self.engines.lock().unwrap();
+        engines.retain(|(_, engine)| engine.is_connected());
+        if engines.iter().any(|(session, _)| *session == options.session) {
+            self.overlaps.fetch_add(1, Ordering::SeqCst);
+        }
+        engines.push((options.session.clone(), Arc::clone(&engine)));
         let link = Link {
             options,
             inbox,
@@ -342,11 +358,14 @@ pub(crate) struct PlayedEngine {
     pub(crate) texts: Mutex<Vec<SendText>>,
     pub(crate) seen: Mutex<Vec<SeenRequest>>,
     pub(crate) typing: Mutex<Vec<Typing>>,
+    /// What was shown, oldest first: online or not.
+    pub(crate) shown: watch::Sender<Vec<bool>>,
     pub(crate) refuses: Mutex<VecDeque<EngineError>>,
     pub(crate) sending: Door,
     pub(crate) sending_panics: AtomicBool,
     pub(crate) seeing: Door,
     pub(crate) disconnecting: Door,
+    pub(crate) disconnecting_panics: AtomicBool,
     pub(crate) is_disconnected: AtomicBool,
     pub(crate) is_logged_out: AtomicBool,
 }
@@ -400,6 +419,14 @@ impl Gate {
 }
 
 #[async_trait]
+impl Presence for PlayedEngine {
+    async fn set_online(&self, online: bool) -> Result<(), EngineError> {
+        self.shown.send_modify(|shown| shown.push(online));
+        Ok(())
+    }
+}
+
+#[async_trait]
 impl Chatting for PlayedEngine {
     fn new_message_id(&self) -> String {
         format!("3EB0{:04X}", self.ids.fetch_add(1, Ordering::SeqCst))
@@ -446,7 +473,9 @@ impl Lifecycle for PlayedEngine {
 
     async fn disconnect(&self) {
         self.disconnecting.pass().await;
+        let panics = self.disconnecting_panics.swap(false, Ordering::SeqCst);
         self.is_disconnected.store(true, Ordering::SeqCst);
+        assert!(!panics, "as the test asked");
     }
 }
 

@@ -6,9 +6,12 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 mod api;
+mod boot;
+mod deprecated;
 mod harness;
 mod messages;
 mod poison;
 mod sessions;
+mod supervision;
 mod webhooks;
 mod websocket;

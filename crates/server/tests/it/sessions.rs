@@ -11,10 +11,6 @@ use crate::harness::{ALICE, Answer, KEY, Link, Receiver, Wharf, text};
 
 /// Requests after which an earlier one has got where it waits.
 const OTHER_REQUESTS: u32 = 20;
-/// Connections that are set up at the same time.
-const CONNECTS_AT_ONCE: usize = 32;
-/// Stopping leaves this much of the ten seconds that a container has to closing the storage.
-const STOPS_WITHIN: Duration = Duration::from_secs(8);
 
 #[tokio::test]
 async fn pairing_goes_from_starting_over_the_qr_code_to_working() {
@@ -170,103 +166,6 @@ async fn after_a_restart_of_the_server_only_what_ran_runs_again() {
 }
 
 #[tokio::test]
-async fn a_lost_connection_is_starting_until_it_is_back() {
-    let mut wharf = Wharf::start().await;
-    let link = wharf.working("a", json!({})).await;
-    let reason = "socket closed".to_owned();
-    link.inbox.signal(Signal::Disconnected { reason });
-    wharf.until_status("a", "STARTING").await;
-    link.work();
-    wharf.until_status("a", "WORKING").await;
-    assert!(wharf.has_no_link());
-    wharf.stop().await;
-}
-
-#[tokio::test]
-async fn a_connection_that_ended_is_made_anew() {
-    let mut wharf = Wharf::start().await;
-    let first = wharf.working("a", json!({})).await;
-    let reason = "storage is full".to_owned();
-    first.close(Closed::StoreFailed { reason });
-    let second = wharf.link().await;
-    assert!(first.engine.is_disconnected.load(Ordering::SeqCst));
-    // What the old connection still says means nothing.
-    first.close(Closed::Replaced);
-    second.work();
-    wharf.until_status("a", "WORKING").await;
-    wharf.stop().await;
-}
-
-#[tokio::test]
-async fn a_connection_that_falls_silent_is_made_anew_and_one_that_speaks_is_not() {
-    let mut wharf = Wharf::start_with(&[("WHARF_SESSION_SILENCE_SECONDS", "1")]).await;
-    let speaks = wharf.working("speaks", json!({})).await;
-    let silent = wharf.working("silent", json!({})).await;
-    let mut speaking = tokio::time::interval(Duration::from_millis(100));
-    let second = loop {
-        tokio::select! {
-            _ = speaking.tick() => speaks.inbox.signal(Signal::Alive),
-            second = wharf.link() => break second,
-        }
-    };
-    assert_eq!(second.options.session.as_str(), "silent");
-    assert!(silent.engine.is_disconnected.load(Ordering::SeqCst));
-    assert!(!speaks.engine.is_disconnected.load(Ordering::SeqCst));
-    wharf.stop().await;
-}
-
-#[tokio::test]
-async fn a_session_that_was_unlinked_says_so_and_starts_anew_with_nothing() {
-    let mut wharf = Wharf::start().await;
-    let mut receiver = Receiver::start().await;
-    let config = json!({"webhooks": [receiver.webhook(&["session.status"])]});
-    let link = wharf.working("a", config).await;
-    link.receive(crate::harness::text(crate::harness::ALICE, "A1", "hi"))
-        .await
-        .unwrap();
-    let reason = "401".to_owned();
-    link.close(Closed::LoggedOut { reason });
-    wharf.until_status("a", "FAILED").await;
-    let data = loop {
-        let body = receiver.event("session.status").await;
-        if body["payload"]["status"] == "FAILED" {
-            break body["payload"]["data"].clone();
-        }
-    };
-    assert_eq!(
-        (&data["reason"], &data["details"]),
-        (&json!("LOGGED_OUT"), &json!("401"))
-    );
-    assert_eq!(wharf.get("/api/sessions/a/me").await.json(), Value::Null);
-    let refused = wharf
-        .post("/api/sendText", json!({"session": "a", "chatId": "1", "text": "x"}))
-        .await;
-    assert_eq!(
-        (refused.status, refused.json()["status"].clone()),
-        (422, json!("FAILED"))
-    );
-    assert!(
-        refused.json()["hint"]
-            .as_str()
-            .unwrap()
-            .contains("/api/sessions/a/restart")
-    );
-
-    wharf.post("/api/sessions/a/restart", json!({})).await;
-    let link = wharf.link().await;
-    link.work();
-    wharf.until_status("a", "WORKING").await;
-    wharf
-        .post(
-            "/api/sendSeen",
-            json!({"session": "a", "chatId": crate::harness::ALICE}),
-        )
-        .await;
-    assert!(link.engine.seen.lock().unwrap().is_empty(), "the old messages are gone");
-    wharf.stop().await;
-}
-
-#[tokio::test]
 async fn logging_out_unlinks_and_comes_back_to_a_qr_code() {
     let mut wharf = Wharf::start().await;
     let link = wharf.working("a", json!({"metadata": {"a": "b"}})).await;
@@ -282,36 +181,6 @@ async fn logging_out_unlinks_and_comes_back_to_a_qr_code() {
     assert!(link.engine.is_logged_out.load(Ordering::SeqCst) && link.engine.is_disconnected.load(Ordering::SeqCst));
     wharf.link().await.show_qr("2@new");
     wharf.until_status("a", "SCAN_QR_CODE").await;
-    wharf.stop().await;
-}
-
-#[tokio::test]
-async fn a_damaged_session_folder_is_named_and_never_replaced() {
-    let mut wharf = Wharf::start().await;
-    wharf.working("a", json!({})).await;
-    wharf.post("/api/sessions/a/stop", json!({})).await;
-    let folder = wharf.folder().join("test").join("a");
-    let wharf = {
-        let kept = wharf.stop().await;
-        let file = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-        let file = file
-            .into_iter()
-            .find(|file| file.extension().is_some_and(|end| end == "sqlite3"))
-            .unwrap();
-        std::fs::write(&file, b"this is not a database, and it is long enough to be looked at").unwrap();
-        Wharf::on(kept).await
-    };
-    wharf.post("/api/sessions/a/start", json!({})).await;
-    wharf.until_status("a", "FAILED").await;
-    let refused = wharf
-        .post("/api/sendText", json!({"session": "a", "chatId": "1", "text": "x"}))
-        .await
-        .json();
-    assert!(
-        refused["hint"].as_str().unwrap().contains("session.sqlite3"),
-        "{refused}"
-    );
-    assert_eq!(wharf.delete("/api/sessions/a").await.status, 200);
     wharf.stop().await;
 }
 
@@ -451,98 +320,11 @@ async fn any_command_calls_off_a_connection_that_is_being_made() {
 }
 
 #[tokio::test]
-async fn only_so_many_sessions_dial_at_once_and_the_others_wait_without_failing() {
-    let mut wharf = Wharf::start().await;
-    let mut links = Vec::new();
-    for number in 0..CONNECTS_AT_ONCE {
-        let made = wharf.post("/api/sessions", json!({"name": format!("n{number}")})).await;
-        assert_eq!(made.status, 201, "{made:?}");
-        links.push(wharf.link().await);
-    }
-    wharf.post("/api/sessions", json!({"name": "last"})).await;
-    let body = json!({"session": "last", "chatId": ALICE, "text": "x"});
-    let waited = wharf.post("/api/sendText", body).await;
-    assert_eq!(
-        (waited.status, waited.json()["status"].clone()),
-        (422, json!("STARTING"))
-    );
-    assert!(wharf.has_no_link());
-    links[0].show_qr("2@x");
-    assert_eq!(wharf.link().await.options.session.as_str(), "last");
-    wharf.stop().await;
-}
-
-#[tokio::test]
-async fn a_message_that_cannot_be_kept_for_too_long_makes_the_connection_anew() {
-    let mut wharf = Wharf::start_with(&[("WHARF_SESSION_SILENCE_SECONDS", "1")]).await;
-    let first = wharf.working("a", json!({})).await;
-    wharf.session_writes().shut();
-    let mut speaking = tokio::time::interval(Duration::from_millis(100));
-    let mut kept = pin!(first.receive(text(ALICE, "A1", "hi")));
-    let second = loop {
-        tokio::select! {
-            kept = &mut kept => panic!("nothing can be kept: {kept:?}"),
-            _ = speaking.tick() => first.inbox.signal(Signal::Alive),
-            second = wharf.link() => break second,
-        }
-    };
-    assert!(first.engine.is_disconnected.load(Ordering::SeqCst));
-    wharf.session_writes().open();
-    second.receive(text(ALICE, "A1", "hi")).await.unwrap();
-    wharf.stop().await;
-}
-
-#[tokio::test]
-async fn only_stanzas_are_signs_of_life() {
-    let mut wharf = Wharf::start_with(&[("WHARF_SESSION_SILENCE_SECONDS", "1")]).await;
-    let first = wharf.working("a", json!({})).await;
-    let mut failing = tokio::time::interval(Duration::from_millis(100));
-    loop {
-        let reason = "no route".to_owned();
-        tokio::select! {
-            _ = failing.tick() => first.inbox.signal(Signal::ConnectFailed { reason }),
-            _ = wharf.link() => break,
-        }
-    }
-    assert!(first.engine.is_disconnected.load(Ordering::SeqCst));
-    wharf.stop().await;
-}
-
-#[tokio::test]
 async fn deleting_a_session_unlinks_it_from_the_phone() {
     let mut wharf = Wharf::start().await;
     let link = wharf.working("a", json!({})).await;
     assert_eq!(wharf.delete("/api/sessions/a").await.status, 200);
     assert!(link.engine.is_logged_out.load(Ordering::SeqCst) && link.engine.is_disconnected.load(Ordering::SeqCst));
-    wharf.stop().await;
-}
-
-#[tokio::test]
-async fn a_session_that_cannot_reach_whatsapp_says_why() {
-    let mut wharf = Wharf::start().await;
-    let mut receiver = Receiver::start().await;
-    let config = json!({"webhooks": [receiver.webhook(&["session.status"])]});
-    let link = wharf.working("a", config).await;
-    let reason = "connection reset".to_owned();
-    link.inbox.signal(Signal::Disconnected { reason });
-    let data = loop {
-        let payload = receiver.event("session.status").await["payload"].clone();
-        if payload["data"].is_object() {
-            break payload["data"].clone();
-        }
-    };
-    assert_eq!(data["reason"], "NOT_CONNECTED");
-    assert!(data["message"].as_str().unwrap().contains("connection reset"), "{data}");
-    let reason = "no route to host".to_owned();
-    link.inbox.signal(Signal::ConnectFailed { reason });
-    let body = json!({"session": "a", "chatId": ALICE, "text": "x"});
-    let refused = wharf.post("/api/sendText", body).await;
-    assert_eq!(
-        (refused.status, refused.json()["status"].clone()),
-        (422, json!("STARTING"))
-    );
-    let hint = refused.json()["hint"].clone();
-    assert!(hint.as_str().unwrap().contains("no route to host"), "{hint}");
     wharf.stop().await;
 }
 
@@ -553,33 +335,4 @@ async fn stopping_a_session_that_does_not_exist_is_fine() {
     assert_eq!((answer.status, answer.bytes.len()), (201, 0));
     assert_eq!(wharf.get("/api/sessions/nobody").await.status, 404);
     wharf.stop().await;
-}
-
-#[tokio::test]
-async fn the_server_stops_in_time_whatever_hangs() {
-    let mut wharf = Wharf::start().await;
-    let mut receiver = Receiver::start().await;
-    receiver.hang();
-    let link = wharf
-        .working("a", json!({"webhooks": [receiver.webhook(&["session.status"])]}))
-        .await;
-    receiver.post().await;
-    let uri = format!("ws://{}/ws?x-api-key={KEY}", wharf.address());
-    let (_socket, _) = tokio_websockets::ClientBuilder::new()
-        .uri(&uri)
-        .unwrap()
-        .connect()
-        .await
-        .unwrap();
-    let (sending, ending) = (link.engine.sending.shut(), link.engine.disconnecting.shut());
-    let send = wharf.post("/api/sendText", json!({"session": "a", "chatId": ALICE, "text": "x"}));
-    tokio::select! {
-        answer = send => panic!("the send must hang: {answer:?}"),
-        () = sending.reached() => {}
-    }
-    let stopping = wharf.server().shut_down();
-    tokio::time::timeout(STOPS_WITHIN, stopping)
-        .await
-        .expect("it takes too long");
-    ending.reached().await;
 }

@@ -21,6 +21,8 @@ use crate::views::KillMode;
 pub(crate) fn router() -> Router<AppState> {
     Router::new()
         .route("/admin/devices/{jid}/kill", post(kill_device))
+        .route("/admin/kill", post(kill_all))
+        .route("/admin/outage", post(set_outage))
         .route("/admin/faults", get(list_faults).post(set_faults))
         .route("/admin/noise/rotate", post(rotate_noise_key))
         .route("/admin/metrics", get(get_metrics))
@@ -37,6 +39,29 @@ async fn kill_device(
 ) -> Result<StatusCode, ApiError> {
     state.sandbox.kill(&jid, mode).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// How many connections were ended.
+#[derive(Serialize)]
+struct Killed {
+    killed: usize,
+}
+
+async fn kill_all(State(state): State<AppState>, Json(mode): Json<KillMode>) -> Answer<Killed> {
+    let killed = state.sandbox.kill_all(mode);
+    Answer(Killed { killed })
+}
+
+/// Whether the network is out.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Outage {
+    on: bool,
+}
+
+async fn set_outage(State(state): State<AppState>, Json(outage): Json<Outage>) -> StatusCode {
+    state.sandbox.set_outage(outage.on);
+    StatusCode::NO_CONTENT
 }
 
 /// The list of faults, in and out.

@@ -1,28 +1,27 @@
 //! Making and ending the connection of a session, and what to do when neither goes as it should.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use wharf_core::engine::EngineError;
-use wharf_core::random::Random;
+use wharf_core::session::SessionStatus;
 use wharf_core::store::StoreError;
 
 use super::dialing::{self, Dial, DialError};
 use super::{Live, Supervisor};
+use crate::sessions::backoff::Backoff;
+use crate::sessions::settings::Settings;
 use crate::sessions::state::{Problem, Trigger};
-use crate::sessions::store::SessionDocument;
+use crate::sessions::store::{Desired, SessionDocument};
 
 /// The longest that ending a connection may take; longer than all the limits of the engine's own together.
 const DISCONNECT_WITHIN: Duration = Duration::from_secs(35);
 /// The longest that receipts may take that came before the end of a connection.
 const RECORDS_WITHIN: Duration = Duration::from_secs(2);
-/// The wait before the first rebuild of a connection; it doubles with each.
-const REBUILD_DELAY: Duration = Duration::from_secs(1);
-/// The longest wait before a rebuild.
-const REBUILD_DELAY_MAX: Duration = Duration::from_secs(60);
-/// Rebuilds in a row, without a stable connection in between, before the session fails.
-const REBUILDS_MAX: u32 = 10;
 /// A connection that worked for this long is stable.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// What is said of a connection that does not end.
@@ -31,7 +30,7 @@ pub(super) const STUCK: &str =
 
 impl Supervisor {
     /// Ends the connection, if there is one, and makes a new one after a while.
-    pub(super) async fn rebuild(&mut self, reason: &str, bounded: bool) {
+    pub(super) async fn rebuild(&mut self, problem: Problem, backoff: Backoff) {
         let was_stable = self
             .live
             .as_ref()
@@ -45,17 +44,21 @@ impl Supervisor {
             return;
         }
         self.rebuilds += 1;
-        self.rebuilds_bounded += u32::from(bounded);
-        if self.rebuilds_bounded > REBUILDS_MAX {
+        self.rebuilds_bounded += u32::from(backoff.tries_max.is_some());
+        if let Some(tries) = backoff.tries_max
+            && self.rebuilds_bounded > tries
+        {
             let message = format!(
-                "the connection ended {REBUILDS_MAX} times in a row ({reason}); see the log, then restart the session"
+                "the connection ended {tries} times in a row ({}); see the log, then restart the session",
+                problem.message
             );
             return self.fail(Problem::new("UNSTABLE", message)).await;
         }
-        let delay = rebuild_delay(self.rebuilds, self.shared.random.as_ref());
-        tracing::warn!(session = %self.name, reason, delay_ms = delay.as_millis(), "connecting anew");
+        let delay = backoff.delay(self.rebuilds, self.shared.random.as_ref());
+        let (reason, delay_ms) = (problem.reason, delay.as_millis());
+        tracing::warn!(session = %self.name, reason, delay_ms, "connecting anew: {}", problem.message);
         self.connect_at = Some(Instant::now() + delay);
-        self.lose(reason).await;
+        self.lose(problem).await;
     }
 
     /// Ends the connection, if there is one, and does not come back by itself.
@@ -64,6 +67,30 @@ impl Supervisor {
         self.disconnect().await;
         tracing::warn!(session = %self.name, reason = problem.reason, "{}", problem.message);
         self.enter(Trigger::GaveUp, Some(problem)).await;
+    }
+
+    /// After a panic: whatever was half-way is given up, and the session connects anew where it is to run.
+    pub(super) async fn recover(&mut self) {
+        tracing::error!(session = %self.name, "the session's own task panicked");
+        let problem = Problem::new(
+            "CRASHED",
+            "the session failed inside; see the log and report it, then restart the session",
+        );
+        let is_to_run = self.document.desired == Desired::Running && self.is_running();
+        let again = async {
+            match is_to_run {
+                true => self.rebuild(problem, Backoff::BOUNDED).await,
+                false => self.fail(problem).await,
+            }
+        };
+        if AssertUnwindSafe(again).catch_unwind().await.is_err() {
+            tracing::error!(session = %self.name, "the session cannot be taken down in order, it is left to itself");
+            // What is forgotten ends as well, only nobody waits for it.
+            self.live = None;
+            self.dialing = JoinSet::new();
+            self.connect_at = None;
+            self.view.send_modify(|view| view.status = SessionStatus::Failed);
+        }
     }
 
     /// A command that failed half-way must not leave a status that says the session runs when nothing does.
@@ -87,8 +114,9 @@ impl Supervisor {
             name: self.name.clone(),
             shared: Arc::clone(&self.shared),
             view: self.view.subscribe(),
-            activity_ms: Arc::clone(&self.activity_ms),
-            device: self.document.config.device(),
+            counters: Arc::clone(&self.counters),
+            settings: Settings::of(&self.document.config, &self.shared.defaults),
+            turn: self.document.turn,
         };
         self.dialing.spawn(dial.run());
     }
@@ -112,20 +140,20 @@ impl Supervisor {
             Ok(live) => {
                 let connection = live.connection.clone();
                 self.live = Some(live);
+                if self.document.me.is_some() && connection.engine().me().is_none() {
+                    return self.fail(Problem::missing(&self.name)).await;
+                }
                 self.view.send_modify(|view| view.connection = Some(connection));
             }
-            Err(DialError::Engine(EngineError::Store(StoreError::Corrupt { file, cause }))) => {
-                let message = format!(
-                    "the session's data in {} is damaged ({cause}); restore it from a backup and restart the session, \
-                     or log the session out and start it to begin anew",
-                    file.display()
-                );
-                let problem = Problem::new("STORE_CORRUPT", message).with("file", file.display().to_string());
-                self.fail(problem).await;
-            }
             Err(error) => {
-                let bounded = !matches!(error, DialError::Engine(EngineError::Store(_)));
-                self.rebuild(&chain(&error), bounded).await;
+                if let Some(unusable) = error.unusable() {
+                    return self.fail(Problem::unusable(&unusable)).await;
+                }
+                let backoff = match error {
+                    DialError::Engine(EngineError::Store(_)) => Backoff::STEADILY,
+                    _ => Backoff::BOUNDED,
+                };
+                self.rebuild(Problem::not_connected(&chain(&error)), backoff).await;
             }
         }
     }
@@ -135,7 +163,9 @@ impl Supervisor {
     pub(super) async fn disconnect(&mut self) -> bool {
         self.view.send_modify(|view| {
             view.connection = None;
+            view.online = None;
             view.qr = None;
+            view.passkey = None;
         });
         self.dialing.abort_all();
         while let Some(dialed) = self.dialing.join_next().await {
@@ -167,14 +197,6 @@ impl Supervisor {
     }
 }
 
-/// Doubles with each rebuild, up to a limit; half of it is random, so that many sessions do not come back at once.
-fn rebuild_delay(rebuilds: u32, random: &dyn Random) -> Duration {
-    let doublings = rebuilds.saturating_sub(1).min(16);
-    let full = REBUILD_DELAY.saturating_mul(1 << doublings).min(REBUILD_DELAY_MAX);
-    let share = f64::from(u16::from_be_bytes(random.bytes())) / f64::from(u16::MAX);
-    full.mul_f64(0.5 + share / 2.0)
-}
-
 /// The whole story of an error, for the log and for the session's status.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut story = error.to_string();
@@ -184,19 +206,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     story
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use wharf_core::random::SystemRandom;
-
-    #[test]
-    fn the_delay_grows_up_to_a_limit_and_is_never_the_same_for_all() {
-        for (rebuilds, seconds) in [(1, 1), (2, 2), (3, 4), (7, 60), (1_000, 60)] {
-            let full = Duration::from_secs(seconds);
-            let delay = rebuild_delay(rebuilds, &SystemRandom);
-            assert!(delay >= full / 2 && delay <= full, "{rebuilds}: {delay:?}");
-        }
-    }
 }

@@ -3,17 +3,21 @@
 //! Never touches the session's document: nothing of it is left where it was called off half-way.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+use tracing::{Instrument as _, Span};
 use wharf_core::engine::{EngineError, EngineOptions};
 use wharf_core::ids::SessionName;
+use wharf_core::store::Unusable;
 
-use super::Live;
+use super::{LOGIN_WITHIN, Live};
+use crate::sessions::counters::Counters;
 use crate::sessions::inbox::SessionInbox;
+use crate::sessions::presence::PresenceKeeper;
+use crate::sessions::settings::Settings;
 use crate::sessions::state::View;
 use crate::sessions::{Connection, Shared};
 
@@ -31,53 +35,81 @@ pub(super) enum DialError {
     Engine(#[from] EngineError),
 }
 
+impl DialError {
+    /// The file that somebody must see to before there can be a connection.
+    pub(super) fn unusable(&self) -> Option<Unusable> {
+        match self {
+            Self::Engine(EngineError::Store(error)) => error.unusable(),
+            Self::Engine(_) | Self::TooLong => None,
+        }
+    }
+}
+
 /// What a connection is made from.
 pub(super) struct Dial {
     pub(super) name: SessionName,
     pub(super) shared: Arc<Shared>,
     pub(super) view: watch::Receiver<View>,
-    pub(super) activity_ms: Arc<AtomicI64>,
-    /// The device's name and its browser.
-    pub(super) device: (String, String),
+    pub(super) counters: Arc<Counters>,
+    pub(super) settings: Settings,
+    /// How many sessions there were when this one was created.
+    pub(super) turn: usize,
 }
 
 impl Dial {
-    /// Waits for a place, as long as that takes, and makes the connection.
+    /// Waits for its turn and for a place, as long as that takes, and makes the connection.
     pub(super) async fn run(self) -> Result<Live, DialError> {
+        self.shared.pace.turn().await;
         let place = Arc::clone(&self.shared.connects).acquire_owned().await;
         // The semaphore is never closed.
         let place = place.map_err(|error| EngineError::Internal(error.into()))?;
-        match timeout(CONNECT_WITHIN, self.connect(place)).await {
+        let span = self.settings.span(&self.name);
+        match timeout(CONNECT_WITHIN, self.connect(place, span.clone()).instrument(span)).await {
             Ok(outcome) => Ok(outcome?),
             Err(_) => Err(DialError::TooLong),
         }
     }
 
-    async fn connect(self, place: OwnedSemaphorePermit) -> Result<Live, EngineError> {
+    async fn connect(self, place: OwnedSemaphorePermit, span: Span) -> Result<Live, EngineError> {
+        let wrong = |error| EngineError::Invalid(format!("config.proxy.server {error}"));
+        let own_proxy = self.view.borrow().config.proxy().map_err(wrong)?;
+        let proxy = own_proxy.or_else(|| self.shared.proxies.of(&self.name, self.turn).cloned());
         let store = self.shared.storage.session(&self.name).await?;
         let (inbox, reports) = SessionInbox::new(
             self.name.clone(),
             Arc::clone(&store),
             Arc::clone(&self.shared.events),
             self.view,
-            self.activity_ms,
+            self.counters,
+            self.settings.ignore,
         );
-        let (device_name, browser_name) = self.device;
+        let Settings {
+            device_name,
+            browser_name,
+            history,
+            online,
+            ..
+        } = self.settings;
         let options = EngineOptions {
             session: self.name,
             store,
             device_name,
             browser_name,
+            history,
+            proxy,
+            span: span.clone(),
         };
         let engine = self.shared.connector.connect(options, Arc::clone(&inbox) as _).await?;
         let mut records = JoinSet::new();
         let keeper = Arc::clone(&inbox);
-        records.spawn(async move { keeper.keep_records(reports.records).await });
+        records.spawn(async move { keeper.keep_records(reports.records).await }.instrument(span.clone()));
         Ok(Live {
-            connection: Connection::new(engine, inbox),
+            presence: PresenceKeeper::new(online),
+            connection: Connection::new(engine, inbox, span),
             signals: reports.lifecycle,
             records,
             place: Some(place),
+            login_by: Some(Instant::now() + LOGIN_WITHIN),
             working_since: None,
         })
     }

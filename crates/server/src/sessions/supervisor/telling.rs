@@ -18,8 +18,13 @@ impl Supervisor {
         let Some(status) = state::next(now, trigger) else {
             return;
         };
-        // Of what repeats, only a new QR code is news.
-        if status == now && trigger != Trigger::QrCode {
+        // Of what repeats, only a new QR code and another problem are news.
+        let has_new_problem = {
+            let view = self.view.borrow();
+            let told = view.problem.as_ref().map(|known| known.reason);
+            problem.as_ref().is_some_and(|new| told != Some(new.reason))
+        };
+        if status == now && trigger != Trigger::QrCode && !has_new_problem {
             return;
         }
         if status != now {
@@ -44,6 +49,12 @@ impl Supervisor {
             view.problem = problem;
             if status != SessionStatus::ScanQrCode {
                 view.qr = None;
+            }
+            if !matches!(
+                status,
+                SessionStatus::PasskeyRequired | SessionStatus::PasskeyConfirmationRequired
+            ) {
+                view.passkey = None;
             }
         });
     }
