@@ -128,6 +128,7 @@ impl Account {
             platform: device.platform.clone(),
             push_name: device.push_name.clone(),
             connected: device.conn.is_some(),
+            online: false,
             queued: device.queue.len(),
             history_given: device.history_given,
             linked_at: device.linked_at,

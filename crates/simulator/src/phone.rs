@@ -30,7 +30,7 @@ use crate::phone::appstate::AppState;
 use crate::phone::inbox::{Chats, Inbox};
 use crate::phone::linking::Exchange;
 use crate::phone::signal::Signal;
-use crate::views::{ChatView, ContactView, InboxPage, PhoneView};
+use crate::views::{ChatView, ContactView, DeviceView, InboxPage, PhoneView};
 
 /// Stanzas that may wait for a phone's task before the rest stays in its queue.
 const PHONE_DEPTH: usize = 4096;
@@ -315,7 +315,10 @@ impl Phone {
                 .devices
                 .values()
                 .filter(|device| device.id != 0)
-                .map(|device| account.device_view(device))
+                .map(|device| DeviceView {
+                    online: state.shows_online(device),
+                    ..account.device_view(device)
+                })
                 .collect(),
             contacts: memory
                 .contacts

@@ -6,7 +6,7 @@
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node};
 
-use crate::model::{ConnId, DeviceRef, Space, State};
+use crate::model::{ConnId, Device, DeviceRef, Space, State};
 use crate::stanza::{self, Malformed};
 
 /// How long a typing state is worth delivering, in seconds.
@@ -90,9 +90,14 @@ impl State {
             account
                 .devices
                 .values()
-                .filter_map(|device| self.links.get(&device.conn?))
-                .any(|link| link.available)
+                .any(|device| self.shows_online(device))
         })
+    }
+
+    /// Whether a device shows its account as online.
+    pub(crate) fn shows_online(&self, device: &Device) -> bool {
+        let link = device.conn.and_then(|conn| self.links.get(&conn));
+        link.is_some_and(|link| link.available)
     }
 
     fn announce(&mut self, number: &str, online: bool) {

@@ -58,6 +58,8 @@ pub struct DeviceView {
     pub push_name: Option<String>,
     /// Whether it is logged in now.
     pub connected: bool,
+    /// Whether it shows the account as online.
+    pub online: bool,
     /// Stanzas that wait for delivery or for the device's acknowledgement.
     pub queued: usize,
     /// Messages of the history that its phone gave it when it was linked.

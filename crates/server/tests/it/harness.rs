@@ -18,8 +18,8 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use wharf_core::clock::SystemClock;
 use wharf_core::engine::{
-    Chatting, Closed, Connector, Engine, EngineError, EngineOptions, Inbox, Lifecycle, Presence, SeenRequest, SendText,
-    SentMessage, Signal, Typing,
+    Chatting, Closed, Connector, Engine, EngineError, EngineOptions, Inbox, Lifecycle, Pairing, PasskeyAssertion,
+    Presence, SeenRequest, SendText, SentMessage, Signal, Typing,
 };
 use wharf_core::ids::{ChatId, MessageId, SessionName};
 use wharf_core::message::{Ack, Message, MessageKind, Source};
@@ -361,6 +361,9 @@ pub(crate) struct PlayedEngine {
     /// What was shown, oldest first: online or not.
     pub(crate) shown: watch::Sender<Vec<bool>>,
     pub(crate) refuses: Mutex<VecDeque<EngineError>>,
+    /// The phones that codes were requested for.
+    pub(crate) coded: Mutex<Vec<ChatId>>,
+    pub(crate) assertions: Mutex<Vec<PasskeyAssertion>>,
     pub(crate) sending: Door,
     pub(crate) sending_panics: AtomicBool,
     pub(crate) seeing: Door,
@@ -415,6 +418,29 @@ impl Gate {
     /// Lets one pass.
     pub(crate) fn let_one_pass(&self) {
         self.free.add_permits(1);
+    }
+}
+
+#[async_trait]
+impl Pairing for PlayedEngine {
+    async fn request_code(&self, phone: &ChatId) -> Result<String, EngineError> {
+        if let Some(error) = self.refuses.lock().unwrap().pop_front() {
+            return Err(error);
+        }
+        self.coded.lock().unwrap().push(phone.clone());
+        Ok("ABCD2345".to_owned())
+    }
+
+    async fn answer_passkey(&self, assertion: PasskeyAssertion) -> Result<(), EngineError> {
+        if let Some(error) = self.refuses.lock().unwrap().pop_front() {
+            return Err(error);
+        }
+        self.assertions.lock().unwrap().push(assertion);
+        Ok(())
+    }
+
+    async fn confirm_passkey(&self) -> Result<(), EngineError> {
+        self.refuses.lock().unwrap().pop_front().map_or(Ok(()), Err)
     }
 }
 

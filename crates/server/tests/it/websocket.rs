@@ -10,9 +10,9 @@ use tokio_websockets::{ClientBuilder, CloseCode, MaybeTlsStream, Message, WebSoc
 
 use crate::harness::{ALICE, KEY, PATIENCE, Wharf, text};
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-async fn open(wharf: &Wharf, query: &str) -> Result<Socket, tokio_websockets::Error> {
+pub(crate) async fn open(wharf: &Wharf, query: &str) -> Result<Socket, tokio_websockets::Error> {
     let uri = format!("ws://{}/ws?{query}", wharf.address()).parse().unwrap();
     let (socket, _) = ClientBuilder::from_uri(uri).connect().await?;
     Ok(socket)
@@ -31,7 +31,7 @@ async fn next(socket: &mut Socket) -> Message {
     }
 }
 
-async fn event(socket: &mut Socket) -> Value {
+pub(crate) async fn event(socket: &mut Socket) -> Value {
     serde_json::from_str(next(socket).await.as_text().unwrap()).unwrap()
 }
 

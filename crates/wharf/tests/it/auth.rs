@@ -67,19 +67,37 @@ async fn a_key_that_is_configured_as_digest_is_sent_plain() {
 }
 
 #[tokio::test]
-async fn excluded_paths_are_whole_paths() {
-    let wharf = TestWharf::start_with(&[("WAHA_API_KEY_EXCLUDE_PATH", "health,api/server/status")]).await;
-    for (path, status) in [
-        ("/health", 200),
-        ("/api/server/status", 200),
-        ("/api/server/version", 401),
-        ("/api/sessions", 401),
-        ("/api/sessions?x=health", 401),
-        ("/api/server/status/x", 404),
-    ] {
-        let answer = wharf.send(wharf.request(Method::GET, path)).await;
-        assert_eq!(answer.status, status, "{path}");
+async fn excluded_paths_are_whole_paths_in_both_spellings() {
+    for name in ["WAHA_API_KEY_EXCLUDE_PATH", "WHATSAPP_API_KEY_EXCLUDE_PATH"] {
+        let wharf = TestWharf::start_with(&[(name, "health, api/server/(.*)us,api/*/me")]).await;
+        for (path, status) in [
+            ("/health", 200),
+            ("/health/", 200),
+            ("/healthy", 404),
+            ("/api/server/status", 200),
+            ("/api/sessions/default/me", 404),
+            ("/api/server/version", 401),
+            ("/api/sessions", 401),
+            ("/api/sessions?x=health", 401),
+            ("/api/server/status/x", 404),
+            ("/api/health", 404),
+        ] {
+            let answer = wharf.send(wharf.request(Method::GET, path)).await;
+            assert_eq!(answer.status, status, "{name} {path}");
+        }
     }
+}
+
+#[tokio::test]
+async fn the_key_has_two_names_and_can_be_done_without() {
+    let empty = ("WAHA_API_KEY", "");
+    let old = TestWharf::start_with(&[empty, ("WHATSAPP_API_KEY", "old name")]).await;
+    for (key, status) in [("old name", 200), ("another", 401)] {
+        let request = old.request(Method::GET, "/api/sessions").header("x-api-key", key);
+        assert_eq!(old.send(request).await.status, status, "{key}");
+    }
+    let free = TestWharf::start_with(&[empty, ("WAHA_NO_API_KEY", "True")]).await;
+    free.send(free.request(Method::GET, "/api/sessions")).await.expect(200);
 }
 
 #[tokio::test]
