@@ -7,23 +7,27 @@
 mod chatting;
 mod history;
 mod lifecycle;
+mod pairing;
 mod presence;
 mod proxy;
 
 pub use chatting::{AckUpdate, Chatting, Quote, SeenRequest, SendText, SentMessage, Typing};
 pub use history::HistoryDepth;
 pub use lifecycle::{Closed, Connector, EngineOptions, Inbox, Lifecycle, Signal};
+pub use pairing::{Pairing, PasskeyAssertion, PasskeyChallenge, PasskeyCredential};
 pub use presence::Presence;
 pub use proxy::{Proxy, ProxyScheme};
+
+use std::time::Duration;
 
 use crate::BoxError;
 use crate::ids::ChatId;
 use crate::store::StoreError;
 
 /// Everything that one WhatsApp connection can do.
-pub trait Engine: Lifecycle + Chatting + Presence {}
+pub trait Engine: Lifecycle + Pairing + Chatting + Presence {}
 
-impl<T: Lifecycle + Chatting + Presence> Engine for T {}
+impl<T: Lifecycle + Pairing + Chatting + Presence> Engine for T {}
 
 /// Why the engine could not do what was asked. Variants are what a caller can act on.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +49,12 @@ pub enum EngineError {
     Refused {
         /// In WhatsApp's words, or its error code.
         reason: String,
+    },
+    /// WhatsApp was asked too often; the same call may work after a while.
+    #[error("whatsapp was asked too often")]
+    Throttled {
+        /// How long it wants to be left alone, where it says so.
+        retry_after: Option<Duration>,
     },
     /// WhatsApp did not answer in time; whether it happened is unknown.
     #[error("whatsapp did not answer within {seconds} seconds")]

@@ -25,6 +25,21 @@ pub enum SessionStatus {
     Failed,
 }
 
+impl SessionStatus {
+    /// As WAHA writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "STOPPED",
+            Self::Starting => "STARTING",
+            Self::ScanQrCode => "SCAN_QR_CODE",
+            Self::PasskeyRequired => "PASSKEY_REQUIRED",
+            Self::PasskeyConfirmationRequired => "PASSKEY_CONFIRMATION_REQUIRED",
+            Self::Working => "WORKING",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
 /// The account that a session is linked to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -146,8 +146,8 @@ impl EventHandler for Events {
             Event::PairPasskeyRequest(_) => self.linking.passkey_required(),
             _ => {}
         }
-        if let Some(reason) = closed_by(&event, &self.linking) {
-            self.ending.tell(reason);
+        if let Some(reason) = closed_by(&event) {
+            self.ending.tell(self.linking.closed_by(reason));
         } else if matches!(&*event, Event::Disconnected(_)) && self.ending.is_told() {
             // The end that was announced.
             return;
@@ -162,9 +162,9 @@ impl EventHandler for Events {
 }
 
 /// Why the library will not connect again after this event, if it will not.
-fn closed_by(event: &Event, linking: &Linking) -> Option<Closed> {
+fn closed_by(event: &Event) -> Option<Closed> {
     match event {
-        Event::PairingQrCodesExhausted(exhausted) => exhausted.disconnected.then(|| linking.expired()),
+        Event::PairingQrCodesExhausted(exhausted) => exhausted.disconnected.then_some(Closed::QrCodesExpired),
         Event::LoggedOut(logged_out) => {
             let reason = logged_out_reason(logged_out);
             Some(match logged_out.reason {

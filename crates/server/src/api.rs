@@ -13,6 +13,7 @@ mod not_built;
 mod observability;
 mod openapi;
 mod pairing;
+mod passkey;
 mod refusals;
 mod sessions;
 mod swagger;

@@ -91,7 +91,7 @@ impl Inbox for Alive {
 #[test]
 fn stanzas_are_a_sign_of_life_once_a_second() {
     let inbox = Arc::new(Alive::default());
-    let (events, _queued) = Events::new(inbox.clone(), Arc::default(), Arc::default());
+    let (events, _queued) = Events::new(inbox.clone(), Arc::default(), Arc::default(), Arc::default());
     let alive = || *inbox.0.lock().unwrap();
     let start = Instant::now();
     for _ in 0..10 {
@@ -107,7 +107,7 @@ fn stanzas_are_a_sign_of_life_once_a_second() {
 #[test]
 fn only_messages_that_the_hook_has_not_seen_are_queued() {
     let inbox = Arc::new(Alive::default());
-    let (events, mut queued) = Events::new(inbox, Arc::default(), Arc::default());
+    let (events, mut queued) = Events::new(inbox, Arc::default(), Arc::default(), Arc::default());
     for hook_committed in [true, false] {
         let batch = MessageBatch::builder()
             .messages(Vec::new().into())

@@ -3,6 +3,8 @@
 //! A message to people says what to do next. An answer never echoes a body or a stack, nor a path of this machine but that
 //! of the file with the key; what went wrong inside is logged once, here.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -56,6 +58,8 @@ pub(super) enum ApiError {
         /// What to do.
         hint: String,
     },
+    /// WhatsApp was asked too often; how long it wants to be left alone, where it says so.
+    Throttled(Option<Duration>),
     /// It may work later.
     Unavailable(String),
     /// WhatsApp did not answer; whether it happened is unknown.
@@ -126,6 +130,16 @@ impl IntoResponse for ApiError {
                 });
                 return (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response();
             }
+            Self::Throttled(retry_after) => {
+                let message = "WhatsApp was asked too often, wait a while before the next try";
+                let mut response = waha_error(StatusCode::TOO_MANY_REQUESTS, message.into());
+                if let Some(wait) = retry_after {
+                    response
+                        .headers_mut()
+                        .insert(header::RETRY_AFTER, wait.as_secs().into());
+                }
+                return response;
+            }
             Self::Unavailable(message) => {
                 let mut response = waha_error(StatusCode::SERVICE_UNAVAILABLE, message.into());
                 response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
@@ -172,6 +186,7 @@ impl From<EngineError> for ApiError {
             EngineError::NotLinked => Self::Refused(format!("{message}; scan its QR code first")),
             EngineError::UnknownRecipient(_) | EngineError::Refused { .. } => Self::Refused(message),
             EngineError::Invalid(problem) => Self::Invalid(vec![problem]),
+            EngineError::Throttled { retry_after } => Self::Throttled(retry_after),
             EngineError::TimedOut { .. } => Self::TimedOut(message),
             EngineError::Store(error) => error.into(),
             EngineError::Internal(cause) => Self::Internal(cause),

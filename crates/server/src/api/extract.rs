@@ -41,11 +41,8 @@ pub(super) struct Input<B>(pub(super) B);
 /// The session that the path names.
 pub(super) struct Known(pub(super) Arc<Session>);
 
-/// The session that the path names, while it waits for a scan.
-pub(super) struct Scanning {
-    /// What to scan.
-    pub(super) code: String,
-}
+/// The session that the path names, or else the query, whether or not it runs.
+pub(super) struct Linkable(pub(super) Arc<Session>);
 
 /// The session that the body or the query names, while it is working, and the checked body.
 pub(super) struct Working<B> {
@@ -93,18 +90,41 @@ impl FromRequestParts<AppState> for Known {
     }
 }
 
-impl FromRequestParts<AppState> for Scanning {
+impl FromRequestParts<AppState> for Linkable {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         Authorized::from_request_parts(parts, state).await?;
-        let name = name_in_path(parts, state).await?;
+        let name = match Path::<HashMap<String, String>>::from_request_parts(parts, state).await {
+            Ok(Path(mut parameters)) => parameters.remove("session"),
+            // There is nothing to be named in the path.
+            Err(_) => None,
+        };
+        let name = match name {
+            Some(name) => name,
+            None => session_name(parts, &Value::Null)?,
+        };
         let session = name.parse().ok().and_then(|name| state.registry.get(&name));
-        let session = session.ok_or_else(|| ApiError::session_not_started(&name, false))?;
-        let view = in_status(&session, SessionStatus::ScanQrCode, state).await?;
-        let code = view.qr.clone();
-        let code = code.ok_or_else(|| wrong_status(&session, &view, SessionStatus::ScanQrCode, state))?;
-        Ok(Self { code })
+        session
+            .map(Self)
+            .ok_or_else(|| ApiError::session_not_started(&name, false))
+    }
+}
+
+impl Linkable {
+    /// How it is once it has this status; waits while it is about to.
+    pub(super) async fn in_status(&self, expected: SessionStatus, state: &AppState) -> Result<View, ApiError> {
+        in_status(&self.0, expected, state).await
+    }
+
+    /// How it is, while it runs; waits while it starts.
+    pub(super) async fn running(&self) -> Result<View, ApiError> {
+        running(&self.0).await
+    }
+
+    /// The refusal of an operation that needs another status.
+    pub(super) fn wrong_status(&self, view: &View, expected: SessionStatus, state: &AppState) -> ApiError {
+        wrong_status(&self.0, view, expected, state)
     }
 }
 
@@ -129,11 +149,19 @@ async fn name_in_path(parts: &mut Parts, state: &AppState) -> Result<String, Api
 
 /// Waits while the session starts; the error says what to do about any other status.
 async fn in_status(session: &Session, expected: SessionStatus, state: &AppState) -> Result<View, ApiError> {
+    let view = running(session).await?;
+    match view.status == expected {
+        true => Ok(view),
+        false => Err(wrong_status(session, &view, expected, state)),
+    }
+}
+
+/// Waits while the session starts; one that is stopped is answered as if there were none.
+async fn running(session: &Session) -> Result<View, ApiError> {
     let view = session.settled().await;
     match view.status {
-        status if status == expected => Ok(view),
         SessionStatus::Stopped => Err(ApiError::session_not_started(session.name().as_str(), true)),
-        _ => Err(wrong_status(session, &view, expected, state)),
+        _ => Ok(view),
     }
 }
 
@@ -144,6 +172,14 @@ fn wrong_status(session: &Session, view: &View, expected: SessionStatus, state: 
         SessionStatus::ScanQrCode => format!(
             "link a phone first: open {base}/api/{name}/auth/qr and scan it with WhatsApp on the phone, under Linked devices"
         ),
+        SessionStatus::PasskeyRequired => format!(
+            "the account's passkey has to sign: GET {base}/api/{name}/auth/passkey/challenge, sign it in a browser at \
+             web.whatsapp.com, and POST the answer to {base}/api/{name}/auth/passkey"
+        ),
+        SessionStatus::PasskeyConfirmationRequired => format!(
+            "compare the code at {base}/api/{name}/auth/passkey/confirmation with the one on the phone, then POST to \
+             {base}/api/{name}/auth/passkey/confirm"
+        ),
         SessionStatus::Failed => {
             let problem = view.problem.as_ref().map(|problem| format!("{}; ", problem.message));
             format!(
@@ -151,7 +187,7 @@ fn wrong_status(session: &Session, view: &View, expected: SessionStatus, state: 
                 problem.unwrap_or_default()
             )
         }
-        SessionStatus::Working if expected == SessionStatus::ScanQrCode => {
+        SessionStatus::Working if expected != SessionStatus::Working => {
             format!("a phone is linked already; POST /api/sessions/{name}/logout unlinks it")
         }
         _ => match &view.problem {

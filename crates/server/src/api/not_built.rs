@@ -12,12 +12,6 @@ use super::error::ApiError;
 
 /// Method and path of each, by WAHA's tags.
 const OPERATIONS: &[(Method, &str)] = &[
-    // Pairing
-    (Method::POST, "/api/{session}/auth/request-code"),
-    (Method::GET, "/api/{session}/auth/passkey/challenge"),
-    (Method::POST, "/api/{session}/auth/passkey"),
-    (Method::GET, "/api/{session}/auth/passkey/confirmation"),
-    (Method::POST, "/api/{session}/auth/passkey/confirm"),
     // Api Keys
     (Method::POST, "/api/keys"),
     (Method::GET, "/api/keys"),
@@ -161,8 +155,6 @@ const OPERATIONS: &[(Method, &str)] = &[
     (Method::GET, "/api/{session}/presence"),
     (Method::GET, "/api/{session}/presence/{chatId}"),
     (Method::POST, "/api/{session}/presence/{chatId}/subscribe"),
-    // Pairing
-    (Method::GET, "/api/screenshot"),
     // Events
     (Method::POST, "/api/{session}/events"),
     // Observability

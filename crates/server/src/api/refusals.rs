@@ -20,6 +20,7 @@ const STATUSES: &[(&str, &str)] = &[
         "422",
         "The request is fine but cannot be done now; `message` or `error` says why and what to do",
     ),
+    ("429", "WhatsApp was asked too often; wait a while"),
     ("500", "Something failed inside; the log has the reason"),
     ("503", "It may work later"),
     ("504", "WhatsApp did not answer; whether it happened is unknown"),
