@@ -74,7 +74,8 @@ pub(super) fn select_page(
     sql.conditions(&query.conditions)?;
 
     let (direction, beyond) = if query.descending { ("DESC", "<") } else { ("ASC", ">") };
-    let is_usual = !query.conditions.iter().any(|c| matches!(c, Condition::In(..)));
+    let is_usual = |condition: &Condition| !matches!(condition, Condition::In(_, values) if values.len() != 1);
+    let is_usual = query.conditions.iter().all(is_usual);
     let limit = i64::try_from(documents_max.saturating_add(1))?;
     match query.order_by {
         Some(field) => {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
-use wharf_core::store::{Field, Value};
+use wharf_core::store::{Expect, Field, Value};
 
 use super::*;
 
@@ -274,6 +274,24 @@ async fn a_field_added_later_gets_its_column() {
     assert_eq!(found.field("rank"), Some(&Value::Integer(3)));
     put(&*store, "c").await;
     storage.close().await;
+}
+
+#[tokio::test]
+async fn a_table_that_a_conflict_undoes_is_made_again() {
+    let base = TempDir::new().expect("a folder for the test");
+    let storage = open(&base).await;
+    let store = storage.session(&name("alice")).await.expect("it can be made");
+    put(&*store, "taken").await;
+    let check = |id: &str| Batch::new().put(&CHECKS, Document::new(id, ""));
+    let taken = Document::new("taken", "");
+    let refused = store.write(check("first").put_if(&THINGS, taken, Expect::Absent)).await;
+    assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+    store.write(check("second")).await.expect("the table is there again");
+    let left = store
+        .count(&CHECKS, Vec::new())
+        .await
+        .expect("documents can be counted");
+    assert_eq!(left, 1, "the batch left nothing behind");
 }
 
 #[tokio::test(flavor = "multi_thread")]

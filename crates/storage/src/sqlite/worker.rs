@@ -144,10 +144,11 @@ impl Worker {
         self.close().await;
     }
 
-    async fn serve(&mut self, group: impl Iterator<Item = Call>) {
+    async fn serve(&mut self, group: impl ExactSizeIterator<Item = Call>) {
+        let is_alone = group.len() == 1;
         let mut held = Held::new();
         for Call { task, reply } in group {
-            match Box::pin(self.perform(task)).await {
+            match Box::pin(self.perform(task, is_alone)).await {
                 Ok(answer) => held.push((reply, Ok(answer))),
                 Err(Failure::Conflict { collection, id }) => {
                     held.push((reply, Err(StoreError::Conflict { collection, id })));
@@ -176,7 +177,7 @@ impl Worker {
         }
     }
 
-    async fn perform(&mut self, task: Task) -> Result<Answer, Failure> {
+    async fn perform(&mut self, task: Task, is_alone: bool) -> Result<Answer, Failure> {
         match task {
             Task::Open => {
                 self.connection().await?;
@@ -201,18 +202,24 @@ impl Worker {
                     count: count.unsigned_abs(),
                 })
             }
-            Task::Write(steps) => self.write(steps).await.map(|()| Answer::default()),
+            Task::Write(steps) => self.write(steps, is_alone).await.map(|()| Answer::default()),
         }
     }
 
-    async fn write(&mut self, steps: Vec<Step>) -> Result<(), Failure> {
+    async fn write(&mut self, steps: Vec<Step>, is_alone: bool) -> Result<(), Failure> {
         for step in &steps {
             self.complete(step.collection).await?;
         }
-        self.begin().await?;
-        // A single change that fails its expectation changes nothing, so only longer batches need a point to return to.
+        // A single change is a transaction by itself. Most groups are one, and each trip to SQLite's thread costs more
+        // CPU time than the change.
+        if !(is_alone && steps.len() == 1) {
+            self.begin().await?;
+        }
+        // What fails must leave nothing behind: a single change that fails its expectation does not, a batch that has the
+        // transaction to itself rolls it back, and only one that shares it needs a point to return to.
         let may_undo = steps.len() > 1 && steps.iter().any(|step| step.expecting.is_some());
-        if may_undo {
+        let shares = may_undo && !is_alone;
+        if shares {
             self.execute("SAVEPOINT batch").await?;
         }
         for step in steps {
@@ -220,15 +227,17 @@ impl Worker {
             if let Some(id) = step.expecting
                 && done.rows_affected() == 0
             {
-                if may_undo {
+                if shares {
                     self.execute("ROLLBACK TO batch").await?;
                     self.execute("RELEASE batch").await?;
+                } else if may_undo {
+                    self.roll_back().await?;
                 }
                 let collection = step.collection.name;
                 return Err(Failure::Conflict { collection, id });
             }
         }
-        if may_undo {
+        if shares {
             self.execute("RELEASE batch").await?;
         }
         Ok(())
@@ -267,6 +276,14 @@ impl Worker {
             self.execute("COMMIT").await?;
             self.mark_writing(false);
         }
+        Ok(())
+    }
+
+    async fn roll_back(&mut self) -> Result<(), Fault> {
+        self.execute("ROLLBACK").await?;
+        self.mark_writing(false);
+        // What is undone may include tables.
+        self.complete.clear();
         Ok(())
     }
 
