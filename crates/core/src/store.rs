@@ -370,9 +370,64 @@ pub enum StoreError {
         #[source]
         cause: BoxError,
     },
+    /// The file, or its folder, may not be read or written by this process. The operator must act.
+    #[error("storage file {} may not be read or written", file.display())]
+    Denied {
+        /// Which file.
+        file: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: BoxError,
+    },
     /// Anything else.
     #[error("storage failed")]
     Internal(#[source] BoxError),
+}
+
+/// A file of the store that stays of no use until somebody acts. What is left of a [`StoreError`] where many are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// Which file.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub why: Defect,
+    /// What the database or the system said.
+    pub cause: String,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Defect {
+    /// It is not, or no longer, a database of ours.
+    Corrupt,
+    /// It may not be read or written.
+    Denied,
+}
+
+impl StoreError {
+    /// The file that somebody must see to, where the same call would only fail again.
+    pub fn unusable(&self) -> Option<Unusable> {
+        let (file, why, cause) = match self {
+            Self::Corrupt { file, cause } => (file, Defect::Corrupt, cause),
+            Self::Denied { file, cause } => (file, Defect::Denied, cause),
+            Self::Conflict { .. } | Self::Full | Self::Unavailable(_) | Self::Internal(_) => return None,
+        };
+        Some(Unusable {
+            file: file.clone(),
+            why,
+            cause: cause.to_string(),
+        })
+    }
+}
+
+impl From<Unusable> for StoreError {
+    fn from(Unusable { file, why, cause }: Unusable) -> Self {
+        let cause = cause.into();
+        match why {
+            Defect::Corrupt => Self::Corrupt { file, cause },
+            Defect::Denied => Self::Denied { file, cause },
+        }
+    }
 }
 
 /// Documents in collections. A call that returned `Ok` is on disk.

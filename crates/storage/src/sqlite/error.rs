@@ -31,8 +31,10 @@ pub(super) enum Fault {
     Full,
     /// May work later.
     Unavailable(Arc<dyn std::error::Error + Send + Sync>),
-    /// Will not work until somebody acts.
+    /// Will not work until somebody acts: the file is damaged or not ours.
     Corrupt(Arc<dyn std::error::Error + Send + Sync>),
+    /// Will not work until somebody acts: the file or its folder may not be read or written.
+    Denied(Arc<dyn std::error::Error + Send + Sync>),
     /// Anything else.
     Internal(Arc<dyn std::error::Error + Send + Sync>),
 }
@@ -44,6 +46,10 @@ impl Fault {
             Self::Full => StoreError::Full,
             Self::Unavailable(cause) => StoreError::Unavailable(Box::new(cause)),
             Self::Corrupt(cause) => StoreError::Corrupt {
+                file: file.to_owned(),
+                cause: Box::new(cause),
+            },
+            Self::Denied(cause) => StoreError::Denied {
                 file: file.to_owned(),
                 cause: Box::new(cause),
             },
@@ -61,6 +67,7 @@ impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Denied(Arc::new(error)),
             _ => Self::Unavailable(Arc::new(error)),
         }
     }
@@ -75,9 +82,9 @@ impl From<sqlx::Error> for Fault {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::Corrupt(Arc::new(error)),
             sqlx::Error::Database(ref cause) => match primary_code(cause.as_ref()) {
                 Some(SQLITE_FULL) => Self::Full,
+                Some(SQLITE_PERM | SQLITE_READONLY) => Self::Denied(Arc::new(error)),
                 Some(
-                    SQLITE_BUSY | SQLITE_LOCKED | SQLITE_NOMEM | SQLITE_READONLY | SQLITE_INTERRUPT | SQLITE_IOERR
-                    | SQLITE_CANTOPEN,
+                    SQLITE_BUSY | SQLITE_LOCKED | SQLITE_NOMEM | SQLITE_INTERRUPT | SQLITE_IOERR | SQLITE_CANTOPEN,
                 ) => Self::Unavailable(Arc::new(error)),
                 Some(SQLITE_CORRUPT | SQLITE_NOTADB) => Self::Corrupt(Arc::new(error)),
                 _ => Self::Internal(Arc::new(error)),
@@ -103,6 +110,7 @@ pub(super) fn misuse(cause: impl Into<BoxError>) -> StoreError {
 }
 
 // The primary result codes of SQLite (sqlite.org/rescode.html); the extended ones hold them in the lowest byte.
+const SQLITE_PERM: u32 = 3;
 const SQLITE_BUSY: u32 = 5;
 const SQLITE_LOCKED: u32 = 6;
 const SQLITE_NOMEM: u32 = 7;

@@ -4,7 +4,7 @@
 //! session a new device. A new file is made under another name and renamed when it is whole, so that an empty file under
 //! its own name always means damage.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -53,6 +53,18 @@ impl DatabaseFile {
             Found::Nothing => self.make().await?,
             Found::Damage(cause) => return Err(Fault::corrupt(cause)),
         }
+        match self.connect().await {
+            // All that SQLite says of a folder that may not be written to is that it cannot open the file.
+            Err(Fault::Unavailable(cause)) => {
+                let path = self.path.clone();
+                blocking(move || folder::check_writable(parent(&path))).await?;
+                Err(Fault::Unavailable(cause))
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn connect(&self) -> Result<SqliteConnection, Fault> {
         let mut connection = self.options(&self.path).connect().await?;
         match verify(&mut connection).await {
             Ok(()) => Ok(connection),
@@ -105,7 +117,11 @@ impl DatabaseFile {
 fn look(path: &Path) -> io::Result<Found> {
     match fs::metadata(path) {
         Ok(file) if file.len() == 0 => Ok(Found::Damage(LocalError::Empty)),
-        Ok(_) => Ok(Found::File),
+        Ok(_) => {
+            // What may not be written SQLite would open for reading only.
+            OpenOptions::new().read(true).write(true).open(path)?;
+            Ok(Found::File)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let folder = parent(path);
             folder::make_private(folder)?;
