@@ -54,7 +54,7 @@ catalog! {
     MessageAck = "message.ack",
     /// A participant of a group has received or read a message of ours; see [`MessageAckPayload`].
     MessageAckGroup = "message.ack.group",
-    /// A message came that cannot be read yet.
+    /// A message came that cannot be read yet; see [`MessagePayload`].
     MessageWaiting = "message.waiting",
     /// A message was deleted for everyone.
     MessageRevoked = "message.revoked",

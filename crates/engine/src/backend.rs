@@ -19,6 +19,7 @@ use wharf_core::store::{Batch, Collection, Condition, Document, Query, Store, St
 
 mod appsync;
 mod device;
+mod failstop;
 mod inbound;
 mod protocol;
 mod secrets;
@@ -27,7 +28,10 @@ mod signal;
 mod tests;
 mod tokens;
 
-pub(crate) use inbound::{LostInbound, seen_marks};
+use failstop::FailStop;
+pub(crate) use inbound::{LostInbound, seen_marks, told_marks};
+
+use crate::ending::Ending;
 
 /// How long a sent message can be asked for again. A phone that was off for days asks when it is back on.
 const SENT_RETENTION: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -55,11 +59,15 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    /// The store of one session, and where it reports messages that it cannot give back.
-    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> (Self, mpsc::Receiver<LostInbound>) {
+    /// The store of one session for one connection, and where it reports messages that it cannot give back.
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        ending: Arc<Ending>,
+    ) -> (Self, mpsc::Receiver<LostInbound>) {
         let (lost, notices) = mpsc::channel(LOST_NOTICES_MAX);
         let backend = Self {
-            store,
+            store: Arc::new(FailStop::new(store, ending)),
             clock,
             turn: tokio::sync::Mutex::new(()),
             inbound: inbound::State::new(lost),

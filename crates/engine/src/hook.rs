@@ -2,26 +2,26 @@
 //!
 //! The protocol library calls the hook with every decrypted message before it tells WhatsApp that we have it. In here
 //! nothing may disconnect, flush or send: the library waits for the hook while it holds the locks that those need. A
-//! failure is told to the connection's own task instead, which ends the connection; until then every further call
-//! fails, so that no later message is acknowledged before an earlier one.
+//! failure is told to the connection's own task instead ([`Ending`]), which ends the connection; until then every further
+//! call fails, so that no later message is acknowledged before an earlier one, and nothing is written or sent.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use wacore::store::traits::PendingInboundKey;
 use wacore::types::events::InboundMessage;
 use wacore::types::message::MessageInfo;
 use wharf_core::clock::Clock;
 use wharf_core::engine::Inbox;
 use wharf_core::message::MessageKind;
-use wharf_core::store::StoreError;
+use wharf_core::store::{Batch, StoreError};
 use whatsapp_rust::{Client, InboundDurabilityHook};
 
 use crate::backend::seen_marks;
 use crate::ending::Ending;
-use crate::error::one_line;
 use crate::incoming::{IncomingError, incoming};
 
 /// How long a batch may take to be stored. A store that hangs must not leave a session deaf that says it works.
@@ -63,7 +63,10 @@ impl Hook {
             Ok(stored) => stored,
             Err(_) => Err(HookError::TimedOut(limit)),
         };
-        stored.inspect_err(|error| self.ending.store_failed(one_line(error)))
+        stored.inspect_err(|error| match error {
+            HookError::Store(error) => self.ending.store_failed(error),
+            other => self.ending.store_failed(other),
+        })
     }
 
     async fn store(&self, client: &Client, batch: &[InboundMessage]) -> Result<(), HookError> {
@@ -84,11 +87,15 @@ impl Hook {
             );
         }
         // All of them, also those that are no messages to a person: what is not marked counts as lost when it comes again.
-        let addresses: Vec<_> = batch.iter().map(|inbound| address(&inbound.info)).collect();
-        let seen: Vec<_> = batch.iter().zip(&addresses).map(key).collect();
-        let marks = seen_marks(&seen, self.clock.now());
-        Ok(self.inbox.commit(messages, marks).await?)
+        Ok(self.inbox.commit(messages, marks(batch, self.clock.now())).await?)
     }
+}
+
+/// The marks of messages that are given to the session.
+pub(crate) fn marks(batch: &[InboundMessage], now: Timestamp) -> Batch {
+    let addresses: Vec<_> = batch.iter().map(|inbound| address(&inbound.info)).collect();
+    let seen: Vec<_> = batch.iter().zip(&addresses).map(key).collect();
+    seen_marks(&seen, now)
 }
 
 fn address(info: &MessageInfo) -> (String, String) {

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use wacore::types::events::InboundMessage;
 use wacore::types::message::MessageInfo;
 use wacore_binary::{Jid, JidExt as _};
+use waproto::whatsapp as wa;
 use wharf_core::ids::ChatId;
-use wharf_core::message::{Ack, Message, Source};
+use wharf_core::message::{Ack, Message, MessageKind, Source};
 use whatsapp_rust::Client;
 
 use crate::addresses::{LookupError, known_chat, me, to_chat, to_jid};
@@ -35,6 +36,17 @@ pub(crate) async fn incoming(client: &Client, inbound: &InboundMessage) -> Resul
         reply.participant = known_chat(client, &to_jid(&author), None).await?;
     }
     Ok(Some(kept))
+}
+
+/// What is known of a message that cannot be read, or `None` where it has no address that Wharf knows.
+pub(crate) async fn unreadable(client: &Client, info: &MessageInfo) -> Result<Option<Message>, IncomingError> {
+    let envelope = envelope(client, info).await?;
+    Ok(envelope.map(|envelope| Message {
+        kind: MessageKind::Content,
+        // WhatsApp has it, and no device of ours.
+        ack: Ack::Server,
+        ..message(envelope, &wa::Message::default())
+    }))
 }
 
 async fn envelope(client: &Client, info: &MessageInfo) -> Result<Option<Envelope>, IncomingError> {

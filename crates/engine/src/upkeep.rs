@@ -10,6 +10,7 @@ use wacore::runtime::Runtime as _;
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, JidExt as _, Node};
 use wharf_core::clock::Clock;
+use wharf_core::engine::Signal;
 use whatsapp_rust::Client;
 use whatsapp_rust::features::{RetryRequestError, RetryRequestOptions};
 
@@ -17,6 +18,7 @@ use crate::addresses::is_me;
 use crate::backend::{Backend, LostInbound};
 use crate::error::one_line;
 use crate::runtime::Tasks;
+use crate::waiting::Waiting;
 
 /// How often the session's store is tidied. What it keeps, it keeps for days.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
@@ -27,15 +29,9 @@ const SWEEP_DELAY: Duration = Duration::from_secs(10 * 60);
 const ASK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Starts both.
-pub(crate) fn start(
-    tasks: &Tasks,
-    client: Arc<Client>,
-    backend: Arc<Backend>,
-    clock: Arc<dyn Clock>,
-    lost: mpsc::Receiver<LostInbound>,
-) {
-    tasks.spawn_detached(Box::pin(ask_again(client, backend.clone(), lost, clock.clone())));
-    tasks.spawn_detached(Box::pin(sweep(backend, clock)));
+pub(crate) fn start(tasks: &Tasks, waiting: Waiting, lost: mpsc::Receiver<LostInbound>) {
+    tasks.spawn_detached(Box::pin(sweep(waiting.backend.clone(), waiting.clock.clone())));
+    tasks.spawn_detached(Box::pin(ask_again(waiting, lost)));
 }
 
 async fn sweep(backend: Arc<Backend>, clock: Arc<dyn Clock>) {
@@ -49,19 +45,16 @@ async fn sweep(backend: Arc<Backend>, clock: Arc<dyn Clock>) {
 }
 
 /// Asks the sender, and the phone, to send a message again that was decrypted once and then lost with the process.
-async fn ask_again(
-    client: Arc<Client>,
-    backend: Arc<Backend>,
-    mut lost: mpsc::Receiver<LostInbound>,
-    clock: Arc<dyn Clock>,
-) {
+async fn ask_again(waiting: Waiting, mut lost: mpsc::Receiver<LostInbound>) {
     while let Some(message) = lost.recv().await {
-        if message.given_up {
+        if message.given_up.is_some() {
             tracing::error!(id = message.id, "a message is lost; asking for it again did not help");
+            waiting.given_up(&message).await;
             continue;
         }
-        if ask(&client, &message, clock.now().as_second()).await
-            && let Err(error) = backend.count_try(&message).await
+        waiting.inbox.signal(Signal::AskedAgain);
+        if ask(&waiting.client, &message, waiting.clock.now().as_second()).await
+            && let Err(error) = waiting.backend.count_try(&message).await
         {
             tracing::error!(id = message.id, error = %one_line(&error), "a try to get a lost message cannot be noted");
         }
@@ -94,7 +87,7 @@ async fn ask(client: &Arc<Client>, message: &LostInbound, now_s: i64) -> bool {
 
 /// The head of the stanza that the message came in, as far as asking again needs it. The inverse of the library's
 /// `parse_message_info`, which made chat and sender from it.
-fn stanza(message: &LostInbound, now_s: i64, is_me: impl Fn(&Jid) -> bool) -> Option<Node> {
+pub(crate) fn stanza(message: &LostInbound, now_s: i64, is_me: impl Fn(&Jid) -> bool) -> Option<Node> {
     let chat: Jid = message.chat.parse().ok()?;
     let sender: Jid = message.sender.parse().ok()?;
     let head = NodeBuilder::new("message")
@@ -130,7 +123,7 @@ mod tests {
                 chat: chat.to_owned(),
                 sender: sender.to_owned(),
                 id: "3EB0AA".to_owned(),
-                given_up: false,
+                given_up: None,
             };
             let own = |jid: &Jid| jid.user == me.user || jid.user == my_lid.user;
             let stanza = stanza(&lost, 1_800_000_000, own).unwrap();

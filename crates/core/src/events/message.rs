@@ -9,7 +9,14 @@ use crate::message::{Ack, Message, Source};
 /// A message.
 ///
 /// `message` fires for what others write, `message.any` for everything, our own sends included. Both come after the
-/// message is stored and before WhatsApp is told that we have it, so neither is lost.
+/// message is stored and before WhatsApp is told that we have it, so neither is lost. Weaker is what WhatsApp does not
+/// hold back until then: messages of channels, status messages, and messages that our phone sent again; the end of the
+/// process may come between its arrival and its event.
+///
+/// `message.waiting` fires once for a message that cannot be read, with all that is known of it and no `body`: when it
+/// comes and its sender is asked for it again, or when a message that a crash lost was asked for in vain. If it is
+/// recovered later, `message` and `message.any` follow, with event ids of their own and the same `id` in the payload.
+/// Its promise is the weaker one, except where it was asked for in vain.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = WAMessage)]
@@ -143,7 +150,8 @@ pub struct ReplyToPayload {
 
 /// A message of ours has come further.
 ///
-/// Fires after the message's own event, once per state, never backwards.
+/// Fires after the message's own event, once per state, never backwards. Receipts are not held back until they are
+/// stored: one that arrives in the moment in which the process dies is lost, and the next one raises the state further.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = WAMessageAckBody)]

@@ -12,7 +12,8 @@
 //! without a row, and the library would acknowledge a message that nobody ever stored. So the hook marks every message
 //! that it is given as seen ([`seen_marks`], in the same batch as the message), and "no row" is only answered for marked
 //! ones. Any other is lost: it stays unacknowledged and is reported, so that the session asks its sender again, a few
-//! times; then it is given up, because an unacknowledged stanza comes back at every connect for ever. Stanzas that carry
+//! times; then it is given up, because an unacknowledged stanza comes back at every connect for ever: `message.waiting`
+//! tells of it, and the mark that is written after that lets its next redelivery be acknowledged. Stanzas that carry
 //! nothing for the hook (a bare sender key) have no mark either; a redelivery of one takes the same way.
 //!
 //! Removing a row is not worth a sync to the disk: it is remembered and joins the next write. If the process dies before,
@@ -25,7 +26,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use wacore::store::error::StoreError as LibraryError;
 use wacore::store::traits::{PendingInboundKey, PendingInboundRow};
-use wharf_core::store::{Batch, Collection, Document, Field, StoreError};
+use wharf_core::store::{Batch, Collection, Document, Field, StoreError, Value};
 
 use super::{Backend, Result, failed, join, older_than};
 
@@ -54,6 +55,12 @@ static SEEN: Collection = Collection {
     fields: &[Field::time("seen_at")],
 };
 
+/// Messages that cannot be read and were told of.
+static TOLD: Collection = Collection {
+    name: "wa_told_inbound",
+    fields: &[Field::time("told_at")],
+};
+
 /// Messages that were decrypted and never stored; the body is the number of tries.
 static LOST: Collection = Collection {
     name: "wa_lost_inbound",
@@ -69,8 +76,8 @@ pub(crate) struct LostInbound {
     pub(crate) sender: String,
     /// The stanza's id.
     pub(crate) id: String,
-    /// Whether it was acknowledged now because asking again did not help. Otherwise ask again.
-    pub(crate) given_up: bool,
+    /// When it was asked for last, where asking again did not help. Otherwise ask again.
+    pub(crate) given_up: Option<Timestamp>,
 }
 
 /// What is remembered between calls.
@@ -101,11 +108,17 @@ pub(crate) fn seen_marks(messages: &[PendingInboundKey<'_>], now: Timestamp) -> 
     })
 }
 
+/// Marks a message that cannot be read as told of.
+pub(crate) fn told_marks(message: &PendingInboundKey<'_>, now: Timestamp) -> Batch {
+    Batch::new().put(&TOLD, Document::new(key(message), "").with("told_at", now))
+}
+
 /// Removes marks and rows past their time.
 pub(super) fn sweep(now: Timestamp) -> Batch {
     Batch::new()
         .delete_where(&SEEN, older_than("seen_at", now, SEEN_RETENTION))
         .delete_where(&PENDING, older_than("stored_at", now, PENDING_RETENTION))
+        .delete_where(&TOLD, older_than("told_at", now, PENDING_RETENTION))
         .delete_where(&LOST, older_than("tried_at", now, PENDING_RETENTION))
 }
 
@@ -164,37 +177,56 @@ impl Backend {
     pub(crate) async fn count_try(&self, lost: &LostInbound) -> Result<()> {
         let _turn = self.turn.lock().await;
         let id = join([&lost.chat, &lost.sender, &lost.id]);
-        let tries = self.tries(&id).await?.saturating_add(1);
+        let tries = self.tries(&id).await?.0.saturating_add(1);
         let document = Document::new(id, vec![tries]);
         self.put(&LOST, document.with("tried_at", self.clock.now())).await
     }
 
-    /// How often a lost message was asked for.
-    async fn tries(&self, id: &str) -> Result<u8> {
-        let document = self.get(&LOST, id).await?;
-        Ok(document
-            .and_then(|document| document.body.first().copied())
-            .unwrap_or(0))
+    /// Whether a message that cannot be read was told of.
+    pub(crate) async fn was_told(&self, message: &PendingInboundKey<'_>) -> Result<bool> {
+        Ok(self.get(&TOLD, &key(message)).await?.is_some())
+    }
+
+    /// Writes marks alone.
+    pub(crate) async fn mark(&self, marks: Batch) -> Result<()> {
+        match marks.is_empty() {
+            true => Ok(()),
+            false => self.write(marks).await,
+        }
+    }
+
+    /// How often a lost message was asked for, and when last.
+    async fn tries(&self, id: &str) -> Result<(u8, Option<Timestamp>)> {
+        let Some(document) = self.get(&LOST, id).await? else {
+            return Ok((0, None));
+        };
+        let last = match document.field("tried_at") {
+            Some(Value::Time(at)) => Some(*at),
+            _ => None,
+        };
+        Ok((document.body.first().copied().unwrap_or(0), last))
     }
 
     async fn report_lost(&self, message: PendingInboundKey<'_>, id: String) -> Result<Option<Vec<u8>>> {
-        let given_up = self.tries(&id).await? >= LOST_TRIES_MAX;
+        let (tries, last) = self.tries(&id).await?;
         let notice = LostInbound {
             chat: message.chat.to_owned(),
             sender: message.sender.to_owned(),
             id: message.id.to_owned(),
-            given_up,
+            given_up: last.filter(|_| tries >= LOST_TRIES_MAX),
         };
         if self.inbound.lost.try_send(notice).is_err() {
-            tracing::warn!(message = message.id, given_up, "nobody was told that a message is lost");
+            // It is not acknowledged, so it is reported again after the next connect.
+            tracing::warn!(
+                message = message.id,
+                tries,
+                "too many messages are lost to ask for all of them now"
+            );
         }
-        match given_up {
-            true => Ok(None),
-            false => Err(LibraryError::Validation(format!(
-                "message {} was decrypted before but never stored",
-                message.id
-            ))),
-        }
+        Err(LibraryError::Validation(format!(
+            "message {} was decrypted before but never stored",
+            message.id
+        )))
     }
 }
 

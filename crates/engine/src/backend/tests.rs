@@ -58,7 +58,7 @@ impl Session {
         let clock = Arc::new(HandClock(Mutex::new(
             "2026-03-01T12:00:00Z".parse().expect("a valid time"),
         )));
-        let (backend, lost) = Backend::new(Arc::clone(&store), clock.clone());
+        let (backend, lost) = Backend::new(Arc::clone(&store), clock.clone(), Arc::default());
         Self {
             _folder: folder,
             storage,
@@ -71,7 +71,7 @@ impl Session {
 
     /// What a new process finds: the same files, nothing in memory.
     fn restart(&mut self) {
-        (self.backend, self.lost) = Backend::new(Arc::clone(&self.store), self.clock.clone());
+        (self.backend, self.lost) = Backend::new(Arc::clone(&self.store), self.clock.clone(), Arc::default());
     }
 
     async fn pending(&self, id: &str) -> Result<Option<Vec<u8>>> {
@@ -172,23 +172,28 @@ async fn a_row_that_is_stored_again_is_kept() {
 #[tokio::test]
 async fn a_redelivery_that_was_never_stored_is_not_acknowledged_and_reported() {
     let mut session = Session::start().await;
-    for given_up in [false, false, false, true] {
+    for tries in 0..=3 {
         let answer = session.pending("A").await;
-        match given_up {
-            false => assert!(matches!(answer, Err(LibraryError::Validation(_))), "{answer:?}"),
-            true => assert_eq!(answer.expect("it would come back for ever"), None),
-        }
+        assert!(matches!(answer, Err(LibraryError::Validation(_))), "{answer:?}");
         let notice = session.lost.try_recv().expect("the session is told");
         let expected = LostInbound {
             chat: CHAT.to_owned(),
             sender: SENDER.to_owned(),
             id: "A".to_owned(),
-            given_up,
+            given_up: (tries == 3).then(|| session.clock.now()),
         };
         assert_eq!(notice, expected);
-        session.backend.count_try(&notice).await.expect("it can be noted");
+        if tries < 3 {
+            session.backend.count_try(&notice).await.expect("it can be noted");
+        }
         session.restart();
     }
+    session.see("A").await;
+    assert_eq!(
+        session.pending("A").await.expect("it was told of"),
+        None,
+        "it would come back for ever"
+    );
     let other = session.backend.get_pending_inbound(CHAT, CHAT, "A").await;
     assert!(other.is_err(), "the tries of one message are not those of another");
 }
@@ -198,7 +203,7 @@ async fn what_could_not_be_asked_for_is_never_given_up() {
     let mut session = Session::start().await;
     for _ in 0..10 {
         assert!(session.pending("A").await.is_err());
-        assert!(!session.lost.try_recv().expect("the session is told").given_up);
+        assert_eq!(session.lost.try_recv().expect("the session is told").given_up, None);
     }
 }
 
@@ -209,6 +214,17 @@ async fn a_lost_message_that_its_sender_sent_again_is_acknowledged() {
     session.see("A").await;
     session.restart();
     assert_eq!(session.pending("A").await.expect("it was seen"), None);
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_told_of_once() {
+    let mut session = Session::start().await;
+    assert!(!session.backend.was_told(&message("A")).await.expect("it can be read"));
+    let marks = told_marks(&message("A"), session.clock.now());
+    session.backend.mark(marks).await.expect("marks can be written");
+    session.restart();
+    assert!(session.backend.was_told(&message("A")).await.expect("it can be read"));
+    assert!(!session.backend.was_told(&message("B")).await.expect("it can be read"));
 }
 
 #[tokio::test]

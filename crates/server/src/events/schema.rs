@@ -14,7 +14,7 @@ use super::envelope::ServerEnvironment;
 fn payload(event: EventName) -> Option<RefOr<Schema>> {
     match event {
         EventName::SessionStatus => Some(reference::<SessionStatusPayload>()),
-        EventName::Message | EventName::MessageAny => Some(reference::<MessagePayload>()),
+        EventName::Message | EventName::MessageAny | EventName::MessageWaiting => Some(reference::<MessagePayload>()),
         EventName::MessageAck | EventName::MessageAckGroup => Some(reference::<MessageAckPayload>()),
         _ => None,
     }

@@ -8,7 +8,7 @@ mod acks;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,9 +19,11 @@ use tokio::time::Instant;
 use wharf_core::engine::{AckUpdate, Inbox, Signal};
 use wharf_core::events::EventName;
 use wharf_core::ids::SessionName;
-use wharf_core::message::{Message, MessageKind};
+use wharf_core::message::{Message, MessageKind, Source};
 use wharf_core::store::{Batch, Store, StoreError};
 
+use super::config::IgnoreConfig;
+use super::counters::Counters;
 use super::messages;
 use super::state::View;
 use crate::events::{EventLog, EventSource, Identity, NewEvent};
@@ -44,23 +46,24 @@ pub(crate) struct SessionInbox {
     records: Mutex<Option<mpsc::UnboundedSender<Record>>>,
     /// Sends under way, by WhatsApp's id, with the acks that came before the message itself was kept.
     outgoing: Mutex<HashMap<String, Vec<AckUpdate>>>,
-    /// Messages of this connection that could only be kept in a reduced form.
-    reduced: AtomicU64,
     /// When the commits began that are not finished.
     commits: Mutex<Vec<Instant>>,
     born: Instant,
     /// The last stanza, in milliseconds since `born`.
     alive_ms: AtomicU64,
-    /// When the session last received or sent, in milliseconds since 1970; 0 for never.
-    activity_ms: Arc<AtomicI64>,
+    counters: Arc<Counters>,
+    /// Which chats are neither kept nor told.
+    ignore: IgnoreConfig,
 }
 
 /// What is kept in the background, in order.
 pub(super) enum Record {
     /// Messages have come further.
     Ack(AckUpdate),
-    /// A message that was not held back until it was kept.
-    Message(Box<Message>),
+    /// A message that was not held back until it was kept, with the engine's marks.
+    Message(Box<Message>, Batch),
+    /// A message that cannot be read, with the engine's marks.
+    Waiting(Box<Message>, Batch),
 }
 
 /// A message on its way into the store and the log.
@@ -101,7 +104,8 @@ impl SessionInbox {
         store: Arc<dyn Store>,
         events: Arc<EventLog>,
         view: watch::Receiver<View>,
-        activity_ms: Arc<AtomicI64>,
+        counters: Arc<Counters>,
+        ignore: IgnoreConfig,
     ) -> (Arc<Self>, Reports) {
         let (lifecycle, lifecycle_receiver) = mpsc::unbounded_channel();
         let (records, records_receiver) = mpsc::unbounded_channel();
@@ -115,16 +119,22 @@ impl SessionInbox {
             records: Mutex::new(Some(records)),
             outgoing: Mutex::default(),
             commits: Mutex::default(),
-            reduced: AtomicU64::new(0),
             born: Instant::now(),
             alive_ms: AtomicU64::new(0),
-            activity_ms,
+            counters,
+            ignore,
         };
         let reports = Reports {
             lifecycle: lifecycle_receiver,
             records: records_receiver,
         };
         (Arc::new(inbox), reports)
+    }
+
+    /// Ignore rules are about what is received, also from the account's other devices; what was sent through the API is
+    /// always kept, because its caller waits for its acks.
+    fn ignores(&self, message: &Message) -> bool {
+        message.source != Source::Api && self.ignore.covers(&message.id.chat)
     }
 
     /// The session's store.
@@ -155,7 +165,8 @@ impl SessionInbox {
         while let Some(record) = records.recv().await {
             let kept = match record {
                 Record::Ack(update) => self.raise_acks(update).await,
-                Record::Message(message) => self.commit(vec![*message], Batch::new()).await,
+                Record::Message(message, marks) => self.commit(vec![*message], marks).await,
+                Record::Waiting(message, marks) => self.tell_waiting(*message, marks).await,
             };
             if let Err(error) = kept {
                 tracing::error!(session = %self.name, error = %error, "a receipt or message could not be kept");
@@ -202,7 +213,7 @@ impl SessionInbox {
             self.store.write(batch).await?;
         }
         if let Some(newest) = told.iter().map(|received| received.message.timestamp).max() {
-            self.activity_ms.fetch_max(newest.as_millisecond(), Ordering::Relaxed);
+            self.counters.active(newest);
         }
         let mut events = Vec::new();
         for received in told.iter() {
@@ -223,7 +234,7 @@ impl SessionInbox {
                     continue;
                 }
             };
-            let (id, count) = (&received.message.id, self.reduced.fetch_add(1, Ordering::Relaxed) + 1);
+            let (id, count) = (&received.message.id, self.counters.reduced.count());
             tracing::error!(session = %self.name, message = %id, count, error = error.as_ref(), "a message is kept without most of it");
             received = received.reduced();
             match self.take_in(std::slice::from_mut(&mut received), Batch::new()).await {
@@ -240,6 +251,26 @@ impl SessionInbox {
             (true, Some(error)) => Err(error),
             _ => self.take_in(&mut [], marks).await,
         }
+    }
+
+    /// Tells of a message that cannot be read, unless it was read meanwhile. The marks come last: the engine makes them
+    /// to be told no more.
+    async fn tell_waiting(&self, message: Message, marks: Batch) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
+        let known = messages::known(self.store(), std::slice::from_ref(&message.stanza)).await?;
+        let is_ignored = self.ignores(&message);
+        if known.is_empty() && !is_ignored {
+            let count = self.counters.waiting.count();
+            tracing::warn!(session = %self.name, message = %message.id, count, "a message cannot be read");
+            let payload = self.events.dialect().message(&message);
+            let identity = Identity::Repeatable {
+                at: message.timestamp,
+                key: message.stanza.clone(),
+            };
+            let event = NewEvent::new(EventName::MessageWaiting, &payload, identity)?;
+            self.append(vec![event.in_chat(&message.id.chat)]).await?;
+        }
+        self.write(marks).await
     }
 
     /// `message.any` for everything, and `message` for what others write.
@@ -298,10 +329,9 @@ impl Drop for Committing<'_> {
 impl Inbox for SessionInbox {
     async fn commit(&self, messages: Vec<Message>, marks: Batch) -> Result<(), StoreError> {
         let _committing = self.begin_commit();
-        let config = Arc::clone(&self.view.borrow().config);
         let mut told: Vec<Received> = messages
             .into_iter()
-            .filter(|message| message.kind == MessageKind::Content && !is_ignored(&config, message))
+            .filter(|message| message.kind == MessageKind::Content && !self.ignores(message))
             .map(Received::whole)
             .collect();
         let _turn = self.turn.lock().await;
@@ -323,18 +353,18 @@ impl Inbox for SessionInbox {
                 self.alive_ms.store(alive, Ordering::Relaxed);
             }
             Signal::Ack(update) => self.record(Record::Ack(update)),
-            Signal::Message(message) => self.record(Record::Message(message)),
+            Signal::Message { message, marks } => self.record(Record::Message(message, marks)),
+            Signal::Waiting { message, marks } => self.record(Record::Waiting(message, marks)),
+            Signal::AskedAgain => {
+                let count = self.counters.asked_again.count();
+                tracing::warn!(session = %self.name, count, "messages that were lost are asked for again");
+            }
             signal => {
                 // Fails only when the supervisor has let go of this connection.
                 let _ = self.lifecycle.send(signal);
             }
         }
     }
-}
-
-/// Ignore rules are about what others write; our own sends are always kept.
-fn is_ignored(config: &super::SessionConfig, message: &Message) -> bool {
-    !message.id.from_me && config.ignores(&message.id.chat)
 }
 
 /// The guarded values are plain data, valid even if a holder panicked.

@@ -1,0 +1,93 @@
+//! Messages that cannot be read: tells of each once, whichever way it is found out.
+//!
+//! Some come in a form that Signal cannot decrypt: the library has asked for them again by then, and WhatsApp has its
+//! acknowledgement. Others were lost with an earlier process and asked for in vain; they are acknowledged only after they
+//! were told of. Never keeps a message: if one is recovered, it comes like any other.
+
+use std::sync::Arc;
+
+use wacore::messages::parse_message_info;
+use wacore::store::traits::PendingInboundKey;
+use wacore::types::events::{DecryptFailMode, UndecryptableMessage};
+use wacore::types::message::{MessageCategory, MessageInfo};
+use wharf_core::clock::Clock;
+use wharf_core::engine::{Inbox, Signal};
+use wharf_core::store::Batch;
+use whatsapp_rust::Client;
+
+use crate::addresses::is_me;
+use crate::backend::{Backend, LostInbound, seen_marks, told_marks};
+use crate::error::one_line;
+use crate::incoming::unreadable;
+use crate::upkeep::stanza;
+
+/// Tells of the messages of one connection.
+#[derive(Clone)]
+pub(crate) struct Waiting {
+    pub(crate) client: Arc<Client>,
+    pub(crate) backend: Arc<Backend>,
+    pub(crate) inbox: Arc<dyn Inbox>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Waiting {
+    /// Signal cannot decrypt a message, or WhatsApp does not give its content to linked devices.
+    pub(crate) async fn undecryptable(&self, told: &UndecryptableMessage) {
+        // What phones show no placeholder for (changes to other messages), and what passes between our own devices.
+        if told.decrypt_fail_mode == DecryptFailMode::Hide || told.info.category == MessageCategory::Peer {
+            return;
+        }
+        self.tell(&told.info, Batch::new()).await;
+    }
+
+    /// A lost message was asked for in vain. Once that is told, its next redelivery is acknowledged.
+    pub(crate) async fn given_up(&self, lost: &LostInbound) {
+        let Some(info) = self.info(lost) else {
+            tracing::error!(id = lost.id, "a message is lost for good; its address cannot be read");
+            return;
+        };
+        let (chat, sender, id) = (&lost.chat, &lost.sender, &lost.id);
+        let seen = seen_marks(&[PendingInboundKey { chat, sender, id }], self.clock.now());
+        self.tell(&info, seen).await;
+    }
+
+    /// What was in the head of the stanza; for the time, the last time that it was asked for.
+    fn info(&self, lost: &LostInbound) -> Option<MessageInfo> {
+        let (pn, lid) = (self.client.pn()?, self.client.lid());
+        let asked_s = lost.given_up?.as_second();
+        let stanza = stanza(lost, asked_s, |jid| is_me(jid, &self.client))?;
+        parse_message_info(&stanza.as_node_ref(), &pn, lid.as_ref()).ok()
+    }
+
+    async fn tell(&self, info: &MessageInfo, marks: Batch) {
+        let (chat, sender) = (info.source.chat.to_string(), info.source.sender.to_string());
+        let key = PendingInboundKey {
+            chat: &chat,
+            sender: &sender,
+            id: &info.id,
+        };
+        let message = match self.backend.was_told(&key).await {
+            Ok(true) => None,
+            Ok(false) => match unreadable(&self.client, info).await {
+                Ok(message) => message,
+                Err(error) => return failed(&info.id, &error),
+            },
+            Err(error) => return failed(&info.id, &error),
+        };
+        let Some(message) = message else {
+            // Nothing to tell, now or at all.
+            if let Err(error) = self.backend.mark(marks).await {
+                failed(&info.id, &error);
+            }
+            return;
+        };
+        self.inbox.signal(Signal::Waiting {
+            message: Box::new(message),
+            marks: marks.and(told_marks(&key, self.clock.now())),
+        });
+    }
+}
+
+fn failed(id: &str, error: &(dyn std::error::Error + 'static)) {
+    tracing::error!(id, error = %one_line(error), "it cannot be told that a message cannot be read");
+}
