@@ -29,6 +29,10 @@ pub struct Metrics {
     pub unacked: Vec<Unacked>,
     /// How many there were in all, whether they still wait, were acknowledged late or ended with their connection.
     pub unacked_count: u64,
+    /// The newest acknowledgements that fit nothing that the device was given.
+    pub unmatched: Vec<Strictness>,
+    /// How many there were in all.
+    pub unmatched_count: u64,
     /// Completed handshakes by Noise pattern.
     pub handshakes: Handshakes,
     /// Connections that are open now.
@@ -119,6 +123,12 @@ impl Counters {
         remember(&mut self.0.malformed, objection(at, device, &what));
     }
 
+    pub(crate) fn unmatched(&mut self, at: u64, device: &str, what: String) {
+        tracing::debug!(device, what, "unmatched acknowledgement");
+        self.0.unmatched_count += 1;
+        remember(&mut self.0.unmatched, objection(at, device, &what));
+    }
+
     pub(crate) fn handshake(&mut self, pattern: Pattern) {
         match pattern {
             Pattern::Xx => self.0.handshakes.xx += 1,
@@ -177,7 +187,7 @@ fn remember<T>(list: &mut Vec<T>, newest: T) {
 fn unacked(who: &DeviceRef, delivered: Delivered<'_>, open: bool) -> Unacked {
     Unacked {
         device: who.to_string(),
-        stanza: delivered.tag.to_owned(),
+        stanza: delivered.node.tag.to_string(),
         id: delivered.id.to_owned(),
         delivered_at: delivered.at,
         open,

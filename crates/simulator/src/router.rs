@@ -246,25 +246,13 @@ impl State {
         Ok(())
     }
 
-    /// `<ack>`: the client has a receipt or notification, or gives up on a message.
-    fn on_ack(&mut self, who: &DeviceRef, node: &Node) -> Result<(), Malformed> {
-        let (class, id) = acknowledgement(node)?;
-        self.acknowledged(who, &class, &id);
-        Ok(())
-    }
-
-    /// A device has a stanza for good.
-    pub(crate) fn acknowledged(&mut self, who: &DeviceRef, tag: &str, id: &str) {
-        self.close_overdue(who, |delivered| delivered.tag == tag && delivered.id == id);
-        if self.device_mut(who).is_some_and(|device| device.queue.ack(tag, id)) {
-            self.touch();
-        }
-    }
-
     /// Makes a connection a device's only one; the one before is told that it was replaced.
     pub(crate) fn attach(&mut self, conn: ConnId, who: &DeviceRef, flow: Flow) {
         if let Some(before) = self.device(who).and_then(|device| device.conn) {
-            self.counters.replaced();
+            // Of a stalled one it is not seen when its client closes it.
+            if self.links.get(&before).is_some_and(|link| !link.stalled) {
+                self.counters.replaced();
+            }
             self.dismiss(before, conflict(Conflict::Replaced));
         }
         if let Some(device) = self.device_mut(who) {

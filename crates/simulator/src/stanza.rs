@@ -24,6 +24,20 @@ pub(crate) fn text(node: &Node, key: &str) -> Option<String> {
     node.attrs.get(key).map(|value| value.as_str().into_owned())
 }
 
+/// A message whose ciphertext is damaged: the last byte is part of its authentication code, or of the keys before it.
+pub(crate) fn garbled(mut message: Node) -> Node {
+    if let Some(NodeContent::Nodes(children)) = &mut message.content {
+        for child in children.iter_mut().filter(|child| child.tag == "enc") {
+            if let Some(NodeContent::Bytes(bytes)) = &mut child.content
+                && let Some(last) = bytes.last_mut()
+            {
+                *last ^= 1;
+            }
+        }
+    }
+    message
+}
+
 /// An attribute that must be there and not be empty.
 pub(crate) fn required(node: &Node, key: &str) -> Result<String, Malformed> {
     text(node, key)

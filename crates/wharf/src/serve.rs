@@ -6,19 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use url::Url;
 use wharf_core::clock::{Clock, SystemClock};
 use wharf_core::random::Random;
 use wharf_core::store::Storage;
 use wharf_engine::{Network, WhatsApp, WhatsAppConfig};
-use wharf_server::config::{ApiKey, Config, Environment, keep_generated_key};
+use wharf_server::config::{ApiKey, Config, Environment, LogFormat, keep_generated_key};
 use wharf_server::{Parts, Server};
 use wharf_storage::{LocalConfig, LocalStorage};
 
 use crate::cli::ServeArgs;
 use crate::logging;
 use crate::output::print;
+use crate::qr;
 use crate::sandbox::Sandbox;
 pub use crate::sandbox::SandboxOptions;
 use crate::shutdown::Signals;
@@ -193,6 +195,7 @@ pub(crate) async fn run(
     let peer = peer.permitted()?;
     let mut signals = Signals::listen()?;
     let key_notice = require_key(&mut config, random.as_ref())?;
+    let prints_qr = config.pairing.print_qr && config.logging.format == LogFormat::Pretty;
     let running = start(config, peer, random).await?;
     print(format_args!(
         "wharf {} on http://{}/",
@@ -205,6 +208,10 @@ pub(crate) async fn run(
     #[cfg(feature = "sandbox")]
     if let Some(sandbox) = running.sandbox() {
         print_steps(running.address(), sandbox.address());
+    }
+    let mut printing = JoinSet::new();
+    if prints_qr {
+        printing.spawn(qr::print_all(running.server.qr_codes()));
     }
     signals.next().await;
     print(format_args!("stopping"));

@@ -7,8 +7,11 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_tungstenite::connect_async;
 
-use crate::support::process::{Process, address, command, run, sandbox_binary, serve_with_sandbox};
-use crate::support::{KEY, Receiver, TestWharf, within};
+use crate::support::process::{
+    Process, address, command, run, sandbox_alone, sandbox_binary, serve_on, serve_with_sandbox,
+};
+use crate::support::remote::Client;
+use crate::support::{KEY, Receiver, TestWharf};
 
 #[tokio::test]
 async fn a_first_start_makes_a_key_and_keeps_it() {
@@ -167,26 +170,13 @@ async fn a_sandbox_build_without_a_sandbox_does_not_start() {
 async fn a_server_joins_a_sandbox_that_runs_elsewhere_and_survives_kill_9() {
     let folder = tempfile::tempdir().unwrap();
     let mut sandbox = {
-        let mut command = command(&sandbox_binary(), folder.path());
-        command.args([
-            "sandbox",
-            "--listen",
-            "127.0.0.1:0",
-            "--tls-listen",
-            "127.0.0.1:0",
-            "--snapshot",
-            "network.json",
-        ]);
+        let mut command = sandbox_alone(folder.path());
+        command.args(["--snapshot", "network.json"]);
         Process::start(command)
     };
     let page = address(&sandbox.line_with("sandbox network: ").await);
     let receiver = Receiver::start().await;
-    let server = || {
-        let mut command = command(&sandbox_binary(), folder.path());
-        command.args(["serve", "--port", "0"]).env("WAHA_API_KEY", KEY);
-        command.env("WHARF_SANDBOX_URL", format!("ws://{page}/ws/chat"));
-        Process::start(command)
-    };
+    let server = || Process::start(serve_on(&page, folder.path()));
     let mut first = server();
     let api = address(&first.line_with("wharf ").await);
     let client = Client::new(&api, &page);
@@ -276,80 +266,6 @@ async fn the_sandbox_beside_a_server_survives_a_restart_with_its_sessions() {
         .await;
     client.phone_shows("12025550102", "after the restart too").await;
     assert_eq!(server.terminate().await.0, Some(0));
-}
-
-/// Calls a server and a sandbox in other processes.
-struct Client {
-    http: reqwest::Client,
-    api: String,
-    page: String,
-}
-
-impl Client {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the client of the tests calls the server under test, not the outside"
-    )]
-    fn new(api: &str, page: &str) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self {
-            http,
-            api: api.to_owned(),
-            page: page.to_owned(),
-        }
-    }
-
-    async fn api(&self, method: &str, path: &str, body: Value) -> Value {
-        let mut request = self
-            .http
-            .request(method.parse().unwrap(), format!("http://{}{path}", self.api));
-        if !body.is_null() {
-            request = request.json(&body);
-        }
-        let answer = request
-            .header("x-api-key", KEY)
-            .send()
-            .await
-            .unwrap()
-            .error_for_status()
-            .unwrap();
-        answer.json().await.unwrap()
-    }
-
-    /// Waits until a phone shows a text.
-    async fn phone_shows(&self, number: &str, text: &str) {
-        let search = async {
-            let mut after = 0;
-            loop {
-                let url = format!("http://{}/admin/phones/{number}/inbox?after={after}&wait=5", self.page);
-                let answer = self.http.get(url).send().await.unwrap().error_for_status().unwrap();
-                let page: Value = answer.json().await.unwrap();
-                if page["entries"]
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .any(|entry| entry["text"] == text)
-                {
-                    return;
-                }
-                after = page["next"].as_u64().unwrap();
-            }
-        };
-        within(&format!("{text:?} on the phone"), search).await;
-    }
-
-    async fn admin(&self, path: &str, body: Value) {
-        let url = format!("http://{}{path}", self.page);
-        self.http
-            .post(url)
-            .json(&body)
-            .send()
-            .await
-            .unwrap()
-            .error_for_status()
-            .unwrap();
-    }
 }
 
 #[tokio::test]

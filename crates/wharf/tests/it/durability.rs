@@ -1,9 +1,15 @@
-//! What survives: restarts, crashes, and damage.
+//! What survives: restarts, crashes, and a full disk. Damage is in [`super::folders`], `kill -9` in [`super::kill`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
+use tokio::sync::watch;
+use wharf_core::store::Batch;
 use wharf_simulator::KillMode;
 
-use crate::support::{ALICE, BOB, TestWharf};
+use crate::support::rigged::{Judge, Verdict, stored};
+use crate::support::{ALICE, BOB, CAROL, Receiver, TestWharf, within};
 
 #[tokio::test]
 async fn a_restart_needs_no_new_scan_and_loses_nothing() {
@@ -112,37 +118,143 @@ async fn a_webhook_that_was_down_gets_its_events_after_a_restart() {
     wharf.settled().await;
 }
 
-#[tokio::test]
-async fn a_damaged_session_folder_is_an_error_and_never_a_new_device() {
-    let (mut wharf, receiver) = TestWharf::with_alice().await;
-    wharf.stop().await;
-    let folder = wharf.session_dir("default");
-    let file = folder.join("session.sqlite3");
-    for entry in std::fs::read_dir(&folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path != file {
-            std::fs::remove_file(path).unwrap();
+/// Holds back the row of the first message of one person, and notices when the Signal session with that person is on disk.
+struct Failpoint {
+    /// The linked identity of the sender.
+    sender: String,
+    is_held: AtomicBool,
+    is_flushed: watch::Sender<bool>,
+}
+
+impl Judge for Failpoint {
+    fn judge(&self, batch: &Batch) -> Verdict {
+        let is_row = stored(batch, "wa_pending_inbound").any(|id| id.contains(&self.sender));
+        match is_row {
+            true => {
+                self.is_held.store(true, Ordering::SeqCst);
+                Verdict::HoldBack
+            }
+            false => Verdict::Pass,
         }
     }
-    std::fs::write(
-        &file,
-        "this is not a database, and it is long enough to look like a page of one".repeat(100),
-    )
-    .unwrap();
+
+    fn written(&self, batch: &Batch) {
+        let has_session = stored(batch, "wa_sessions").any(|id| id.contains(&self.sender));
+        if has_session && self.is_held.load(Ordering::SeqCst) {
+            self.is_flushed.send_replace(true);
+        }
+    }
+}
+
+/// The ids of the `message` events with this text.
+fn event_ids(receiver: &Receiver, text: &str) -> Vec<String> {
+    let mut ids: Vec<_> = receiver
+        .deliveries()
+        .into_iter()
+        .filter(|it| it.event["event"] == "message" && it.event["payload"]["body"] == text)
+        .map(|it| it.event["id"].to_string())
+        .collect();
+    ids.sort();
+    ids.dedup();
+    ids
+}
+
+#[tokio::test]
+async fn a_message_whose_signal_state_outlived_its_row_is_recovered_with_one_event() {
+    let (mut wharf, receiver) = TestWharf::with_alice().await;
+    wharf.stop().await;
+    let sender = wharf.network.phone(BOB).unwrap().lid;
+    let failpoint = Arc::new(Failpoint {
+        sender: sender.split(['@', ':']).next().unwrap().to_owned(),
+        is_held: AtomicBool::new(false),
+        is_flushed: watch::Sender::new(false),
+    });
+    wharf.boot_rigged(Arc::clone(&failpoint) as _).await;
+    wharf.wait_for_status("default", "WORKING").await;
+
+    wharf.network.send(BOB, ALICE, "lost", None).await.unwrap();
+    let mut flushed = failpoint.is_flushed.subscribe();
+    // What others write makes the library flush the Signal sessions of all.
+    let held = async {
+        let mut number = 0;
+        while !*flushed.borrow_and_update() {
+            let text = format!("meanwhile {number}");
+            wharf.network.send(CAROL, ALICE, &text, None).await.unwrap();
+            receiver.wait_for(&text, |event| event["payload"]["body"] == text).await;
+            number += 1;
+        }
+    };
+    within("the Signal session to be on disk", held).await;
+    wharf.crash().await;
+    assert_eq!(event_ids(&receiver, "lost").len(), 0, "nobody has stored it");
+
     wharf.boot().await;
-    wharf.wait_for_status("default", "FAILED").await;
-    let failed = receiver
-        .wait_for("FAILED", |event| event["payload"]["status"] == "FAILED")
-        .await
-        .event;
-    assert!(
-        failed["payload"]["data"].to_string().contains("session.sqlite3"),
-        "{failed:#}"
-    );
-    wharf.post("/api/sessions/default/restart", json!({})).await.expect(201);
-    wharf.wait_for_status("default", "FAILED").await;
-    assert_eq!(wharf.network.phone(ALICE).unwrap().devices.len(), 1);
-    wharf.delete("/api/sessions/default").await.expect(200);
-    wharf.get("/api/sessions/default").await.expect(404);
+    receiver
+        .wait_for("the lost text", |event| event["payload"]["body"] == "lost")
+        .await;
+    wharf.network.send(BOB, ALICE, "next", None).await.unwrap();
+    receiver
+        .wait_for("the next text", |event| event["payload"]["body"] == "next")
+        .await;
+    // Acknowledged in the end; a restart brings nothing of it back.
     wharf.settled().await;
+    wharf.restart().await;
+    wharf.wait_for_status("default", "WORKING").await;
+    wharf.settled().await;
+    for text in ["lost", "next", "meanwhile 0"] {
+        assert_eq!(event_ids(&receiver, text).len(), 1, "{text}");
+    }
+    let waiting = |name: &String| name.starts_with("message.waiting");
+    assert!(!receiver.names().iter().any(waiting), "{:?}", receiver.names());
+}
+
+/// A disk without room, while it is so.
+#[derive(Default)]
+struct Disk {
+    is_full: AtomicBool,
+}
+
+impl Judge for Disk {
+    fn judge(&self, _: &Batch) -> Verdict {
+        match self.is_full.load(Ordering::SeqCst) {
+            true => Verdict::Full,
+            false => Verdict::Pass,
+        }
+    }
+
+    fn written(&self, _: &Batch) {}
+}
+
+#[tokio::test]
+async fn a_full_disk_acknowledges_nothing_and_recovers_when_there_is_room() {
+    let (mut wharf, receiver) = TestWharf::with_alice().await;
+    wharf.stop().await;
+    let disk = Arc::new(Disk::default());
+    wharf.boot_rigged(Arc::clone(&disk) as _).await;
+    wharf.wait_for_status("default", "WORKING").await;
+
+    disk.is_full.store(true, Ordering::SeqCst);
+    let texts: Vec<_> = (0..5).map(|number| format!("no room {number}")).collect();
+    for text in &texts {
+        wharf.network.send(BOB, ALICE, text, None).await.unwrap();
+    }
+    wharf.wait_for_status("default", "STARTING").await;
+    wharf.get("/health").await.expect(503);
+    let waiting = wharf.network.phone(ALICE).unwrap().devices[0].queued;
+    assert!(waiting >= texts.len(), "{waiting} stanzas are kept by the network");
+
+    disk.is_full.store(false, Ordering::SeqCst);
+    wharf.wait_for_status("default", "WORKING").await;
+    receiver
+        .wait_for("the last text", |event| event["payload"]["body"] == texts[4])
+        .await;
+    wharf.settled().await;
+    let told: Vec<_> = receiver
+        .deliveries()
+        .into_iter()
+        .filter(|it| it.event["event"] == "message")
+        .map(|it| it.event["payload"]["body"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(told, texts, "each once, in order");
+    wharf.get("/health").await.expect(200);
 }

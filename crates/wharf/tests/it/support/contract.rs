@@ -40,6 +40,9 @@ pub(crate) fn operation(method: &str, path: &str) -> Option<Operation> {
     })
 }
 
+/// Operations that may answer with nothing, which a document cannot say beside a body: here, to stop what is not there.
+const MAY_BE_EMPTY: &[&str] = &["/api/sessions/{session}/stop"];
+
 /// Fails the test when an answer is not one that the document declares.
 pub(crate) fn check(operation: &Operation, status: u16, content_type: &str, body: &[u8]) {
     let Operation { method, path } = operation;
@@ -52,6 +55,9 @@ pub(crate) fn check(operation: &Operation, status: u16, content_type: &str, body
     let Some(content) = response.get("content").and_then(Value::as_object) else {
         return;
     };
+    if body.is_empty() && MAY_BE_EMPTY.contains(&path.as_str()) {
+        return;
+    }
     let kind = content_type.split(';').next().unwrap_or_default();
     let declared = content.get(kind);
     assert!(

@@ -6,6 +6,8 @@ pub(crate) mod process;
 #[path = "../../../../engine/src/proxy/testing.rs"]
 pub(crate) mod proxy;
 mod receiver;
+pub(crate) mod remote;
+pub(crate) mod rigged;
 mod wharf;
 
 pub(crate) use receiver::Receiver;

@@ -8,6 +8,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
+use super::KEY;
+
 /// Nothing that the program does at start or stop takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -48,6 +50,21 @@ pub(crate) fn serve_with_sandbox(folder: &Path) -> Command {
     command
 }
 
+/// A sandbox network alone, on free ports.
+pub(crate) fn sandbox_alone(folder: &Path) -> Command {
+    let mut command = command(&sandbox_binary(), folder);
+    command.args(["sandbox", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0"]);
+    command
+}
+
+/// The program on a sandbox that runs elsewhere, on a free port.
+pub(crate) fn serve_on(sandbox: &str, folder: &Path) -> Command {
+    let mut command = command(&sandbox_binary(), folder);
+    command.args(["serve", "--port", "0"]).env("WAHA_API_KEY", KEY);
+    command.env("WHARF_SANDBOX_URL", format!("ws://{sandbox}/ws/chat"));
+    command
+}
+
 /// The address in a line like `wharf 0.1.0 on http://127.0.0.1:4000/`.
 pub(crate) fn address(line: &str) -> String {
     let rest = &line[line.find("http://").expect("no address")..];
@@ -85,8 +102,13 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts it.
-    pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+    pub(crate) fn start(command: Command) -> Self {
+        Self::start_logging_to(Stdio::inherit(), command)
+    }
+
+    /// Starts it with its log going elsewhere.
+    pub(crate) fn start_logging_to(log: impl Into<Stdio>, mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self {
             child,

@@ -87,6 +87,13 @@ impl Receiver {
         self.deliveries()
     }
 
+    /// Waits until so many more requests have come, for as long as that takes.
+    pub(crate) async fn wait_for_more(&self, more: usize) {
+        let mut changes = self.shared.count.subscribe();
+        let count = *changes.borrow() + more;
+        changes.wait_for(|come| *come >= count).await.unwrap();
+    }
+
     /// Waits for an event that `wanted` likes, and answers the first of them.
     pub(crate) async fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Delivery {
         let find = || self.deliveries().into_iter().find(|delivery| wanted(&delivery.event));

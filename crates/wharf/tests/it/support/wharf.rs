@@ -7,15 +7,18 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use wharf_cli::serve::{Peer, Running, start};
+use tokio::runtime::Runtime;
+use tokio::task::spawn_blocking;
+use wharf_cli::serve::{Peer, Running, open_storage, start, start_on};
 use wharf_core::random::SystemRandom;
 use wharf_server::config::{Config, Environment};
 use wharf_simulator::{Env, InboxEntry, Sandbox, SandboxServer, SandboxServerConfig, Seed};
 
+use super::rigged::{Judge, Rigged};
 use super::{ALICE, KEY, PATIENCE, Receiver, contract, within};
 
 /// A server and the network that it is on. Dropping it fails the test where the network saw a stanza that it does not
-/// know, a malformed one, or one that was never acknowledged.
+/// know, a malformed one, one that was never acknowledged, or two connections of one device.
 pub(crate) struct TestWharf {
     pub(crate) network: Sandbox,
     sandbox: Option<SandboxServer>,
@@ -24,6 +27,8 @@ pub(crate) struct TestWharf {
     /// The name under which the server knows the machine of the network.
     network_host: &'static str,
     running: Option<Running>,
+    /// What a server runs in that can be crashed.
+    doomed: Option<Runtime>,
     client: reqwest::Client,
 }
 
@@ -94,6 +99,7 @@ impl TestWharf {
             settings,
             network_host,
             running: None,
+            doomed: None,
             client,
         };
         wharf.boot().await;
@@ -102,6 +108,39 @@ impl TestWharf {
 
     /// Starts the server on the same folder and network; it must have been stopped.
     pub(crate) async fn boot(&mut self) {
+        let (config, peer) = self.configuration();
+        self.running = Some(start(config, peer, Arc::new(SystemRandom)).await.unwrap());
+    }
+
+    /// Like [`Self::boot`], with somebody who decides over every write, and so that it can be crashed.
+    pub(crate) async fn boot_rigged(&mut self, judge: Arc<dyn Judge>) {
+        let (config, peer) = self.configuration();
+        let doomed = Runtime::new().unwrap();
+        let server = doomed.spawn(async move {
+            let storage = open_storage(&config).await.unwrap();
+            let rigged = Arc::new(Rigged { storage, judge });
+            start_on(rigged, config, peer, Arc::new(SystemRandom)).await.unwrap()
+        });
+        self.running = Some(server.await.unwrap());
+        self.doomed = Some(doomed);
+    }
+
+    /// Ends a server of [`Self::boot_rigged`] as a crash does: everything stops where it is, and nothing more is written.
+    pub(crate) async fn crash(&mut self) {
+        let doomed = self.doomed.take().expect("the server cannot be crashed");
+        let running = self.running.take();
+        spawn_blocking(move || drop(doomed)).await.unwrap();
+        drop(running);
+        let mut changes = self.network.changed();
+        let noticed = async {
+            while self.network.metrics().connections > 0 {
+                changes.changed().await.unwrap();
+            }
+        };
+        within("the network to notice", noticed).await;
+    }
+
+    fn configuration(&self) -> (Config, Peer) {
         assert!(self.running.is_none(), "the server runs already");
         let own = [
             ("WAHA_API_KEY".to_owned(), KEY.to_owned()),
@@ -115,11 +154,7 @@ impl TestWharf {
         let config = Config::read(&environment).unwrap();
         let port = self.sandbox_address().port();
         let url = format!("ws://{}:{port}/ws/chat", self.network_host).parse().unwrap();
-        self.running = Some(
-            start(config, Peer::SandboxAt(url), Arc::new(SystemRandom))
-                .await
-                .unwrap(),
-        );
+        (config, Peer::SandboxAt(url))
     }
 
     /// Waits until every device has acknowledged everything that it got; the strictest end of a test.
@@ -132,6 +167,9 @@ impl TestWharf {
     pub(crate) async fn stop(&mut self) {
         let running = self.running.take().expect("the server does not run");
         within("the server to stop", running.stop()).await;
+        if let Some(doomed) = self.doomed.take() {
+            doomed.shutdown_background();
+        }
     }
 
     /// Stops and starts the server.
@@ -285,17 +323,31 @@ impl TestWharf {
 
 impl Drop for TestWharf {
     fn drop(&mut self) {
+        if let Some(doomed) = self.doomed.take() {
+            doomed.shutdown_background();
+        }
         if std::thread::panicking() {
             return;
         }
         let metrics = self.network.metrics();
-        let bad = metrics.unknown_count + metrics.malformed_count + metrics.unacked_count + metrics.prekeys_reused;
+        let bad = metrics.unknown_count
+            + metrics.malformed_count
+            + metrics.unacked_count
+            + metrics.unmatched_count
+            + metrics.prekeys_reused
+            + metrics.replaced;
         assert_eq!(bad, 0, "the sandbox objects to what it saw: {metrics:#?}");
     }
 }
 
 /// The events that fire so far.
-const ALL_BUILT_EVENTS: &[&str] = &["session.status", "message", "message.any", "message.ack"];
+const ALL_BUILT_EVENTS: &[&str] = &[
+    "session.status",
+    "message",
+    "message.any",
+    "message.ack",
+    "message.waiting",
+];
 
 #[expect(
     clippy::disallowed_methods,

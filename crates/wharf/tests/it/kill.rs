@@ -1,0 +1,358 @@
+//! Promises P1 to P3 under `kill -9`: nothing that WhatsApp handed over is lost, each event has one id, chats keep their
+//! order, however often and whenever the server dies.
+//!
+//! A run prints its seed; `KILL_SEED=… cargo test … kill::` repeats its kills, as far as the machine's timing allows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use wharf_core::random::{Random, SystemRandom};
+use wharf_core::store::{Collection, Field, Query, Storage};
+use wharf_storage::{LocalConfig, LocalStorage};
+
+use crate::support::process::{Process, address, sandbox_alone, serve_on};
+use crate::support::remote::Client;
+use crate::support::{ALICE, Receiver};
+
+/// People who write to the session.
+const CHATS: usize = 20;
+/// Texts that each of them writes.
+const TEXTS_PER_CHAT: usize = 50;
+/// How often the server is killed.
+const KILLS: usize = 10;
+/// Texts that each person writes between two kills.
+const TEXTS_PER_ROUND: usize = TEXTS_PER_CHAT / KILLS;
+/// The fewest kills that must hit stanzas which the network waits for; else the test would prove little.
+const HITS_MIN: u64 = 3;
+/// Webhooks that may come after a start before the next kill: fewer than a round brings, so that all kills happen.
+const WEBHOOKS_TO_KILL_MAX: usize = 160;
+/// Texts that the session itself may send after a start before the others write again.
+const SENDS_TO_ROUND_MAX: usize = 5;
+/// How long all of it may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Numbers that follow from a seed (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    /// A number up to `max`.
+    fn roll(&mut self, max: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) % (max as u64 + 1)).unwrap()
+    }
+}
+
+fn seed() -> u64 {
+    let random: &dyn Random = &SystemRandom;
+    match std::env::var("KILL_SEED") {
+        Ok(seed) => seed.parse().expect("KILL_SEED must be a number"),
+        Err(_) => u64::from_be_bytes(random.bytes()),
+    }
+}
+
+/// A server that dies and comes back, and who else takes part.
+struct Run<'a> {
+    folder: &'a Path,
+    page: String,
+    client: Client,
+    receiver: Receiver,
+    /// Where the server listens, while it does.
+    api: watch::Sender<Option<String>>,
+    /// How many rounds of texts the people may have written.
+    rounds: watch::Sender<usize>,
+    /// The ids of what the session has sent.
+    sent: watch::Sender<Vec<String>>,
+}
+
+impl Run<'_> {
+    async fn start_server(&self) -> Process {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("server.log"))
+            .unwrap();
+        let mut command = serve_on(&self.page, self.folder);
+        command.env("WAHA_LOG_LEVEL", "warn").env("WAHA_LOG_FORMAT", "JSON");
+        let mut server = Process::start_logging_to(log, command);
+        let api = address(&server.line_with("wharf ").await);
+        self.api.send_replace(Some(api));
+        server
+    }
+
+    /// The session `default`, linked to Alice.
+    async fn pair(&self) {
+        let client = self.client.at(self.api.borrow().as_ref().unwrap());
+        let events = ["message", "message.any", "session.status"];
+        let webhook = json!({ "url": self.receiver.url(), "events": events });
+        let body = json!({ "name": "default", "config": { "webhooks": [webhook] } });
+        client.api("POST", "/api/sessions", body).await;
+        let qr = client.api("GET", "/api/default/auth/qr?format=raw", Value::Null).await;
+        let scan = format!("/admin/phones/{ALICE}/scan");
+        client.admin(&scan, json!({ "qr": qr["value"] })).await;
+        self.receiver
+            .wait_for("WORKING", |event| event["payload"]["status"] == "WORKING")
+            .await;
+    }
+
+    /// The numbers of the people.
+    async fn people(&self) -> Vec<String> {
+        let phones = join_all((0..CHATS).map(|_| self.client.admin("/admin/phones", json!({})))).await;
+        let number = |phone: &Value| phone["number"].as_str().unwrap().to_owned();
+        phones.iter().map(number).collect()
+    }
+
+    /// One person writes, some texts a round.
+    async fn write(&self, number: &str) {
+        let mut rounds = self.rounds.subscribe();
+        for text in 0..TEXTS_PER_CHAT {
+            let round = text / TEXTS_PER_ROUND;
+            rounds.wait_for(|rounds| *rounds > round).await.unwrap();
+            let body = json!({ "to": ALICE, "text": text_of(number, text) });
+            self.client.admin(&format!("/admin/phones/{number}/send"), body).await;
+        }
+    }
+
+    /// The session writes to everybody in turn, until it is dropped.
+    async fn send(&self, numbers: &[String]) {
+        let mut apis = self.api.subscribe();
+        for (count, number) in numbers.iter().cycle().enumerate() {
+            let api = apis.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+            let body = json!({ "session": "default", "chatId": number, "text": format!("own {count}") });
+            // What fails here was cut off by a kill.
+            if let Ok(message) = self.client.at(&api).try_api("POST", "/api/sendText", body).await {
+                let id = message["id"].as_str().unwrap().to_owned();
+                self.sent.send_modify(|sent| sent.push(id));
+            }
+        }
+    }
+
+    /// Kills the server again and again, after any number of sends and webhooks, and leaves one running.
+    async fn kill(&self, mut server: Process, dice: &mut Dice) -> Process {
+        for round in 1..=KILLS {
+            let sends = self.sent.borrow().len() + dice.roll(SENDS_TO_ROUND_MAX);
+            self.sent
+                .subscribe()
+                .wait_for(|sent| sent.len() >= sends)
+                .await
+                .unwrap();
+            self.rounds.send_replace(round);
+            self.receiver.wait_for_more(dice.roll(WEBHOOKS_TO_KILL_MAX)).await;
+            self.api.send_replace(None);
+            server.kill().await;
+            server = self.start_server().await;
+        }
+        server
+    }
+
+    /// Waits until WhatsApp has an acknowledgement of everything.
+    async fn settled(&self) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        let path = format!("/admin/phones/{ALICE}");
+        while self.client.look(&path).await["devices"][0]["queued"] != 0 {
+            ticks.tick().await;
+        }
+    }
+
+    /// What the webhook was told, once it was told everything or nothing more comes.
+    async fn told(&self, sent: &[String]) -> Vec<Value> {
+        let events = || -> Vec<Value> { self.receiver.deliveries().into_iter().map(|it| it.event).collect() };
+        let complete = async {
+            loop {
+                let told = events();
+                let has_all = |name, sent| Told::of(name, &told).has_all(sent);
+                if has_all("message", &[]) && has_all("message.any", sent) {
+                    return;
+                }
+                self.receiver.wait_for_more(1).await;
+            }
+        };
+        // What is missing, if anything, is said by who looks at it.
+        let _ = timeout(PATIENCE, complete).await;
+        events()
+    }
+
+    /// The texts that a crash lost after WhatsApp's Signal state was written, and that were asked for again: the server
+    /// says so. They come later than their place in the chat.
+    fn late_texts(&self, events: &[Value]) -> BTreeSet<String> {
+        let log = std::fs::read_to_string(self.folder.join("server.log")).unwrap();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let asked = lines.filter(|line| line["fields"]["message"] == "a message was lost and is asked for again");
+        let ids: Vec<_> = asked
+            .map(|line| line["fields"]["id"].as_str().unwrap().to_owned())
+            .collect();
+        let payloads = events.iter().map(|event| &event["payload"]);
+        let late = payloads.filter(|payload| {
+            ids.iter()
+                .any(|id| payload["id"].as_str().is_some_and(|it| it.ends_with(id)))
+        });
+        late.filter_map(|payload| payload["body"].as_str().map(str::to_owned))
+            .collect()
+    }
+}
+
+fn text_of(number: &str, text: usize) -> String {
+    format!("{number} {text:02}")
+}
+
+/// What was told under one name of an event.
+#[derive(Default)]
+struct Told {
+    /// The texts that each chat was told of, in the order of their first telling.
+    texts: BTreeMap<String, Vec<String>>,
+    /// The event ids of each message.
+    ids: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Told {
+    fn of<'a>(name: &str, events: impl IntoIterator<Item = &'a Value>) -> Self {
+        let mut told = Self::default();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        for event in events.into_iter().filter(|event| event["event"] == name) {
+            let payload = &event["payload"];
+            let ids = told.ids.entry(text(&payload["id"])).or_default();
+            if ids.is_empty() && payload["fromMe"] == false {
+                let chat = told.texts.entry(text(&payload["from"])).or_default();
+                chat.push(text(&payload["body"]));
+            }
+            ids.insert(text(&event["id"]));
+        }
+        told
+    }
+
+    /// Whether it has everything that everybody wrote, and these messages.
+    fn has_all(&self, sent: &[String]) -> bool {
+        self.texts.values().map(Vec::len).sum::<usize>() >= CHATS * TEXTS_PER_CHAT
+            && sent.iter().all(|id| self.ids.contains_key(id))
+    }
+
+    /// Everything that everybody wrote, once, under one id each, and in order but for the texts that are late.
+    fn check(&self, what: &str, numbers: &[String], late: &BTreeSet<String>) {
+        for (message, ids) in &self.ids {
+            assert_eq!(ids.len(), 1, "{what}: {message} has several events: {ids:?}");
+        }
+        for number in numbers {
+            let told = self.texts.get(&format!("{number}@c.us")).cloned().unwrap_or_default();
+            let mut sorted = told.clone();
+            sorted.sort();
+            let expected: Vec<_> = (0..TEXTS_PER_CHAT).map(|text| text_of(number, text)).collect();
+            assert_eq!(sorted, expected, "{what}: what {number} wrote, each once");
+            let in_time = |texts: Vec<String>| {
+                texts
+                    .into_iter()
+                    .filter(|text| !late.contains(text))
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(
+                in_time(told),
+                in_time(expected),
+                "{what}: the order of what {number} wrote"
+            );
+        }
+    }
+}
+
+/// The events in the log of a server that has ended, in the order of the log, and how many messages its session has.
+async fn stored(folder: &Path) -> (Vec<Value>, u64) {
+    static EVENTS: Collection = Collection {
+        name: "events",
+        fields: &[Field::integer("seq")],
+    };
+    static MESSAGES: Collection = Collection {
+        name: "messages",
+        fields: &[],
+    };
+    let config = LocalConfig::new(folder.join(".sessions"), "webjs");
+    let storage = LocalStorage::open(config).await.unwrap();
+    let (log, mut events, mut after) = (storage.server(), Vec::new(), None);
+    loop {
+        let query = Query::all().ascending("seq").after(after);
+        let page = log.find(&EVENTS, query).await.unwrap();
+        events.extend(
+            page.documents
+                .iter()
+                .map(|it| serde_json::from_slice(&it.body).unwrap()),
+        );
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    let session = storage.session(&"default".parse().unwrap()).await.unwrap();
+    let messages = session.count(&MESSAGES, Vec::new()).await.unwrap();
+    drop((log, session));
+    storage.close().await;
+    (events, messages)
+}
+
+#[tokio::test]
+async fn a_thousand_texts_survive_ten_kills() {
+    let seed = seed();
+    println!("KILL_SEED={seed}");
+    let folder = tempfile::tempdir().unwrap();
+    let mut sandbox = Process::start(sandbox_alone(folder.path()));
+    let page = address(&sandbox.line_with("sandbox network: ").await);
+    let run = Run {
+        folder: folder.path(),
+        client: Client::new("", &page),
+        page,
+        receiver: Receiver::start().await,
+        api: watch::Sender::new(None),
+        rounds: watch::Sender::new(0),
+        sent: watch::Sender::default(),
+    };
+    let server = run.start_server().await;
+    run.pair().await;
+    let numbers = run.people().await;
+    let mut dice = Dice(seed);
+    let all = async {
+        let writing = join_all(numbers.iter().map(|number| run.write(number)));
+        let killing = async { tokio::join!(run.kill(server, &mut dice), writing).0 };
+        let server = tokio::select! {
+            server = killing => server,
+            () = run.send(&numbers) => unreachable!("it sends for ever"),
+        };
+        run.settled().await;
+        server
+    };
+    let server = timeout(PATIENCE, all).await.expect("it takes too long");
+    let sent = run.sent.borrow().clone();
+    let told = run.told(&sent).await;
+    assert_eq!(server.terminate().await.0, Some(0));
+    let (logged, messages) = stored(folder.path()).await;
+
+    let late = run.late_texts(&logged);
+    let metrics = run.client.look("/admin/metrics").await;
+    let hits = metrics["cut_off"].as_u64().unwrap();
+    println!(
+        "{hits} of {KILLS} kills hit unacknowledged stanzas; {} sent, {} asked for again",
+        sent.len(),
+        late.len()
+    );
+    for name in ["message", "message.any"] {
+        Told::of(name, &told).check(&format!("{name} at the webhook"), &numbers, &late);
+        Told::of(name, &logged).check(&format!("{name} in the log"), &numbers, &late);
+    }
+    let any = Told::of("message.any", &told);
+    assert!(
+        sent.iter().all(|id| any.ids.contains_key(id)),
+        "what was sent is told of"
+    );
+    assert!(
+        messages >= (CHATS * TEXTS_PER_CHAT + sent.len()) as u64,
+        "{messages} messages are stored"
+    );
+    assert!(hits >= HITS_MIN, "only {hits} kills hit unacknowledged stanzas");
+    for objection in ["unknown_count", "malformed_count", "prekeys_reused", "replaced"] {
+        assert_eq!(metrics[objection], 0, "{metrics:#}");
+    }
+    assert_eq!(sandbox.terminate().await.0, Some(0));
+}
