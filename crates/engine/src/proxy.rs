@@ -73,8 +73,11 @@ async fn connect(proxy: &Proxy, stream: Box<dyn Wire>, target: &str) -> Result<B
     let response = sender.send_request(request).await?;
     match response.status() {
         status if status.is_success() => Ok(Box::new(TokioIo::new(hyper::upgrade::on(response).await?))),
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED if proxy.credentials.is_none() => Err(TunnelError::NoCredentials),
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Err(TunnelError::Credentials),
+        // tinyproxy asks for credentials with 407, and refuses wrong ones with 401.
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED | StatusCode::UNAUTHORIZED => Err(match proxy.credentials {
+            Some(_) => TunnelError::Credentials,
+            None => TunnelError::NoCredentials,
+        }),
         status => Err(TunnelError::Status(status)),
     }
 }

@@ -3,6 +3,7 @@
 //! Clients pair with it, log in and exchange end-to-end encrypted messages with simulated phones. The relay never
 //! decrypts what it carries; phones are real end points inside this process. It never contacts another machine.
 
+mod acks;
 mod adv;
 mod certificates;
 mod clock;

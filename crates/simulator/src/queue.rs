@@ -1,6 +1,6 @@
 //! Stanzas for one device, in order, kept until the device acknowledges them.
 //!
-//! Pure bookkeeping: what counts as an acknowledgement is decided by the caller. Stanzas that were delivered and not
+//! Pure bookkeeping: what counts as an acknowledgement of what is decided by the caller. Stanzas that were delivered and not
 //! acknowledged come again on the next connection, and only then.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,6 +12,8 @@ use crate::stanza;
 
 /// Most stanzas that wait for one device.
 pub(crate) const QUEUE_LEN_MAX: usize = 100_000;
+/// How many acknowledged stanzas are remembered, so that one more acknowledgement is known to be a repetition.
+const ACKED_MAX: usize = 1_000;
 
 /// The stanzas of one device.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -20,6 +22,9 @@ pub(crate) struct Queue {
     delivered: VecDeque<Queued>,
     /// Not delivered on the current connection.
     waiting: VecDeque<Queued>,
+    /// Acknowledged lately: tag and id.
+    #[serde(default)]
+    acked: VecDeque<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,12 +37,23 @@ struct Queued {
 }
 
 /// A stanza that went out and waits for its acknowledgement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Delivered<'q> {
-    pub(crate) tag: &'q str,
+    pub(crate) node: &'q Node,
     pub(crate) id: &'q str,
     /// Seconds since the Unix epoch.
     pub(crate) at: u64,
+}
+
+/// What an acknowledgement was about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Acked {
+    /// A stanza that waited for it.
+    Now,
+    /// A stanza that was acknowledged before.
+    Before,
+    /// Nothing that this device was given.
+    Never,
 }
 
 /// The queue is full.
@@ -84,10 +100,10 @@ impl Queue {
         }
     }
 
-    /// Removes every stanza of this tag with this id; answers whether there was one.
-    pub(crate) fn ack(&mut self, tag: &str, id: &str) -> bool {
+    /// Removes every stanza of this tag with this id that fits.
+    pub(crate) fn ack(&mut self, tag: &str, id: &str, fits: impl Fn(&Node) -> bool) -> Acked {
         let before = self.len();
-        let keep = |queued: &Queued| queued.id != id || queued.node.tag != tag;
+        let keep = |queued: &Queued| queued.id != id || queued.node.tag != tag || !fits(&queued.node);
         // Acknowledgements mostly come in order, so the common case is the front.
         if self.delivered.front().is_some_and(|queued| !keep(queued)) {
             self.delivered.pop_front();
@@ -97,7 +113,18 @@ impl Queue {
             // A late acknowledgement of what the connection before delivered.
             self.waiting.retain(keep);
         }
-        self.len() != before
+        let key = format!("{tag} {id}");
+        if self.len() == before {
+            return match self.acked.contains(&key) {
+                true => Acked::Before,
+                false => Acked::Never,
+            };
+        }
+        self.acked.push_back(key);
+        if self.acked.len() > ACKED_MAX {
+            self.acked.pop_front();
+        }
+        Acked::Now
     }
 
     /// The connection is gone: what it delivered without acknowledgement is due again, in the old order.
@@ -119,7 +146,7 @@ impl Queue {
     /// What was delivered on the current connection and not acknowledged, oldest first.
     pub(crate) fn open(&self) -> impl Iterator<Item = Delivered<'_>> {
         self.delivered.iter().map(|queued| Delivered {
-            tag: queued.node.tag.as_ref(),
+            node: &queued.node,
             id: &queued.id,
             at: queued.delivered_at,
         })
@@ -154,7 +181,7 @@ mod tests {
         queue.delivered(1);
         queue.delivered(1);
         queue.delivered(1);
-        assert!(queue.ack("message", "B"));
+        assert_eq!(queue.ack("message", "B", |_| true), Acked::Now);
         assert_eq!(drain(&mut queue), ["D"]);
         assert_eq!(drain(&mut queue), Vec::<String>::new());
         queue.reconnect();
@@ -166,10 +193,11 @@ mod tests {
         let mut queue = Queue::default();
         queue.push(message("A")).unwrap();
         queue.delivered(1);
-        assert!(!queue.ack("receipt", "A"));
+        assert_eq!(queue.ack("receipt", "A", |_| true), Acked::Never);
+        assert_eq!(queue.ack("message", "A", |_| false), Acked::Never);
         assert_eq!(queue.open().filter(|delivered| delivered.at < 2).count(), 1);
-        assert!(queue.ack("message", "A"));
-        assert!(!queue.ack("message", "A"));
+        assert_eq!(queue.ack("message", "A", |_| true), Acked::Now);
+        assert_eq!(queue.ack("message", "A", |_| true), Acked::Before);
         assert_eq!(queue.len(), 0);
     }
 
@@ -179,7 +207,7 @@ mod tests {
         queue.push(message("A")).unwrap();
         queue.delivered(1);
         queue.reconnect();
-        assert!(queue.ack("message", "A"));
+        assert_eq!(queue.ack("message", "A", |_| true), Acked::Now);
         assert_eq!(queue.waiting_len(), 0);
     }
 

@@ -1,11 +1,12 @@
 //! Receipts: what a device has, what a person has read, and what could not be decrypted.
 //!
-//! A receipt acknowledges the messages it names, except one that asks for them again. It is relayed to the devices
+//! One that says that a device has messages acknowledges them ([`crate::acks`]). Every one is relayed to the devices
 //! that want to know (wacore `stanza/receipt.rs`, whatsmeow `receipt.go`), queued there like a message.
 
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node};
 
+use crate::acks::says_delivered;
 use crate::model::{ConnId, DeviceRef, Space, State};
 use crate::stanza::{self, Malformed};
 
@@ -48,10 +49,8 @@ impl State {
         } else {
             self.relay_receipt(who, node, &to, &kind, audience)?;
         }
-        if kind != "retry" {
-            for id in &ids {
-                self.acknowledged(who, "message", id);
-            }
+        if says_delivered(&kind) {
+            self.on_delivery(who, &ids, node);
         }
         let ack = stanza::ack(node, self.now());
         self.reply(conn, ack);

@@ -198,6 +198,13 @@ async fn a_dial_says_that_the_proxy_refused_the_login() {
 }
 
 #[tokio::test]
+async fn a_proxy_may_refuse_the_login_with_401() {
+    let (refusing, _site) = site("HTTP/1.0 401 Unauthorized\r\ncontent-length: 2\r\n\r\nno").await;
+    let reason = dial(1, public_tls(), proxy(ProxyScheme::Http, refusing, Some(LOGIN))).await;
+    assert!(reason.ends_with("it refused the credentials"), "{reason}");
+}
+
+#[tokio::test]
 async fn a_dial_says_that_the_proxy_does_not_reach_the_host() {
     let unused = TcpListener::bind("127.0.0.1:0")
         .await

@@ -8,6 +8,7 @@ const PROBLEMS = [
   { count: "unknown_count", list: "unknown", title: "Unknown requests" },
   { count: "malformed_count", list: "malformed", title: "Malformed stanzas" },
   { count: "unacked_count", list: "unacked", title: "Not acknowledged" },
+  { count: "unmatched_count", list: "unmatched", title: "Acknowledged without reason" },
 ];
 
 export function startHealth() {

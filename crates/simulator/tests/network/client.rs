@@ -410,17 +410,25 @@ impl Client {
     }
 
     pub(crate) async fn ack(&mut self, node: &Node) {
-        let ack = NodeBuilder::new("ack")
+        let mut ack = NodeBuilder::new("ack")
             .attr("class", node.tag.to_string())
             .attr("id", attr(node, "id"))
             .attr("to", node.attrs.get("from").unwrap().clone());
+        if let Some(kind) = node.attrs.get("type") {
+            ack = ack.attr("type", kind.clone());
+        }
         self.send(ack.build()).await;
     }
 
     pub(crate) async fn receipt(&mut self, message: &Node) {
-        let receipt = NodeBuilder::new("receipt")
+        let mut receipt = NodeBuilder::new("receipt")
             .attr("id", attr(message, "id"))
             .attr("to", message.attrs.get("from").unwrap().clone());
+        if message.attrs.get("category").is_some() {
+            receipt = receipt.attr("type", "peer_msg");
+        } else if message.attrs.get("recipient").is_some() {
+            receipt = receipt.attr("type", "sender");
+        }
         self.send(receipt.build()).await;
     }
 

@@ -21,7 +21,10 @@ async fn a_device_pairs_and_logs_in_with_full_and_resumed_handshakes() {
             xxfallback: 1
         }
     );
-    assert_eq!((metrics.unknown_count, metrics.malformed_count), (0, 0));
+    assert_eq!(
+        (metrics.unknown_count, metrics.malformed_count, metrics.unmatched_count),
+        (0, 0, 0)
+    );
     sandbox.shutdown().await;
 }
 

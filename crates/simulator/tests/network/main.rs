@@ -21,8 +21,8 @@ use futures::FutureExt as _;
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node};
 use wharf_simulator::{
-    ALICE, BOB, Clock, ECHO, Env, Fault, Handshakes, InboxEntry, InboxKind, KillMode, LinkView, ReceiptKind, Sandbox,
-    SandboxError, Seed, SystemRandom, TypingState,
+    ALICE, BOB, CAROL, Clock, ECHO, Env, Fault, Handshakes, InboxEntry, InboxKind, KillMode, LinkView, ReceiptKind,
+    Sandbox, SandboxError, Seed, SystemRandom, TypingState, Unacked,
 };
 
 /// A clock that stands still until a test moves it.

@@ -148,6 +148,52 @@ async fn a_message_for_the_wrong_devices_is_delivered_and_corrected() {
     assert_eq!(sandbox.metrics().malformed_count, 0);
 }
 
+#[tokio::test]
+async fn only_an_answer_that_names_the_stanza_in_every_respect_acknowledges_it() {
+    let sandbox = sandbox();
+    let mut device = Client::pair(&sandbox, ALICE).await.unwrap();
+    let (mut client, stored) = Client::first_login(&sandbox, &mut device).await;
+    for node in &stored {
+        client.settle(node).await;
+    }
+    let id = sandbox.send(BOB, ALICE, "hello", None).await.unwrap();
+    let message = until_message(&mut client, &id).await;
+    let answer = |tag: &'static str, to: &str, more: &[(&'static str, &str)]| {
+        let answer = NodeBuilder::new(tag).attr("id", id.as_str()).attr("to", to);
+        let with = |answer: NodeBuilder, (key, value): &(&'static str, &str)| answer.attr(*key, *value);
+        more.iter().fold(answer, with).build()
+    };
+    let (bob, carol) = (attr(&message, "from"), format!("{CAROL}@s.whatsapp.net"));
+    let wrong = [
+        answer("ack", &carol, &[("class", "message")]),
+        answer("ack", &bob, &[("class", "message"), ("participant", &carol)]),
+        answer("ack", &bob, &[("class", "message"), ("type", "media")]),
+        answer("ack", &bob, &[("class", "receipt")]),
+        answer("ack", &bob, &[("class", "notification"), ("type", "devices")]),
+        answer("receipt", &carol, &[]),
+        answer("receipt", &bob, &[("type", "sender")]),
+        answer("receipt", &bob, &[("type", "peer_msg")]),
+    ];
+    for (count, wrong) in (1..).zip(&wrong) {
+        client.send(wrong.clone()).await;
+        client.iq("get", "w:p", Vec::new()).await;
+        let metrics = sandbox.metrics();
+        assert_eq!(metrics.unmatched_count, count, "{wrong:?}");
+    }
+    // What a person did is about a message that may have come long ago, so it neither counts nor is counted.
+    for kind in ["read", "played", "read-self"] {
+        client.send(answer("receipt", &bob, &[("type", kind)])).await;
+    }
+    client.iq("get", "w:p", Vec::new()).await;
+    let waits = |open: Vec<Unacked>| open.iter().any(|open| open.id == id);
+    assert!(waits(sandbox.settled(Duration::ZERO).await.unwrap_err()));
+
+    client.receipt(&message).await;
+    client.receipt(&message).await;
+    answer_until_settled(&sandbox, &mut client).await;
+    assert_eq!(sandbox.metrics().unmatched_count, 8, "a repetition is none");
+}
+
 /// Reads until a message comes; what comes before it is acknowledged.
 async fn until_message(client: &mut Client, id: &str) -> Node {
     loop {

@@ -49,6 +49,7 @@ async fn a_quiet_network_has_nothing_to_object_to() {
         "unknown_count",
         "malformed_count",
         "unacked_count",
+        "unmatched_count",
         "connections",
         "prekeys_reused",
     ] {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -12,15 +13,17 @@ use tokio::task::spawn_blocking;
 use wharf_cli::serve::{Peer, Running, open_storage, start, start_on};
 use wharf_core::random::SystemRandom;
 use wharf_server::config::{Config, Environment};
-use wharf_simulator::{Env, InboxEntry, Sandbox, SandboxServer, SandboxServerConfig, Seed};
+use wharf_simulator::{InboxEntry, Sandbox, SandboxServer, SandboxServerConfig, Seed};
 
 use super::rigged::{Judge, Rigged};
+use super::time::NetworkTime;
 use super::{ALICE, KEY, PATIENCE, Receiver, contract, within};
 
 /// A server and the network that it is on. Dropping it fails the test where the network saw a stanza that it does not
 /// know, a malformed one, one that was never acknowledged, or two connections of one device.
 pub(crate) struct TestWharf {
     pub(crate) network: Sandbox,
+    pub(crate) network_time: NetworkTime,
     sandbox: Option<SandboxServer>,
     folder: TempDir,
     settings: Vec<(String, String)>,
@@ -37,6 +40,7 @@ pub(crate) struct TestWharf {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) content_type: String,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
@@ -78,7 +82,8 @@ impl TestWharf {
     pub(crate) async fn start_at(network_host: &'static str, settings: &[(&str, &str)]) -> Self {
         // Fails where another test was faster with the same provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let env = Env::system();
+        let network_time = NetworkTime::default();
+        let env = network_time.env();
         let network = Sandbox::new(env.clone(), Seed::Fresh);
         let config = SandboxServerConfig {
             listen: ([127, 0, 0, 1], 0).into(),
@@ -94,6 +99,7 @@ impl TestWharf {
         let client = client();
         let mut wharf = Self {
             network,
+            network_time,
             sandbox: Some(sandbox),
             folder,
             settings,
@@ -219,7 +225,7 @@ impl TestWharf {
             .get("content-type")
             .map(|it| it.to_str().unwrap().to_owned());
         let content_type = content_type.unwrap_or_default();
-        let status = response.status();
+        let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.unwrap().to_vec();
         if let Some(operation) = operation {
             contract::check(&operation, status.as_u16(), &content_type, &body);
@@ -227,6 +233,7 @@ impl TestWharf {
         Answer {
             status,
             content_type,
+            headers,
             body,
         }
     }
