@@ -1,0 +1,108 @@
+//! Commands to one session, from many callers at the same time and in any order.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::json;
+use wharf_core::random::{Random, SystemRandom};
+
+use crate::support::{ALICE, TestWharf};
+
+/// Callers at the same time.
+const CALLERS: u64 = 100;
+/// What each of them asks for, one after the other.
+const COMMANDS_EACH: usize = 4;
+/// The longest that a caller waits for the session to work before it asks for the next thing.
+const PATIENCE_MS_MAX: u64 = 3_000;
+/// Logins in the meantime, at least: otherwise the commands would only have called each other off.
+const LOGINS_MIN: u64 = 3;
+/// The longest that all of them together may take.
+const OBEYED_WITHIN: Duration = Duration::from_secs(120);
+
+/// Numbers that look random and are the same for the same seed (splitmix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+}
+
+/// Asks for one thing, which is done or refused, but always answered.
+async fn command(wharf: &TestWharf, choice: u64) {
+    let session = "/api/sessions/default";
+    let answer = match choice {
+        0..=2 => wharf.post(&format!("{session}/start"), json!({})).await,
+        3 => wharf.post(&format!("{session}/stop"), json!({})).await,
+        4..=5 => wharf.post(&format!("{session}/restart"), json!({})).await,
+        6 => {
+            wharf
+                .put(session, json!({ "config": { "metadata": { "n": "1" } } }))
+                .await
+        }
+        7 => wharf.post("/api/sessions", json!({ "name": "default" })).await,
+        8 => wharf.post(&format!("{session}/logout"), json!({})).await,
+        _ => wharf.delete(session).await,
+    };
+    let status = answer.status.as_u16();
+    // Where there is no session, where there is one already, and where it is deleted right now.
+    assert!(matches!(status, 200 | 201 | 404 | 422 | 503), "{choice}: {answer:?}");
+}
+
+/// Runs all callers. `choices` says how much of what [`command`] knows they may ask for.
+async fn storm(wharf: &TestWharf, seed: u64, choices: u64) {
+    let callers = (0..CALLERS).map(|caller| async move {
+        let mut numbers = Numbers(seed.wrapping_add(caller));
+        for _ in 0..COMMANDS_EACH {
+            // So that commands meet every stage of a connection, and not only each other.
+            let patience = Duration::from_millis(numbers.below(PATIENCE_MS_MAX));
+            let _ = tokio::time::timeout(patience, wharf.wait_for_status("default", "WORKING")).await;
+            command(wharf, numbers.below(choices)).await;
+        }
+    });
+    tokio::time::timeout(OBEYED_WITHIN, join_all(callers))
+        .await
+        .expect("the session is stuck");
+}
+
+fn seed() -> u64 {
+    let seed = match std::env::var("WHARF_TEST_SEED") {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => u64::from_be_bytes((&SystemRandom as &dyn Random).bytes()),
+    };
+    println!("seed {seed}: set WHARF_TEST_SEED to it to repeat this");
+    seed
+}
+
+#[tokio::test]
+async fn a_linked_session_obeys_a_hundred_callers_and_never_connects_twice() {
+    let (wharf, _receiver) = TestWharf::with_alice().await;
+    // Without logging out and deleting: the device stays the same, and the network sees who uses it twice.
+    storm(&wharf, seed(), 7).await;
+    wharf.post("/api/sessions/default/start", json!({})).await.expect(201);
+    wharf.wait_for_status("default", "WORKING").await;
+    assert_eq!(wharf.network.phone(ALICE).unwrap().devices.len(), 1);
+    let logins = wharf.network.metrics().logins;
+    assert!(logins >= LOGINS_MIN, "{logins}");
+    assert_eq!(wharf.network.metrics().replaced, 0, "two connections of one device");
+    assert_eq!(wharf.network.metrics().connections, 1);
+    wharf.settled().await;
+}
+
+#[tokio::test]
+async fn a_session_survives_a_hundred_callers_who_also_log_out_and_delete() {
+    let (wharf, _receiver) = TestWharf::with_alice().await;
+    storm(&wharf, seed(), 10).await;
+    let _ = wharf.post("/api/sessions", json!({ "name": "default" })).await;
+    wharf.post("/api/sessions/default/logout", json!({})).await.expect(201);
+    wharf.post("/api/sessions/default/start", json!({})).await.expect(201);
+    wharf.scan("default", ALICE).await;
+    wharf.wait_for_status("default", "WORKING").await;
+    assert_eq!(wharf.network.metrics().replaced, 0, "two connections of one device");
+    assert_eq!(wharf.network.metrics().connections, 1);
+    wharf.settled().await;
+}
