@@ -21,6 +21,12 @@ const REQUEST_ID_BYTES: usize = 8;
 /// What a preflight allows, as in WAHA.
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE");
 
+/// How JSON is called, and how WAHA calls it.
+const JSON: (&str, HeaderValue) = (
+    "application/json",
+    HeaderValue::from_static("application/json; charset=utf-8"),
+);
+
 /// Answers preflights and adds the headers.
 pub(super) async fn set(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let id = hex::encode(state.random.bytes::<REQUEST_ID_BYTES>());
@@ -39,6 +45,9 @@ pub(super) async fn set(State(state): State<AppState>, request: Request, next: N
     let headers = response.headers_mut();
     if !is_unwelcome {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
+    if headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == JSON.0) {
+        headers.insert(header::CONTENT_TYPE, JSON.1);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(id) = HeaderValue::try_from(id) {

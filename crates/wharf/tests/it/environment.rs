@@ -188,25 +188,24 @@ async fn the_phone_shows_the_name_that_is_set() {
 
 #[tokio::test]
 async fn the_phone_gives_as_much_history_as_is_asked_for() {
-    // Alice has seven messages: one half a year old, two of two days ago, four of the last day.
+    // Alice has eleven messages in two chats: one half a year old, five of the last week, five of the last day.
     let given = async |settings: &[(&str, &str)], config| device(settings, config).await["history_given"].clone();
-    let recent = given(&[], json!({})).await;
-    let full = given(&[], json!({"noweb": {"store": {"enabled": true, "fullSync": true}}})).await;
-    assert_eq!(
-        full.as_u64(),
-        recent.as_u64().map(|recent| recent + 1),
-        "{full} {recent}"
-    );
-    let by_server = [("WAHA_GOWS_DEVICE_REQUIRE_FULL_SYNC", "true")];
-    assert_eq!(given(&by_server, json!({})).await, full);
-    let days = [("WAHA_GOWS_DEVICE_HISTORY_SYNC_RECENT_SYNC_DAYS_LIMIT", "1")];
-    assert_eq!(
-        given(&days, json!({})).await.as_u64(),
-        recent.as_u64().map(|recent| recent - 2)
-    );
-    let each = [("WAHA_GOWS_DEVICE_HISTORY_SYNC_INITIAL_SYNC_MAX_MESSAGES_PER_CHAT", "1")];
-    assert_eq!(given(&each, json!({})).await, 2);
-    assert_eq!(given(&[], json!({"gows": {"storage": {"messages": false}}})).await, 2);
+    assert_eq!(given(&[], json!({})).await, 10);
+    let full = json!({ "noweb": { "store": { "enabled": true, "fullSync": true } } });
+    assert_eq!(given(&[], full).await, 11);
+    let none = json!({ "gows": { "storage": { "messages": false } } });
+    assert_eq!(given(&[], none).await, 2);
+    for (name, value, messages) in [
+        ("WAHA_GOWS_DEVICE_REQUIRE_FULL_SYNC", "true", 11),
+        ("WAHA_GOWS_DEVICE_HISTORY_SYNC_RECENT_SYNC_DAYS_LIMIT", "1", 5),
+        (
+            "WAHA_GOWS_DEVICE_HISTORY_SYNC_INITIAL_SYNC_MAX_MESSAGES_PER_CHAT",
+            "1",
+            2,
+        ),
+    ] {
+        assert_eq!(given(&[(name, value)], json!({})).await, messages, "{name}");
+    }
 }
 
 /// Waits until the phone's companion is shown as online, or not.
