@@ -6,6 +6,7 @@ use std::path::Path;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::sandbox_page::browse;
 use crate::support::process::{Process, address, command, sandbox_binary, serve_with_sandbox};
 use crate::support::remote::Client;
 use crate::support::{ALICE, KEY, Receiver, TestWharf, within};
@@ -308,4 +309,17 @@ async fn the_documentation_can_be_open_or_not_there() {
     for path in ["/", "/-json"] {
         none.get(path).await.expect(404);
     }
+}
+
+#[tokio::test]
+async fn the_documentation_works_in_a_browser() {
+    let wharf = TestWharf::start_with(&[
+        ("WHATSAPP_SWAGGER_PASSWORD", "s3cret"),
+        ("WHATSAPP_SWAGGER_TITLE", "AwesomeCRM"),
+    ])
+    .await;
+    let url = wharf.url("/");
+    let login = ["--username", "admin", "--password", "s3cret"];
+    let arguments = [&["--url", &url, "--key", KEY, "--title", "AwesomeCRM"][..], &login].concat();
+    browse("documentation.mjs", &arguments).await;
 }

@@ -6,7 +6,7 @@ use crate::support::process::{Process, address, command, run, serve_with_sandbox
 use crate::support::{KEY, TestWharf};
 
 /// Runs a browser script; what it complains about fails the test.
-async fn browse(script: &str, arguments: &[&str]) {
+pub(crate) async fn browse(script: &str, arguments: &[&str]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
         .canonicalize()
