@@ -316,12 +316,11 @@ impl View {
         }
     }
 
-    /// Whether it is on its way to another status by itself: connecting, or just scanned, or just signed.
-    pub(super) fn is_settling(&self) -> bool {
+    /// Whether it is on its way to another status by itself: connecting, or just scanned.
+    pub(crate) fn is_settling(&self) -> bool {
         match self.status {
             Starting => true,
             ScanQrCode => self.qr.is_none(),
-            PasskeyRequired => self.passkey.is_none(),
             _ => false,
         }
     }

@@ -119,11 +119,40 @@ async fn a_webhook_that_was_down_gets_its_events_after_a_restart() {
 }
 
 /// Holds back the row of the first message of one person, and notices when the Signal session with that person is on disk.
-struct Failpoint {
+pub(crate) struct Failpoint {
     /// The linked identity of the sender.
     sender: String,
     is_held: AtomicBool,
     is_flushed: watch::Sender<bool>,
+}
+
+impl Failpoint {
+    /// The failpoint for messages from this number.
+    pub(crate) fn of(wharf: &TestWharf, number: &str) -> Self {
+        let lid = wharf.network.phone(number).unwrap().lid;
+        Self {
+            sender: lid.split(['@', ':']).next().unwrap().to_owned(),
+            is_held: AtomicBool::new(false),
+            is_flushed: watch::Sender::new(false),
+        }
+    }
+
+    /// Has somebody write a text that is lost if the process ends now: it is decrypted, that is on disk, and the text is not.
+    pub(crate) async fn lose(&self, wharf: &TestWharf, receiver: &Receiver, number: &str, text: &str) {
+        wharf.network.send(number, ALICE, text, None).await.unwrap();
+        let mut flushed = self.is_flushed.subscribe();
+        // What others write makes the library flush the Signal sessions of all.
+        let lost = async {
+            let mut number = 0;
+            while !*flushed.borrow_and_update() {
+                let text = format!("meanwhile {number}");
+                wharf.network.send(CAROL, ALICE, &text, None).await.unwrap();
+                receiver.wait_for(&text, |event| event["payload"]["body"] == text).await;
+                number += 1;
+            }
+        };
+        within("the Signal session to be on disk", lost).await;
+    }
 }
 
 impl Judge for Failpoint {
@@ -163,28 +192,11 @@ fn event_ids(receiver: &Receiver, text: &str) -> Vec<String> {
 async fn a_message_whose_signal_state_outlived_its_row_is_recovered_with_one_event() {
     let (mut wharf, receiver) = TestWharf::with_alice().await;
     wharf.stop().await;
-    let sender = wharf.network.phone(BOB).unwrap().lid;
-    let failpoint = Arc::new(Failpoint {
-        sender: sender.split(['@', ':']).next().unwrap().to_owned(),
-        is_held: AtomicBool::new(false),
-        is_flushed: watch::Sender::new(false),
-    });
+    let failpoint = Arc::new(Failpoint::of(&wharf, BOB));
     wharf.boot_rigged(Arc::clone(&failpoint) as _).await;
     wharf.wait_for_status("default", "WORKING").await;
 
-    wharf.network.send(BOB, ALICE, "lost", None).await.unwrap();
-    let mut flushed = failpoint.is_flushed.subscribe();
-    // What others write makes the library flush the Signal sessions of all.
-    let held = async {
-        let mut number = 0;
-        while !*flushed.borrow_and_update() {
-            let text = format!("meanwhile {number}");
-            wharf.network.send(CAROL, ALICE, &text, None).await.unwrap();
-            receiver.wait_for(&text, |event| event["payload"]["body"] == text).await;
-            number += 1;
-        }
-    };
-    within("the Signal session to be on disk", held).await;
+    failpoint.lose(&wharf, &receiver, BOB, "lost").await;
     wharf.crash().await;
     assert_eq!(event_ids(&receiver, "lost").len(), 0, "nobody has stored it");
 

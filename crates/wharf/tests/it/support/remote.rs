@@ -1,5 +1,7 @@
 //! A caller of a server and a sandbox that run in processes of their own.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{KEY, within};
@@ -50,6 +52,18 @@ impl Client {
             api: api.to_owned(),
             page: self.page.clone(),
         }
+    }
+
+    /// Waits until a session has this status.
+    pub(crate) async fn status(&self, session: &str, status: &str) {
+        let path = format!("/api/sessions/{session}");
+        let reached = async {
+            let mut ticks = tokio::time::interval(Duration::from_millis(10));
+            while self.api("GET", &path, Value::Null).await["status"] != status {
+                ticks.tick().await;
+            }
+        };
+        within(&format!("session {session} to be {status}"), reached).await;
     }
 
     /// Waits until a phone shows a text.

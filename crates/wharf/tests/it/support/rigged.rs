@@ -14,6 +14,8 @@ pub(crate) enum Verdict {
     HoldBack,
     /// There is no room for it.
     Full,
+    /// The file turns out to be damaged.
+    Damaged,
 }
 
 /// Decides over every write of a server, to its own store and to those of its sessions.
@@ -65,7 +67,7 @@ impl Storage for Rigged {
     async fn check(&self) -> Result<(), StoreError> {
         match self.judge.judge(&Batch::new()) {
             Verdict::Full => Err(StoreError::Full),
-            Verdict::Pass | Verdict::HoldBack => self.storage.check().await,
+            Verdict::Pass | Verdict::HoldBack | Verdict::Damaged => self.storage.check().await,
         }
     }
 
@@ -102,6 +104,12 @@ impl Store for RiggedStore {
             Verdict::Pass => {}
             Verdict::HoldBack => std::future::pending().await,
             Verdict::Full => return Err(StoreError::Full),
+            Verdict::Damaged => {
+                return Err(StoreError::Corrupt {
+                    file: "session.sqlite3".into(),
+                    cause: "database disk image is malformed".into(),
+                });
+            }
         }
         self.store.write(batch.clone()).await?;
         self.judge.written(&batch);

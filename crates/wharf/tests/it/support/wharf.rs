@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use wharf_cli::serve::{Peer, Running, open_storage, start, start_on};
 use wharf_core::random::SystemRandom;
 use wharf_server::config::{Config, Environment};
-use wharf_simulator::{InboxEntry, Sandbox, SandboxServer, SandboxServerConfig, Seed};
+use wharf_simulator::{InboxEntry, KillMode, Sandbox, SandboxServer, SandboxServerConfig, Seed};
 
 use super::rigged::{Judge, Rigged};
 use super::time::NetworkTime;
@@ -137,13 +137,12 @@ impl TestWharf {
         let running = self.running.take();
         spawn_blocking(move || drop(doomed)).await.unwrap();
         drop(running);
-        let mut changes = self.network.changed();
-        let noticed = async {
-            while self.network.metrics().connections > 0 {
-                changes.changed().await.unwrap();
+        // The system closes the sockets of a process that dies; those of a runtime may outlive it.
+        for phone in self.network.phones() {
+            for device in phone.devices.iter().filter(|device| device.connected) {
+                self.network.kill(&device.jid, KillMode::Close).await.unwrap();
             }
-        };
-        within("the network to notice", noticed).await;
+        }
     }
 
     fn configuration(&self) -> (Config, Peer) {

@@ -1,0 +1,133 @@
+//! `message.waiting`: messages that cannot be read, told of once, and recovered where that is possible.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use wharf_simulator::Fault;
+
+use crate::durability::Failpoint;
+use crate::support::{ALICE, BOB, Receiver, TestWharf, within};
+
+fn fault(fault: Value) -> Fault {
+    serde_json::from_value(fault).unwrap()
+}
+
+/// Damages the next messages to Alice's devices.
+fn garble(wharf: &TestWharf, count: u32) {
+    let messages = json!({ "direction": "out", "stanza": "message", "to": ALICE });
+    let faults = vec![fault(json!({ "match": messages, "action": "garble", "count": count }))];
+    wharf.network.set_faults(faults).unwrap();
+}
+
+/// The events of these names, in the order in which they came.
+fn events(receiver: &Receiver, names: &[&str]) -> Vec<Value> {
+    let all = receiver.deliveries().into_iter().map(|it| it.event);
+    all.filter(|event| names.iter().any(|name| event["event"] == *name))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_waiting_until_it_is_sent_again() {
+    let (wharf, receiver) = TestWharf::with_alice().await;
+    garble(&wharf, 2);
+    let id = wharf.network.send(BOB, ALICE, "once more", None).await.unwrap();
+    let message = receiver.wait_for_event("message").await.event;
+    assert_eq!(message["payload"]["body"], "once more");
+    wharf.settled().await;
+
+    let waiting = events(&receiver, &["message.waiting"]);
+    assert_eq!(waiting.len(), 1, "{:?}", receiver.names());
+    let payload = &waiting[0]["payload"];
+    assert_eq!(payload["id"], format!("false_{BOB}@c.us_{id}"));
+    assert_eq!(payload["id"], message["payload"]["id"]);
+    assert_eq!(payload["from"], format!("{BOB}@c.us"));
+    assert_eq!((&payload["body"], &payload["hasMedia"]), (&json!(""), &json!(false)));
+    assert_ne!(waiting[0]["id"], message["id"], "each is an event of its own");
+}
+
+#[tokio::test]
+async fn a_message_that_nobody_sends_again_is_waiting_once_and_holds_nothing_up() {
+    let (mut wharf, receiver) = TestWharf::with_alice().await;
+    // Neither Bob nor Alice's own phone hears that it is asked for.
+    let lost = |stanza: &str, kind: Value| json!({ "match": { "stanza": stanza, "type": kind }, "action": "drop", "count": 100 });
+    let mut faults = vec![
+        fault(lost("receipt", json!("retry"))),
+        fault(lost("message", Value::Null)),
+    ];
+    faults.push(fault(
+        json!({ "match": { "direction": "out", "stanza": "message" }, "action": "garble" }),
+    ));
+    wharf.network.set_faults(faults).unwrap();
+    wharf.network.send(BOB, ALICE, "never", None).await.unwrap();
+    receiver.wait_for_event("message.waiting").await;
+    wharf.network.set_faults(Vec::new()).unwrap();
+
+    wharf.network.send(BOB, ALICE, "next", None).await.unwrap();
+    receiver
+        .wait_for("the next text", |event| event["payload"]["body"] == "next")
+        .await;
+    wharf.restart().await;
+    wharf.wait_for_status("default", "WORKING").await;
+    wharf.settled().await;
+    assert_eq!(
+        events(&receiver, &["message.waiting"]).len(),
+        1,
+        "{:?}",
+        receiver.names()
+    );
+    let texts = events(&receiver, &["message"]);
+    assert!(texts.iter().all(|event| event["payload"]["body"] == "next"));
+}
+
+#[tokio::test]
+async fn a_message_that_a_crash_lost_and_nobody_sends_again_is_waiting_before_it_is_acknowledged() {
+    let (mut wharf, receiver) = TestWharf::with_alice().await;
+    wharf.stop().await;
+    let failpoint = Arc::new(Failpoint::of(&wharf, BOB));
+    wharf.boot_rigged(Arc::clone(&failpoint) as _).await;
+    wharf.wait_for_status("default", "WORKING").await;
+    failpoint.lose(&wharf, &receiver, BOB, "lost").await;
+    wharf.crash().await;
+
+    let lost = |stanza: &str, kind: Value| json!({ "match": { "stanza": stanza, "type": kind }, "action": "drop", "count": 100 });
+    let faults = vec![
+        fault(lost("receipt", json!("retry"))),
+        fault(lost("message", Value::Null)),
+    ];
+    wharf.network.set_faults(faults).unwrap();
+    wharf.boot().await;
+    let is_told = || !events(&receiver, &["message.waiting"]).is_empty();
+    let told = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        while !is_told() {
+            // Once it was asked for, the next redelivery is the next try.
+            let tries_left = wharf.network.faults()[0].count;
+            while wharf.network.faults()[0].count == tries_left && !is_told() {
+                ticks.tick().await;
+            }
+            assert!(queued(&wharf) > 0, "it is not acknowledged");
+            wharf.post("/api/sessions/default/restart", json!({})).await.expect(201);
+        }
+    };
+    within("the lost message to be given up", told).await;
+    wharf.network.set_faults(Vec::new()).unwrap();
+    wharf.post("/api/sessions/default/restart", json!({})).await.expect(201);
+    wharf.wait_for_status("default", "WORKING").await;
+    wharf.settled().await;
+    assert_eq!(queued(&wharf), 0);
+
+    let waiting = events(&receiver, &["message.waiting"]);
+    assert_eq!(waiting.len(), 1);
+    assert_eq!(waiting[0]["payload"]["from"], format!("{BOB}@c.us"));
+    assert!(
+        events(&receiver, &["message"])
+            .iter()
+            .all(|event| event["payload"]["body"] != "lost")
+    );
+}
+
+/// Stanzas that the network keeps for Alice's device.
+fn queued(wharf: &TestWharf) -> usize {
+    wharf.network.phone(ALICE).unwrap().devices[0].queued
+}
