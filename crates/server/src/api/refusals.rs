@@ -15,6 +15,7 @@ const STATUSES: &[(&str, &str)] = &[
     ("401", "The key is missing or wrong"),
     ("403", "The page of another site, on a server that needs no key"),
     ("404", "There is no such session, or whatever else the path names"),
+    ("408", "The body took too long to arrive"),
     ("413", "The body is too large"),
     (
         "422",

@@ -203,6 +203,18 @@ mod tests {
     }
 
     #[test]
+    fn only_folders_that_have_the_file_are_named() {
+        let base = tempfile::tempdir().expect("a folder for the test");
+        for path in ["noweb/wharf.sqlite3", "gows/wharf.sqlite3", "empty/other"] {
+            let path = base.path().join(path);
+            fs::create_dir_all(path.parent().expect("it has one")).expect("it can be made");
+            fs::write(path, "").expect("it can be written");
+        }
+        let found = with_file(base.path(), "wharf.sqlite3").expect("it can be read");
+        assert_eq!(found, ["gows", "noweb"]);
+    }
+
+    #[test]
     fn a_namespace_cannot_leave_its_folder() {
         for name in ["", "..", "../x", "a/b", "a\\b", "ä", &"x".repeat(300)] {
             let folder = folder_name(name);

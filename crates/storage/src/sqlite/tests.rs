@@ -126,6 +126,26 @@ async fn a_second_process_is_refused_until_the_first_ends() {
 }
 
 #[tokio::test]
+async fn sessions_may_lie_elsewhere_and_are_one_processes_there_too() {
+    let base = TempDir::new().expect("a folder for the test");
+    let of = |namespace: &str| LocalConfig {
+        session_namespace: "mine".to_owned(),
+        ..LocalConfig::new(base.path(), namespace)
+    };
+    let first = LocalStorage::open(of("all")).await.expect("it can be opened");
+    put(&*first.session(&name("alice")).await.expect("it can be made"), "a").await;
+    assert!(base.path().join("all/wharf.sqlite3").is_file());
+    assert!(base.path().join("mine/alice/session.sqlite3").is_file());
+    let refused = LocalStorage::open(of("other")).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    first.close().await;
+    let second = LocalStorage::open(of("other")).await.expect("the first has ended");
+    let alice = second.session(&name("alice")).await.expect("it can be opened");
+    assert!(has(&*alice, "a").await);
+    second.close().await;
+}
+
+#[tokio::test]
 async fn damage_is_an_error_that_names_the_file_and_changes_nothing() {
     let damages: [fn(&Path); 5] = [
         |file| fs::write(file, "").expect("it can be written"),
