@@ -2,6 +2,7 @@
 //!
 //! Never keeps a message; what it cannot find it passes over.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use wharf_core::engine::AckUpdate;
@@ -16,6 +17,9 @@ use crate::sessions::messages::{self, StoredMessage};
 
 /// How often a change is tried that somebody else's change has overtaken.
 const CHANGE_TRIES_MAX: u32 = 3;
+
+/// Messages whose acks are raised at once; a page of the store holds more.
+const ACK_IDS_AT_ONCE_MAX: usize = 500;
 
 /// A send under way. When it is dropped, however the send ended, the acks pass that waited for it.
 pub(in crate::sessions) struct Outgoing {
@@ -88,36 +92,84 @@ impl SessionInbox {
         update
     }
 
-    pub(super) async fn raise_acks(&self, update: AckUpdate) -> Result<(), StoreError> {
-        let update = self.without_outgoing(update);
-        if update.ids.is_empty() {
+    /// Raises acks, those of many messages together, and leaves none.
+    pub(super) async fn raise_acks(&self, updates: &mut Vec<AckUpdate>) {
+        let updates = updates.drain(..).map(|update| self.without_outgoing(update));
+        let mut updates = updates.peekable();
+        while let Some(first) = updates.next() {
+            let (mut ids, mut together) = (first.ids.len(), vec![first]);
+            while let Some(next) = updates.next_if(|next| ids + next.ids.len() <= ACK_IDS_AT_ONCE_MAX) {
+                ids += next.ids.len();
+                together.push(next);
+            }
+            self.check(self.raise_together(together).await);
+        }
+    }
+
+    async fn raise_together(&self, updates: Vec<AckUpdate>) -> Result<(), StoreError> {
+        let ids: BTreeSet<String> = updates.iter().flat_map(|update| update.ids.iter().cloned()).collect();
+        let ids: Vec<String> = ids.into_iter().collect();
+        if ids.is_empty() {
             return Ok(());
         }
         let _turn = self.turn.lock().await;
-        let (mut events, mut batch) = (Vec::new(), Batch::new());
-        for mut stored in messages::with_own_ids(self.store(), &update.ids).await? {
-            let message = &mut stored.message;
-            if !may_be_in(&message.id.chat, &update.chat) {
-                // Ids are unique within a chat only, and whoever knows one of ours must not move it from elsewhere.
-                continue;
-            }
-            if !message.id.from_me {
-                // Another device of ours has read what somebody wrote to us.
-                if stored.unread && update.ack >= Ack::Read {
-                    stored.unread = false;
-                    batch = messages::change(batch, &stored)?;
+        let mut kept: HashMap<String, Vec<Kept>> = HashMap::new();
+        for stored in messages::with_own_ids(self.store(), &ids).await? {
+            let id = stored.message.id.id.clone();
+            kept.entry(id).or_default().push(Kept {
+                stored,
+                is_changed: false,
+            });
+        }
+        let mut events = Vec::new();
+        for update in &updates {
+            for id in &update.ids {
+                for message in kept.get_mut(id).into_iter().flatten() {
+                    events.extend(message.raise(update)?);
                 }
-            } else if update.participant.is_some() {
-                events.push(ack_event(EventName::MessageAckGroup, message, &update)?);
-            } else if comes_further(message.ack, update.ack) {
-                message.ack = update.ack;
-                events.push(ack_event(EventName::MessageAck, message, &update)?);
-                batch = messages::change(batch, &stored)?;
             }
         }
+        let changed = kept.values().flatten().filter(|kept| kept.is_changed);
+        let batch = changed
+            .map(|kept| &kept.stored)
+            .try_fold(Batch::new(), messages::change)?;
         // The events first: were the state kept first, a crash in between would leave it risen and nobody told.
         self.append(events).await?;
         self.write(batch).await
+    }
+}
+
+/// A message that is kept, and what became of it.
+struct Kept {
+    stored: StoredMessage,
+    is_changed: bool,
+}
+
+impl Kept {
+    /// Takes an ack in, and answers the event of that, if it says anything new.
+    fn raise(&mut self, update: &AckUpdate) -> Result<Option<NewEvent>, StoreError> {
+        let message = &mut self.stored.message;
+        if !may_be_in(&message.id.chat, &update.chat) {
+            // Ids are unique within a chat only, and whoever knows one of ours must not move it from elsewhere.
+            return Ok(None);
+        }
+        if !message.id.from_me {
+            // Another device of ours has read what somebody wrote to us.
+            if self.stored.unread && update.ack >= Ack::Read {
+                self.stored.unread = false;
+                self.is_changed = true;
+            }
+            return Ok(None);
+        }
+        if update.participant.is_some() {
+            return ack_event(EventName::MessageAckGroup, message, update).map(Some);
+        }
+        if !comes_further(message.ack, update.ack) {
+            return Ok(None);
+        }
+        message.ack = update.ack;
+        self.is_changed = true;
+        ack_event(EventName::MessageAck, message, update).map(Some)
     }
 }
 
