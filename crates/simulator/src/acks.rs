@@ -1,17 +1,12 @@
 //! What acknowledges what: an `<ack>` or a delivery receipt counts for the stanza that it names in every respect.
 //!
 //! Clients echo what they got (Baileys `stanza-ack.ts`, whatsapp-rust `client.rs` build_ack_node, whatsmeow `receipt.go`):
-//! `from` comes back as `to`, `participant` and `recipient` as they are, the type of a receipt or notification too. What
-//! matches nothing that the device was given is counted as unmatched, and the stanza goes on waiting. Leniency, each for
-//! something that real clients do:
-//! - An acknowledgement may be repeated: Baileys acknowledges a message that it asked for again, and once more when it
-//!   comes again.
-//! - A `<message>` may be acknowledged without its type (whatsmeow).
-//! - The `type` of `<notification type="encrypt"><identity/>` may be left out, as WhatsApp Web does.
-//! - A `participant` that is the sender of the stanza may be left out (whatsapp-rust).
-//! - A `recipient` may be left out: receipts have room for one only when they are about a message of one's own.
+//! `from` comes back as `to`, `type`, `participant` and `recipient` come back as they are. What matches nothing that the
+//! device was given is counted as unmatched, and the stanza goes on waiting. Two things are let pass:
+//! - A `<message>` is acknowledged without its type by whatsmeow; whatsapp-rust and Baileys echo it.
+//! - An acknowledgement is repeated where a stanza was doubled on the way.
 
-use wacore_binary::{Jid, Node};
+use wacore_binary::Node;
 
 use crate::model::{DeviceRef, State};
 use crate::queue::Acked;
@@ -65,47 +60,28 @@ pub(crate) fn says_delivered(kind: &str) -> bool {
 }
 
 fn is_echo(given: &Node, ack: &Node) -> bool {
-    let kind = |node| stanza::text(node, "type");
-    let has_kind = match kind(ack) {
-        None if given.tag == "message" || is_identity_change(given) => true,
-        said => said == kind(given),
-    };
-    has_kind && goes_back(given, ack)
+    let (said, kind) = (stanza::text(ack, "type"), stanza::text(given, "type"));
+    let is_untyped = given.tag == "message" && said.is_none();
+    (is_untyped || said == kind) && goes_back(given, ack)
 }
 
 fn is_delivery(given: &Node, receipt: &Node) -> bool {
-    let kind = stanza::text(receipt, "type").unwrap_or_default();
     let is_peer = given.attrs.get("category").is_some();
     let is_own = given.attrs.get("recipient").is_some();
-    let fits = match kind.as_str() {
-        "peer_msg" => is_peer,
-        "sender" => is_own && !is_peer,
-        "" | "inactive" => !is_own && !is_peer,
-        _ => false,
+    let fits = match stanza::text(receipt, "type").as_deref() {
+        Some("peer_msg") => is_peer,
+        Some("sender") => is_own && !is_peer,
+        None | Some("inactive") => !is_own && !is_peer,
+        Some(_) => false,
     };
     fits && goes_back(given, receipt)
 }
 
 /// Whether an answer goes to where the stanza came from, and is about the same people.
 fn goes_back(given: &Node, answer: &Node) -> bool {
-    let from = address(given, "from");
-    let participant = (address(given, "participant"), address(answer, "participant"));
-    let same_participant = participant.0 == participant.1 || (participant.1.is_none() && participant.0 == from);
-    let recipient = (address(given, "recipient"), address(answer, "recipient"));
-    from.is_some()
-        && from == address(answer, "to")
-        && same_participant
-        && (recipient.1.is_none() || recipient.0 == recipient.1)
-}
-
-fn address(node: &Node, key: &str) -> Option<Jid> {
-    stanza::jid(node, key).ok().flatten()
-}
-
-fn is_identity_change(given: &Node) -> bool {
-    given.tag == "notification"
-        && stanza::text(given, "type").as_deref() == Some("encrypt")
-        && given.get_optional_child("identity").is_some()
+    let address = |node, key| stanza::jid(node, key).ok().flatten();
+    let same = |theirs, ours| address(given, theirs) == address(answer, ours);
+    same("from", "to") && same("participant", "participant") && same("recipient", "recipient")
 }
 
 fn describe(by: &Node, id: &str) -> String {
@@ -151,21 +127,28 @@ mod tests {
     }
 
     #[test]
-    fn clients_leave_out_what_they_may() {
+    fn only_a_message_may_be_acknowledged_without_its_type() {
         let message = node("message", &[("from", BOB), ("type", "text")]);
         assert!(is_echo(&message, &node("ack", &[("to", BOB)])));
         assert!(!is_echo(&message, &node("ack", &[("to", BOB), ("type", "media")])));
-        let group = node("message", &[("from", BOB), ("participant", CAROL)]);
-        assert!(
-            !is_echo(&group, &node("ack", &[("to", BOB)])),
-            "which participant is not said"
+        let notification = node("notification", &[("from", BOB), ("type", "encrypt")]);
+        assert!(!is_echo(&notification, &node("ack", &[("to", BOB)])));
+    }
+
+    #[test]
+    fn who_is_meant_must_be_said() {
+        let own = node(
+            "receipt",
+            &[("from", BOB), ("participant", CAROL), ("recipient", CAROL)],
         );
-        let own = node("receipt", &[("from", BOB), ("participant", BOB)]);
-        assert!(is_echo(&own, &node("ack", &[("to", BOB)])));
-        let mut identity = node("notification", &[("from", BOB), ("type", "encrypt")]);
-        assert!(!is_echo(&identity, &node("ack", &[("to", BOB)])));
-        identity.content = Some(wacore_binary::NodeContent::Nodes(vec![stanza::empty("identity")]));
-        assert!(is_echo(&identity, &node("ack", &[("to", BOB)])));
+        for (ack, expected) in [
+            (vec![("participant", CAROL), ("recipient", CAROL)], true),
+            (vec![("participant", CAROL)], false),
+            (vec![("recipient", CAROL)], false),
+        ] {
+            let ack = [ack, vec![("to", BOB)]].concat();
+            assert_eq!(is_echo(&own, &node("ack", &ack)), expected, "{ack:?}");
+        }
     }
 
     #[test]
@@ -175,7 +158,10 @@ mod tests {
         let peer = node("message", &[("from", BOB), ("category", "peer")]);
         for (kind, counts_for) in [("inactive", &theirs), ("sender", &own), ("peer_msg", &peer)] {
             for message in [&theirs, &own, &peer] {
-                let receipt = node("receipt", &[("to", BOB), ("type", kind)]);
+                let mut receipt = node("receipt", &[("to", BOB), ("type", kind)]);
+                if message == &own {
+                    receipt.attrs.insert("recipient", CAROL);
+                }
                 assert_eq!(is_delivery(message, &receipt), message == counts_for, "{kind}");
             }
         }

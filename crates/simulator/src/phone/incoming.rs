@@ -325,8 +325,10 @@ impl Desk<'_> {
             .attr("class", class)
             .attr("to", from)
             .attr("id", id);
-        if let Some(kind) = node.attrs.get("type") {
-            builder = builder.attr("type", kind.clone());
+        for key in ["type", "participant", "recipient"] {
+            if let Some(value) = node.attrs.get(key) {
+                builder = builder.attr(key, value.clone());
+            }
         }
         self.submit(builder.build());
     }

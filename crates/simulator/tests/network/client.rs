@@ -414,8 +414,10 @@ impl Client {
             .attr("class", node.tag.to_string())
             .attr("id", attr(node, "id"))
             .attr("to", node.attrs.get("from").unwrap().clone());
-        if let Some(kind) = node.attrs.get("type") {
-            ack = ack.attr("type", kind.clone());
+        for key in ["type", "participant", "recipient"] {
+            if let Some(value) = node.attrs.get(key) {
+                ack = ack.attr(key, value.clone());
+            }
         }
         self.send(ack.build()).await;
     }
@@ -427,7 +429,9 @@ impl Client {
         if message.attrs.get("category").is_some() {
             receipt = receipt.attr("type", "peer_msg");
         } else if message.attrs.get("recipient").is_some() {
-            receipt = receipt.attr("type", "sender");
+            receipt = receipt
+                .attr("type", "sender")
+                .attr("recipient", message.attrs.get("recipient").unwrap().clone());
         }
         self.send(receipt.build()).await;
     }
