@@ -8,7 +8,7 @@ use url::Url;
 use wacore_binary::Jid;
 use waproto::whatsapp as wa;
 use wharf_core::clock::SystemClock;
-use wharf_core::engine::{Closed, EngineOptions, Signal};
+use wharf_core::engine::{Closed, EngineOptions, HistoryDepth, Signal};
 use wharf_core::ids::SessionName;
 use wharf_core::message::Message;
 use wharf_core::store::{Batch, Collection, Condition, Document, Page, Query, Storage as _, Store};
@@ -111,6 +111,9 @@ impl Device {
             session,
             device_name: "Ubuntu".to_owned(),
             browser_name: "Chrome".to_owned(),
+            history: HistoryDepth::default(),
+            proxy: None,
+            span: tracing::Span::none(),
         };
         let whatsapp = WhatsApp::new(WhatsAppConfig {
             network: Network::Sandbox {
@@ -118,6 +121,7 @@ impl Device {
             },
             clock: Arc::new(SystemClock),
             version: None,
+            proxy: None,
         })
         .unwrap();
         let kept = Arc::new(Kept::default());

@@ -29,6 +29,9 @@ pub(super) struct SessionDocument {
     pub(super) statuses: Vec<SessionStatusPoint>,
     /// WhatsApp has unlinked the device: its store is worthless, and the next start begins with an empty one.
     pub(super) unlinked: bool,
+    /// How many sessions there were when it was created: its turn where they share a list of proxies.
+    #[serde(default)]
+    pub(super) turn: usize,
 }
 
 /// What a session should be doing.
@@ -44,13 +47,14 @@ pub(super) enum Desired {
 
 impl SessionDocument {
     /// A session that was just made.
-    pub(super) fn new(config: SessionConfig) -> Self {
+    pub(super) fn new(config: SessionConfig, turn: usize) -> Self {
         Self {
             config,
             desired: Desired::Stopped,
             me: None,
             statuses: Vec::new(),
             unlinked: false,
+            turn,
         }
     }
 

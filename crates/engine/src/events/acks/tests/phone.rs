@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use url::Url;
 use wharf_core::clock::SystemClock;
-use wharf_core::engine::{Connector as _, EngineOptions, Inbox, Signal};
+use wharf_core::engine::{Connector as _, EngineOptions, HistoryDepth, Inbox, Signal};
 use wharf_core::ids::{MessageId, SessionName};
 use wharf_core::message::Message;
 use wharf_core::store::{Batch, Storage as _, StoreError};
@@ -78,6 +78,7 @@ async fn what_the_phone_reads_is_read_here() {
         network: Network::Sandbox { url },
         clock: Arc::new(SystemClock),
         version: None,
+        proxy: None,
     })
     .unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -90,6 +91,9 @@ async fn what_the_phone_reads_is_read_here() {
         session,
         device_name: "Ubuntu".to_owned(),
         browser_name: "Chrome".to_owned(),
+        history: HistoryDepth::default(),
+        proxy: None,
+        span: tracing::Span::none(),
     };
     let (sender, mut reports) = mpsc::unbounded_channel();
     let engine = whatsapp.connect(options, Arc::new(Reports(sender))).await.unwrap();
