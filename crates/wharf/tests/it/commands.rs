@@ -11,9 +11,11 @@ use crate::support::{ALICE, TestWharf};
 /// Callers at the same time.
 const CALLERS: u64 = 100;
 /// What each of them asks for, one after the other.
-const COMMANDS_EACH: usize = 4;
-/// The longest that a caller waits for the session to work before it asks for the next thing.
-const PATIENCE_MS_MAX: u64 = 3_000;
+const COMMANDS_EACH: usize = 6;
+/// How long a patient caller waits for the session to work before it asks for the next thing.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The same for a hasty one.
+const HASTE_MS_MAX: u64 = 300;
 /// Logins in the meantime, at least: otherwise the commands would only have called each other off.
 const LOGINS_MIN: u64 = 3;
 /// The longest that all of them together may take.
@@ -58,8 +60,12 @@ async fn storm(wharf: &TestWharf, seed: u64, choices: u64) {
     let callers = (0..CALLERS).map(|caller| async move {
         let mut numbers = Numbers(seed.wrapping_add(caller));
         for _ in 0..COMMANDS_EACH {
-            // So that commands meet every stage of a connection, and not only each other.
-            let patience = Duration::from_millis(numbers.below(PATIENCE_MS_MAX));
+            // The hasty meet every stage of a connection; the patient see to it that there are such stages.
+            let is_patient = caller % 2 == 0;
+            let patience = match is_patient {
+                true => PATIENCE,
+                false => Duration::from_millis(numbers.below(HASTE_MS_MAX)),
+            };
             let _ = tokio::time::timeout(patience, wharf.wait_for_status("default", "WORKING")).await;
             command(wharf, numbers.below(choices)).await;
         }
