@@ -104,6 +104,7 @@ fn crates_keep_to_their_side() {
             ],
         ),
         ("engine", &["axum", "sqlx", "wharf_server"]),
+        ("bench", &["whatsapp_rust", "wacore", "wharf_"]),
     ];
     let mut findings = Vec::new();
     for (name, forbidden) in rules {

@@ -1,0 +1,64 @@
+//! Measures a built Wharf from outside: what it takes to start, to hold sessions, to send, and to come back.
+//!
+//! Uses only the public HTTP interfaces of the server and of the sandbox network, each a process of its own, and what the
+//! system says about the server's process. Never links anything of Wharf's, so that it measures what is shipped.
+
+mod api;
+mod bench;
+mod cli;
+mod machine;
+mod process;
+mod report;
+mod scenarios;
+mod usage;
+
+use std::fs;
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+use crate::bench::Bench;
+use crate::cli::{Cli, Scenario};
+use crate::machine::Machine;
+use crate::report::Report;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Fails only where a provider is installed already; the client asks for one although it speaks plain HTTP.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+        .and_then(|runtime| runtime.block_on(run(cli)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr().lock(), "wharf-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the scenarios that were asked for, prints the table and writes the report.
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    fs::create_dir_all(&cli.out).with_context(|| format!("cannot make the folder {}", cli.out.display()))?;
+    let machine = Machine::read();
+    let scenarios = match cli.scenarios.as_slice() {
+        [] => Scenario::ALL.to_vec(),
+        asked => asked.to_vec(),
+    };
+    let mut bench = Bench::new(&cli)?;
+    for scenario in scenarios {
+        scenarios::run(scenario, &mut bench, &cli.sizes).await?;
+    }
+    let report = Report::new(cli.build.clone(), machine, bench.finish().await?);
+    let file = cli.out.join("report.json");
+    fs::write(&file, serde_json::to_vec_pretty(&report)?)
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{report}\nwritten to {}", file.display())?;
+    Ok(())
+}
