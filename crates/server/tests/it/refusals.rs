@@ -9,13 +9,15 @@ use wharf_core::store::StoreError;
 
 use crate::harness::{ALICE, Wharf};
 
-#[tokio::test]
-async fn each_failure_of_the_engine_has_its_answer_and_none_has_its_cause() {
-    let mut wharf = Wharf::start().await;
-    let link = wharf.working("default", json!({})).await;
+/// What is answered: the status, `message`, `error` and `Retry-After`.
+type Expected = (u16, Value, &'static str, &'static str);
+
+fn cases() -> Vec<(EngineError, Expected)> {
     let unavailable = |what: &str| (503, json!(what), "Service Unavailable", "10");
     let refused = |what: &str| (422, json!(what), "Unprocessable Entity", "");
-    let cases: Vec<(EngineError, (u16, Value, &str, &str))> = vec![
+    let reason = "463".to_owned();
+    let retry_after = Some(Duration::from_secs(30));
+    vec![
         (
             EngineError::Offline,
             unavailable("the session is not connected now, it dials again by itself; try again soon"),
@@ -28,20 +30,13 @@ async fn each_failure_of_the_engine_has_its_answer_and_none_has_its_cause() {
             EngineError::UnknownRecipient(ALICE.parse().unwrap()),
             refused(&format!("whatsapp does not know {ALICE}")),
         ),
-        (
-            EngineError::Refused {
-                reason: "463".to_owned(),
-            },
-            refused("whatsapp refused: 463"),
-        ),
+        (EngineError::Refused { reason }, refused("whatsapp refused: 463")),
         (
             EngineError::Invalid("text is too long".to_owned()),
             (400, json!(["text is too long"]), "Bad Request", ""),
         ),
         (
-            EngineError::Throttled {
-                retry_after: Some(Duration::from_secs(30)),
-            },
+            EngineError::Throttled { retry_after },
             (
                 429,
                 json!("WhatsApp was asked too often, wait a while before the next try"),
@@ -77,8 +72,14 @@ async fn each_failure_of_the_engine_has_its_answer_and_none_has_its_cause() {
                 "",
             ),
         ),
-    ];
-    for (failure, (status, message, error, retry_after)) in cases {
+    ]
+}
+
+#[tokio::test]
+async fn each_failure_of_the_engine_has_its_answer_and_none_has_its_cause() {
+    let mut wharf = Wharf::start().await;
+    let link = wharf.working("default", json!({})).await;
+    for (failure, (status, message, error, retry_after)) in cases() {
         link.engine.refuses.lock().unwrap().push_back(failure);
         let answer = wharf.post("/api/sendText", json!({"chatId": ALICE, "text": "x"})).await;
         let body = json!({"statusCode": status, "message": message, "error": error});
