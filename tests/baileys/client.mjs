@@ -2,11 +2,11 @@
 //
 //   node client.mjs --url ws://127.0.0.1:PORT/ws/chat --name NAME [--trace]
 //
-// Events:   qr {qr}, open {}, close {code} (no code when this side closed),
+// Events:   qr {qr}, code {code} (to be entered on the phone), open {}, close {code} (no code when this side closed),
 //           history {chats, messages, contacts} (how many of each; one event for each piece that the phone sends),
 //           message {from, id, text, fromMe}, receipt {chat, id, status} (`WebMessageInfo.Status`),
 //           exists {number, exists}, error {command, error}
-// Commands: send {to, text}; read {id} (of a message event, whose other fields may come along);
+// Commands: code {number} (once there is a QR code; links without scanning it); send {to, text}; read {id} (of a message event, whose other fields may come along);
 //           typing {to, state} (composing or paused); exists {number}; reconnect; quit
 // Credentials live in memory. After the pairing's restart (515) it reconnects by itself.
 
@@ -135,6 +135,7 @@ const onMessage = message => {
 }
 
 const commands = {
+	code: async ({ number }) => emit('code', { code: await socket.requestPairingCode(number) }),
 	send: async ({ to, text }) => {
 		const message = await socket.sendMessage(to, { text })
 		sent.set(message.key.id, message.message)

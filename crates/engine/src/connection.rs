@@ -56,7 +56,6 @@ pub(crate) struct Connection {
     pub(crate) recipients: Recipients,
     pub(crate) sent: Arc<Unacknowledged>,
     pub(crate) ending: Arc<Ending>,
-    pub(crate) inbox: Arc<dyn Inbox>,
     supervision: TaskTracker,
 }
 
@@ -139,7 +138,7 @@ impl Connection {
                 linking,
             },
             client: client.clone(),
-            inbox: inbox.clone(),
+            inbox,
             ending: ending.clone(),
             versions: whatsapp.versions.clone(),
             version,
@@ -157,7 +156,6 @@ impl Connection {
             recipients: Recipients::default(),
             sent,
             ending,
-            inbox,
             supervision,
         })
     }

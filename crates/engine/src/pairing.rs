@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use wacore_binary::SERVER_JID;
 use wacore_binary::builder::NodeBuilder;
-use wharf_core::engine::{Closed, EngineError, Pairing, PasskeyAssertion, PasskeyChallenge, PasskeyCredential, Signal};
+use wharf_core::engine::{Closed, EngineError, Pairing, PasskeyAssertion, PasskeyChallenge, PasskeyCredential};
 use wharf_core::ids::ChatId;
 use whatsapp_rust::Client;
 use whatsapp_rust::pair_code::{PairCodeError, PairCodeOptions, PairCodeRejection, PairError};
@@ -126,9 +126,7 @@ impl Pairing for Connection {
             assertion_json,
             credential_id: assertion.credential_id,
         };
-        self.passkey_step(self.client.send_passkey_response(assertion)).await?;
-        self.inbox.signal(Signal::PasskeyAnswered);
-        Ok(())
+        self.passkey_step(self.client.send_passkey_response(assertion)).await
     }
 
     async fn confirm_passkey(&self) -> Result<(), EngineError> {

@@ -11,6 +11,7 @@ mod foreign;
 mod http;
 mod key_file;
 mod logging;
+mod pairing;
 mod proxy;
 mod sandbox;
 mod sessions;
@@ -25,6 +26,7 @@ pub use environment::{ConfigError, Environment, Variable};
 pub use http::HttpConfig;
 pub use key_file::{KeyFileError, StoredKey, keep_generated_key};
 pub use logging::{LogFormat, LoggingConfig};
+pub use pairing::PairingConfig;
 pub use proxy::ProxiesConfig;
 pub(crate) use proxy::{ProxyError, read_proxy};
 pub use sandbox::SandboxConfig;
@@ -42,6 +44,7 @@ const AREAS: &[Area] = &[
     ("HTTP", http::VARIABLES),
     ("API key", auth::VARIABLES),
     ("Sessions", sessions::VARIABLES),
+    ("Pairing", pairing::VARIABLES),
     ("Defaults of sessions", defaults::VARIABLES),
     ("Proxies", proxy::VARIABLES),
     ("Storage", storage::VARIABLES),
@@ -65,6 +68,8 @@ pub struct Config {
     pub defaults: SessionDefaults,
     /// The proxies of sessions that have none of their own.
     pub proxies: ProxiesConfig,
+    /// How sessions are linked to phones.
+    pub pairing: PairingConfig,
     /// Where data is kept.
     pub storage: StorageConfig,
     /// Which WAHA engine's answers to give.
@@ -94,6 +99,7 @@ impl Config {
             http: HttpConfig::read(environment)?,
             auth: AuthConfig::read(environment)?,
             sessions: SessionsConfig::read(environment)?,
+            pairing: PairingConfig::read(environment)?,
             defaults: SessionDefaults::read(environment)?,
             proxies: ProxiesConfig::read(environment)?,
             storage: StorageConfig::read(environment, engine.dialect)?,

@@ -16,3 +16,4 @@ mod validate;
 pub use api::openapi;
 pub use egress::EgressError;
 pub use server::{Parts, Server, StartError};
+pub use sessions::ShownQr;

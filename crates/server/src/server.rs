@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::broadcast;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,7 +20,7 @@ use crate::config::Config;
 use crate::egress::{self, EgressError};
 use crate::events::{Delivery, EventLog, ServerEnvironment};
 use crate::listener;
-use crate::sessions::{Registry, Shared};
+use crate::sessions::{Registry, Shared, ShownQr};
 
 /// The longest that requests and websockets may take when the server stops. All three limits together leave the caller
 /// time to close its storage within the ten seconds that a container gets to stop.
@@ -104,9 +105,7 @@ impl Server {
             Arc::clone(&events),
             Arc::clone(&clock),
             Arc::clone(&random),
-            config.defaults.clone(),
-            config.proxies.clone(),
-            &config.sessions,
+            &config,
         );
         let registry = Registry::open(Arc::new(shared), &config.sessions).await?;
         let delivery = Delivery::new(Arc::clone(&events), client, Arc::clone(&clock), Arc::clone(&random));
@@ -146,6 +145,11 @@ impl Server {
     /// The sessions that wait for a phone to scan.
     pub fn waiting_for_scan(&self) -> Vec<SessionName> {
         self.registry.waiting_for_scan()
+    }
+
+    /// Every QR code that a session shows from now on.
+    pub fn qr_codes(&self) -> broadcast::Receiver<ShownQr> {
+        self.registry.qr_codes()
     }
 
     /// The QR code of one session, for which it waits while the session starts; `None` where there is nothing to scan.

@@ -26,21 +26,34 @@ pub(crate) use webhook::{CustomHeader, HmacConfig, RetryPolicy, RetryRules, Webh
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wharf_core::clock::Clock;
 use wharf_core::engine::Connector;
+use wharf_core::ids::SessionName;
 use wharf_core::random::Random;
 use wharf_core::store::Storage;
 
 use self::pace::Pace;
-use crate::config::{ProxiesConfig, SessionDefaults, SessionsConfig};
+use crate::config::{Config, ProxiesConfig, SessionDefaults};
 use crate::events::EventLog;
 
 /// Connections that are set up at the same time, over all sessions, until each works, waits for a scan or fails: at boot
 /// they would otherwise all dial at once.
 const CONNECTS_AT_ONCE: usize = 32;
+
+/// QR codes that nobody has printed yet, before the oldest are passed over.
+const QR_CODES_WAITING_MAX: usize = 64;
+
+/// A QR code that a session shows. Whoever has it can link a phone: it belongs into no log.
+#[derive(Clone)]
+pub struct ShownQr {
+    /// Which session.
+    pub session: SessionName,
+    /// The text of the code.
+    pub code: String,
+}
 
 /// What every session works with.
 pub(crate) struct Shared {
@@ -60,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) proxies: ProxiesConfig,
     /// Without any stanza for this long a connection is deaf, whatever its socket says.
     pub(crate) silence_max: Duration,
+    /// Tells whoever wants to know of every QR code.
+    pub(crate) qr_codes: broadcast::Sender<ShownQr>,
     /// Owns every task of every session.
     pub(crate) tasks: TaskTracker,
     /// Ends every session when the server stops.
@@ -76,9 +91,7 @@ impl Shared {
         events: Arc<EventLog>,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
-        defaults: SessionDefaults,
-        proxies: ProxiesConfig,
-        config: &SessionsConfig,
+        config: &Config,
     ) -> Self {
         Self {
             storage,
@@ -86,13 +99,14 @@ impl Shared {
             events,
             clock,
             random,
-            defaults,
-            proxies,
-            silence_max: config.silence_max,
+            defaults: config.defaults.clone(),
+            proxies: config.proxies.clone(),
+            silence_max: config.sessions.silence_max,
+            qr_codes: broadcast::Sender::new(QR_CODES_WAITING_MAX),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
             connects: Arc::new(Semaphore::new(CONNECTS_AT_ONCE)),
-            pace: Pace::new(config.connects_per_second),
+            pace: Pace::new(config.sessions.connects_per_second),
         }
     }
 }

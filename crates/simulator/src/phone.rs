@@ -188,7 +188,7 @@ impl Phone {
             match out {
                 Out::Node(node) | Out::Later(_, node) => self.desk(&network).handle(&node),
                 Out::Ready(device) => self.desk(&network).welcome(device),
-                Out::Linking(conn, step) => self.desk(&network).link_further(conn, step),
+                Out::Linking(conn, step) => self.link_further(&network, conn, step),
                 Out::Close | Out::Stall => {} // For clients; a phone stays as long as its network.
             }
             self.publish();

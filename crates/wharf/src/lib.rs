@@ -9,6 +9,7 @@ mod init;
 mod listen;
 mod logging;
 mod output;
+mod qr;
 mod sandbox;
 mod selftest;
 pub mod serve;

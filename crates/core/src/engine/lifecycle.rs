@@ -65,9 +65,7 @@ pub enum Signal {
     },
     /// A phone has scanned, or its owner has entered the code, and its account's passkey has to agree.
     PasskeyRequired(PasskeyChallenge),
-    /// WhatsApp accepted the passkey's answer; [`Self::PasskeyConfirmation`] is next.
-    PasskeyAnswered,
-    /// The phone shows a code, and this one should be the same.
+    /// WhatsApp accepted the passkey's answer. The phone shows a code, and this one should be the same.
     PasskeyConfirmation {
         /// As people read it, `ABCD-EFGH`.
         code: String,

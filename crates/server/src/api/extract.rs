@@ -119,7 +119,7 @@ impl Linkable {
 
     /// How it is, while it runs; waits while it starts.
     pub(super) async fn running(&self) -> Result<View, ApiError> {
-        running(&self.0).await
+        started(&self.0, self.0.settled().await)
     }
 
     /// The refusal of an operation that needs another status.
@@ -147,18 +147,22 @@ async fn name_in_path(parts: &mut Parts, state: &AppState) -> Result<String, Api
     parameters.remove("session").ok_or_else(ApiError::session_not_found)
 }
 
-/// Waits while the session starts; the error says what to do about any other status.
+/// Waits while the session is about to have this status; the error says what to do about any other.
 async fn in_status(session: &Session, expected: SessionStatus, state: &AppState) -> Result<View, ApiError> {
-    let view = running(session).await?;
+    // What comes next by itself is worth a moment: the phone answers the passkey's signature at once.
+    let is_near = |view: &View| {
+        let is_signed = expected == SessionStatus::PasskeyConfirmationRequired;
+        view.is_settling() || (is_signed && view.status == SessionStatus::PasskeyRequired)
+    };
+    let view = started(session, session.until(|view| !is_near(view)).await)?;
     match view.status == expected {
         true => Ok(view),
         false => Err(wrong_status(session, &view, expected, state)),
     }
 }
 
-/// Waits while the session starts; one that is stopped is answered as if there were none.
-async fn running(session: &Session) -> Result<View, ApiError> {
-    let view = session.settled().await;
+/// A session that is stopped is answered as if there were none.
+fn started(session: &Session, view: View) -> Result<View, ApiError> {
     match view.status {
         SessionStatus::Stopped => Err(ApiError::session_not_started(session.name().as_str(), true)),
         _ => Ok(view),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use wharf_core::ids::SessionName;
 use wharf_core::store::{Expect, StoreError};
@@ -13,7 +13,7 @@ use super::counters::Counters;
 use super::state::View;
 use super::store::{Desired, SessionDocument, load_all};
 use super::supervisor::{COMMANDS_WAITING_MAX, Command, Request, Supervisor};
-use super::{SessionConfig, Shared};
+use super::{SessionConfig, Shared, ShownQr};
 use crate::config::SessionsConfig;
 
 /// The most sessions of one server.
@@ -128,6 +128,11 @@ impl Registry {
     /// All sessions, by name.
     pub(crate) fn all(&self) -> Vec<Arc<Session>> {
         self.read().values().cloned().collect()
+    }
+
+    /// Every QR code that is shown from now on.
+    pub(crate) fn qr_codes(&self) -> broadcast::Receiver<ShownQr> {
+        self.shared.qr_codes.subscribe()
     }
 
     /// The sessions that wait for a phone to scan.
@@ -281,10 +286,14 @@ impl Session {
 
     /// Waits while it starts, but not for ever, and returns how it is then.
     pub(crate) async fn settled(&self) -> View {
+        self.until(|view| !view.is_settling()).await
+    }
+
+    /// Waits until this can be said of it, but not for ever, and returns how it is then.
+    pub(crate) async fn until(&self, can_be_said: impl FnMut(&View) -> bool) -> View {
         let mut view = self.view.clone();
-        let settled = timeout(STARTING_WITHIN, view.wait_for(|view| !view.is_settling())).await;
-        match settled {
-            Ok(Ok(settled)) => settled.clone(),
+        match timeout(STARTING_WITHIN, view.wait_for(can_be_said)).await {
+            Ok(Ok(view)) => view.clone(),
             // It takes too long, or it is gone and its last state stays.
             Ok(Err(_)) | Err(_) => self.view(),
         }

@@ -28,7 +28,7 @@ use super::counters::Counters;
 use super::presence::{Occasion, PresenceKeeper};
 use super::state::{self, AfterClose, Passkey, Problem, Trigger, View};
 use super::store::SessionDocument;
-use super::{Connection, SessionConfig, Shared};
+use super::{Connection, SessionConfig, Shared, ShownQr};
 
 /// Commands that wait for one session.
 pub(super) const COMMANDS_WAITING_MAX: usize = 32;
@@ -212,7 +212,10 @@ impl Supervisor {
             // How long it is valid needs no watching: the engine shows the next one in time.
             Signal::QrCode { code, .. } => {
                 self.arrived();
-                self.view.send_modify(|view| view.qr = Some(code));
+                self.view.send_modify(|view| view.qr = Some(code.clone()));
+                let session = self.name.clone();
+                // Nobody may be listening.
+                let _ = self.shared.qr_codes.send(ShownQr { session, code });
                 self.enter(Trigger::QrCode, None).await;
             }
             Signal::PasskeyRequired(challenge) => {
@@ -220,10 +223,6 @@ impl Supervisor {
                 self.view.send_modify(|view| view.passkey = Some(passkey));
                 self.enter(Trigger::PasskeyRequired, None).await;
             }
-            // The answer to it may be here already.
-            Signal::PasskeyAnswered => self.view.send_modify(|view| {
-                view.passkey.take_if(|passkey| matches!(passkey, Passkey::Sign(_)));
-            }),
             Signal::PasskeyConfirmation { code } => {
                 self.view.send_modify(|view| view.passkey = Some(Passkey::Compare(code)));
                 self.enter(Trigger::PasskeyConfirmation, None).await;

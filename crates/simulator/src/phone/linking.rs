@@ -3,11 +3,15 @@
 //! The keys that this takes are made and kept here; the network sees them wrapped only. The other half is in wacore's
 //! `pair_code.rs` and `shortcake.rs`, and in Baileys' `messages-recv.ts`.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use buffa::Message as _;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 use wacore::crypto::hkdf_sha256_into;
 use wacore::pair_code::PairCodeUtils;
 use wacore_libsignal::crypto::aes_256_gcm_decrypt;
@@ -30,6 +34,10 @@ const CODE_LEN: usize = 8;
 const CODE_ALPHABET: &[u8; 32] = b"123456789ABCDEFGHJKLMNPQRSTVWXYZ";
 /// Bytes that the code for comparison shows.
 const COMPARED_LEN: usize = 5;
+
+/// How long a phone takes for an answer over the connection that a real one has. Clients count on it: they take note of what
+/// they sent only once the server has acknowledged it (whatsapp-rust `passkey/flow.rs`).
+const ANSWER_DELAY: Duration = Duration::from_millis(250);
 
 /// What became of a device that a phone links.
 pub(crate) enum Linking {
@@ -93,6 +101,13 @@ pub(crate) fn link_code(typed: &str) -> Result<String, SandboxError> {
         false => Err(SandboxError::Invalid(format!(
             "a code has {CODE_LEN} letters and digits, as in ABCD-EFGH"
         ))),
+    }
+}
+
+impl Step {
+    /// Whether the device hears from the phone next.
+    fn is_answered(&self) -> bool {
+        matches!(self, Self::Hello(_) | Self::Request { .. })
     }
 }
 
@@ -171,6 +186,19 @@ impl Phone {
         self.link(network, &claim)
     }
 
+    /// A device that links with the account's passkey has come further.
+    pub(super) fn link_further(self: &Arc<Self>, network: &Network, conn: ConnId, step: Step) {
+        let (phone, net) = (Arc::clone(self), network.clone());
+        let answer = async move {
+            if step.is_answered() {
+                sleep(ANSWER_DELAY).await;
+            }
+            phone.desk(&net).link_further(conn, step);
+        };
+        let ended = network.ended();
+        network.tasks().spawn(ended.run_until_cancelled_owned(answer));
+    }
+
     /// What the owner compares with what a device shows that links with the passkey.
     pub(crate) fn compared_code(&self, is_open: impl Fn(ConnId) -> bool) -> Option<String> {
         let memory = self.memory();
@@ -180,8 +208,7 @@ impl Phone {
 }
 
 impl Desk<'_> {
-    /// A device that links with the account's passkey has come further.
-    pub(super) fn link_further(&mut self, conn: ConnId, step: Step) {
+    fn link_further(&mut self, conn: ConnId, step: Step) {
         let outcome = match step {
             Step::Hello(hello) => self.greet(conn, hello),
             Step::Nonce(nonce) => self.compare(conn, &nonce),

@@ -80,6 +80,36 @@ async fn linked_to_carol(wharf: &TestWharf) -> Baileys {
     baileys
 }
 
+#[tokio::test]
+async fn baileys_is_linked_by_a_code_that_is_entered_on_the_phone() {
+    let (wharf, receiver) = TestWharf::with_alice().await;
+    let mut baileys = Baileys::start(&wharf);
+    baileys.wait_for("a qr code", |event| event["event"] == "qr").await;
+    baileys.command(json!({ "cmd": "code", "number": CAROL })).await;
+    let code = baileys.wait_for("a code", |event| event["event"] == "code").await;
+    let code = code["code"].as_str().unwrap();
+    // Baileys does not wait until the network knows of it.
+    let asked = async {
+        let mut changed = wharf.network.changed();
+        while wharf.network.phone(CAROL).unwrap().wants_code.is_none() {
+            changed.changed().await.unwrap();
+        }
+    };
+    within("the network to hear of the code", asked).await;
+    let wrong = format!("{}{}", &code[..7], if code.ends_with('2') { '3' } else { '2' });
+    let refused = wharf.network.enter_code(CAROL, &wrong).await.unwrap_err();
+    assert_eq!(refused.to_string(), "the code is wrong");
+    wharf.network.enter_code(CAROL, code).await.unwrap();
+    baileys.wait_for("a connection", |event| event["event"] == "open").await;
+
+    baileys.command(to_alice("linked by code")).await;
+    receiver
+        .wait_for("baileys' text", |event| event["payload"]["body"] == "linked by code")
+        .await;
+    wharf.settled().await;
+    baileys.quit().await;
+}
+
 fn to_carol(text: &str) -> Value {
     json!({ "session": "default", "chatId": format!("{CAROL}@c.us"), "text": text })
 }

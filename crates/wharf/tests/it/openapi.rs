@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{ALICE, BOB, KEY, TestWharf, contract};
+use crate::pairing;
+use crate::support::{ALICE, BOB, CAROL, KEY, TestWharf, contract};
 
 #[test]
 fn the_document_changes_only_on_purpose() {
@@ -62,6 +63,8 @@ async fn every_declared_operation_succeeds() {
         ("POST", "/api/stopTyping", chat),
         ("POST", "/api/sessions", json!({ "name": "second" })),
         ("GET", "/api/second/auth/qr", Value::Null),
+        ("GET", "/api/screenshot?session=second", Value::Null),
+        ("POST", "/api/second/auth/request-code", json!({ "phoneNumber": CAROL })),
         (
             "PUT",
             "/api/sessions/second",
@@ -90,6 +93,9 @@ async fn every_declared_operation_succeeds() {
         let operation = contract::operation(method, path).unwrap_or_else(|| panic!("{method} {path} is not declared"));
         seen.insert((operation.method, operation.path));
     }
+    // These need a phone that asks for them.
+    let with_passkey = pairing::link_with_passkey(&wharf, "third", CAROL).await;
+    seen.extend(with_passkey.map(|(method, path)| (method.to_owned(), path.to_owned())));
     let unseen: Vec<_> = declared().difference(&seen).cloned().collect();
     assert!(
         unseen.is_empty(),

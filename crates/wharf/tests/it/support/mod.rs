@@ -8,6 +8,7 @@ pub(crate) mod proxy;
 mod receiver;
 pub(crate) mod remote;
 pub(crate) mod rigged;
+mod time;
 mod wharf;
 
 pub(crate) use receiver::Receiver;
