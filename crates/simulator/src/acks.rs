@@ -102,7 +102,7 @@ mod tests {
 
     fn node(tag: &'static str, attributes: &[(&'static str, &str)]) -> Node {
         let builder = NodeBuilder::new(tag).attr("id", "A");
-        let with = |builder: NodeBuilder, (key, value): &(&'static str, &str)| builder.attr(*key, *value);
+        let with = |builder: NodeBuilder, (key, value): &(&'static str, &str)| builder.attr(key, *value);
         attributes.iter().fold(builder, with).build()
     }
 

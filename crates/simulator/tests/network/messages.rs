@@ -160,7 +160,7 @@ async fn only_an_answer_that_names_the_stanza_in_every_respect_acknowledges_it()
     let message = until_message(&mut client, &id).await;
     let answer = |tag: &'static str, to: &str, more: &[(&'static str, &str)]| {
         let answer = NodeBuilder::new(tag).attr("id", id.as_str()).attr("to", to);
-        let with = |answer: NodeBuilder, (key, value): &(&'static str, &str)| answer.attr(*key, *value);
+        let with = |answer: NodeBuilder, (key, value): &(&'static str, &str)| answer.attr(key, *value);
         more.iter().fold(answer, with).build()
     };
     let (bob, carol) = (attr(&message, "from"), format!("{CAROL}@s.whatsapp.net"));

@@ -176,6 +176,35 @@ async fn a_proxy_that_is_not_there_is_told_and_can_be_changed() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_dies_takes_down_only_its_own_sessions() {
+    let (proxy, other) = (
+        TestProxy::start(Speaks::Socks5, None).await,
+        TestProxy::start(Speaks::Http, None).await,
+    );
+    let server = other.address.to_string();
+    let wharf = TestWharf::start_at(SANDBOX_HOST, &[("WHATSAPP_PROXY_SERVER", &server)]).await;
+    let receiver = Receiver::start().await;
+    wharf.paired("bob", BOB, &receiver).await;
+    let own = json!({ "server": format!("socks5://{}", proxy.address) });
+    create(&wharf, "alice", &own, &receiver).await;
+    wharf.scan("alice", ALICE).await;
+    wharf.wait_for_status("alice", "WORKING").await;
+    wharf.settled().await;
+
+    drop(proxy);
+    let told = receiver
+        .wait_for("the dead proxy", |event| {
+            event["payload"]["data"]["reason"] == "PROXY_FAILED"
+        })
+        .await;
+    assert_eq!(told.event["session"], "alice");
+    let text = json!({ "session": "bob", "chatId": format!("{ECHO}@c.us"), "text": "still here" });
+    wharf.post("/api/sendText", text).await.expect(201);
+    assert_eq!(wharf.get("/api/sessions/bob").await.expect(200)["status"], "WORKING");
+    assert_eq!(wharf.get("/api/sessions/alice").await.expect(200)["status"], "STARTING");
+}
+
+#[tokio::test]
 async fn what_is_no_proxy_is_refused_without_showing_it() {
     let wharf = TestWharf::start().await;
     for server in [
