@@ -85,6 +85,22 @@ async function typing(page, other) {
   await page.locator(".dots").waitFor({ state: "detached" });
 }
 
+async function linking(page) {
+  const phone = async () => (await fetch(`${base}/admin/phones/${ALICE}`)).json();
+  await choosePhone(page, ALICE);
+  await page.fill("#link-code", "ABCD-2345");
+  await page.click("#enter-code button");
+  await page.locator("#toasts", { hasText: "no device waits for a code" }).waitFor();
+  complaints.splice(0, complaints.length, ...complaints.filter((line) => !line.includes("409")));
+
+  for (const required of [true, false]) {
+    const answered = page.waitForResponse((response) => response.url().endsWith("/passkey"));
+    await page.setChecked("#passkey", required);
+    assert.equal((await answered).status(), 200);
+    assert.equal((await phone()).passkey, required);
+  }
+}
+
 async function webhooks(page) {
   const event = { id: `evt_${run}`, event: "message", session: "default", payload: { body: `hooked ${run}` } };
   const hook = `browser-${run}`;
@@ -116,7 +132,7 @@ async function phoneWidth(page) {
   await page.click("#back");
   await page.locator("#chat-list").waitFor();
   await page.click("[data-tab=devices]");
-  await page.getByText("Scan a QR code").waitFor();
+  await page.getByText("Link a device").waitFor();
   await fits(page);
   await session.screenshot(page, "phone-devices");
   await page.click("[data-tab=webhooks]");
@@ -124,7 +140,7 @@ async function phoneWidth(page) {
   await fits(page);
   await session.screenshot(page, "phone-webhooks");
   await page.goBack();
-  await page.getByText("Scan a QR code").waitFor();
+  await page.getByText("Link a device").waitFor();
 }
 
 finish("sandbox page", session, async () => {
@@ -136,6 +152,7 @@ finish("sandbox page", session, async () => {
   await converse(desktop);
   await typing(desktop, await session.open(DESKTOP));
   await webhooks(desktop);
+  await linking(desktop);
   await fits(desktop);
   await session.screenshot(desktop, "desktop");
   const dark = await session.open(DESKTOP, { colorScheme: "dark" });

@@ -1,10 +1,12 @@
-// Linked devices of the chosen phone, and scanning: one click for waiting sessions of this server, or a pasted code.
+// Linked devices of the chosen phone, and linking: one click for waiting sessions of this server, a code that is typed or pasted,
+// and whether the account's passkey is asked for.
 
 import { phonePath, post } from "/api.js";
 import { loadHealth, nameOf, phone, state } from "/store.js";
 import { act, byId, confirmTwice, el, sync, text, when } from "/dom.js";
 
 export function startDevices() {
+  startCodes();
   byId("paste").addEventListener("submit", (event) => {
     event.preventDefault();
     const field = byId("paste-code");
@@ -14,6 +16,19 @@ export function startDevices() {
       field.closest("details").open = false;
     });
   });
+}
+
+function startCodes() {
+  byId("enter-code").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const field = byId("link-code");
+    act(event.submitter ?? event.target.querySelector("button"), async () => {
+      await post(phonePath(state.number, "enter-code"), { code: field.value.trim() });
+      field.value = "";
+    });
+  });
+  byId("passkey").addEventListener("change", ({ target }) =>
+    act(target, () => post(phonePath(state.number, "passkey"), { required: target.checked })));
 }
 
 export function drawDevices() {
@@ -50,6 +65,13 @@ function drawScan(owner) {
   sync(byId("scan-sessions"), owner ? state.sessions : [], (name) => `${owner.number}/${name}`, (name) => scanButton(name));
   const hint = byId("scan-empty");
   hint.hidden = state.sessions.length > 0;
+  text(byId("link-code-label"), owner?.wants_code
+    ? `${owner.wants_code} wants to be linked: the code that it shows`
+    : "Code that the device shows");
+  byId("passkey").checked = owner?.passkey ?? false;
+  const compared = byId("compared-code");
+  compared.hidden = !owner?.compared_code;
+  text(compared, owner?.compared_code ? `Is this the code on the other device? ${owner.compared_code}` : "");
   text(hint, state.attached
     ? "No session waits for a phone. Create a session, then scan here."
     : "This sandbox runs on its own: paste the text of a QR code.");

@@ -8,6 +8,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use wharf_simulator::{Fault, LinkView};
 
+use crate::support::process::{Process, address, serve_with_sandbox};
+use crate::support::remote::Client;
 use crate::support::{ALICE, BOB, CAROL, KEY, Receiver, TestWharf, within};
 
 /// A session that shows a QR code.
@@ -359,4 +361,29 @@ async fn a_code_can_be_requested_while_the_session_is_still_starting() {
         .expect(422);
     let expected = "Can request code only in SCAN_QR_CODE status. The current status is WORKING";
     assert_eq!(refused["message"], expected);
+}
+
+#[tokio::test]
+async fn qr_codes_are_printed_where_people_read_and_nowhere_else() {
+    for (setting, value, is_printed) in [
+        ("WAHA_PRINT_QR", "True", true),
+        ("WAHA_PRINT_QR", "False", false),
+        ("WAHA_LOG_FORMAT", "JSON", false),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut serve = serve_with_sandbox(folder.path());
+        serve.env("WAHA_API_KEY", KEY).env(setting, value);
+        let mut server = Process::start(serve);
+        let api = address(&server.line_with("wharf ").await);
+        let page = address(&server.line_with("sandbox network: ").await);
+        let client = Client::new(&api, &page);
+        client.api("POST", "/api/sessions", json!({ "name": "default" })).await;
+        client.status("default", "SCAN_QR_CODE").await;
+        if is_printed {
+            server.line_with("session default: scan this").await;
+            server.line_with("████").await;
+        }
+        let (_, rest) = server.terminate().await;
+        assert_eq!(rest.contains('█'), is_printed, "{setting}={value}: {rest}");
+    }
 }
