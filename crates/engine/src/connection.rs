@@ -17,6 +17,7 @@ use wharf_core::clock::Clock;
 use wharf_core::engine::{Closed, EngineError, EngineOptions, Inbox, Signal};
 use wharf_core::store::StoreError;
 use whatsapp_rust::client::RawNodeLease;
+use whatsapp_rust::store::persistence_manager::PersistenceManager;
 use whatsapp_rust::{CacheConfig, Client, ClientBuilderError};
 
 use crate::backend::Backend;
@@ -28,6 +29,7 @@ use crate::events::{Events, Signaller, Unacknowledged};
 use crate::hook::Hook;
 use crate::pairing::Linking;
 use crate::runtime::Tasks;
+use crate::slots::Slot;
 use crate::transport::{Answered, Uplink};
 use crate::upkeep;
 use crate::version::{Version, Versions};
@@ -67,6 +69,7 @@ struct Supervisor {
     versions: Arc<Versions>,
     /// The one that this connection names.
     version: Version,
+    _slot: Slot,
     tasks: Tasks,
     subscription: Subscription,
     stanzas: RawNodeLease,
@@ -81,6 +84,7 @@ impl Connection {
         options: EngineOptions,
         inbox: Arc<dyn Inbox>,
     ) -> Result<Self, EngineError> {
+        let slot = whatsapp.slots.take(&options.session).await;
         let ending = Arc::new(Ending::default());
         let answered = Arc::new(Answered::default());
         let tasks = Tasks::new(options.span.clone());
@@ -102,19 +106,7 @@ impl Connection {
             ending: ending.clone(),
         };
         let version = whatsapp.versions.current().await;
-        let client = Client::builder()
-            .with_runtime(tasks.clone())
-            .with_persistence_manager(device)
-            .with_transport_factory(uplink)
-            .with_http_client_arc(whatsapp.http(options.proxy.as_ref())?)
-            .with_version_override(version)
-            .with_cache_config(caches())
-            .with_background_saver_interval(SAVE_INTERVAL)
-            .with_inbound_durability_hook(hook)
-            .build()
-            .await
-            .map_err(|error| ending.unusable().map_or_else(|| not_built(error), EngineError::Store))?
-            .into_client();
+        let client = build(whatsapp, &tasks, device, version, uplink, hook).await?;
         let waiting = Waiting {
             client: client.clone(),
             backend,
@@ -142,6 +134,7 @@ impl Connection {
             ending: ending.clone(),
             versions: whatsapp.versions.clone(),
             version,
+            _slot: slot,
             tasks,
             queued,
         };
@@ -262,6 +255,36 @@ fn caches() -> CacheConfig {
         chat_lanes_capacity: CHAT_LANES_MAX,
         sent_message_ttl_secs: SENT_MESSAGES_KEPT_S,
         ..CacheConfig::default()
+    }
+}
+
+/// The library's client, which runs nothing yet but its upkeep.
+async fn build(
+    whatsapp: &WhatsApp,
+    tasks: &Tasks,
+    device: Arc<PersistenceManager>,
+    version: Version,
+    uplink: Uplink,
+    hook: Hook,
+) -> Result<Arc<Client>, EngineError> {
+    let ending = hook.ending.clone();
+    let client = Client::builder()
+        .with_runtime(tasks.clone())
+        .with_persistence_manager(device)
+        .with_http_client_arc(whatsapp.http(uplink.proxy.as_ref())?)
+        .with_transport_factory(uplink)
+        .with_version_override(version)
+        .with_cache_config(caches())
+        .with_background_saver_interval(SAVE_INTERVAL)
+        .with_inbound_durability_hook(hook)
+        .build()
+        .await;
+    match client {
+        Ok(client) => Ok(client.into_client()),
+        // What failed in the store is known better than the library tells it.
+        Err(error) => Err(ending
+            .store_error()
+            .map_or_else(|| not_built(error), EngineError::Store)),
     }
 }
 

@@ -52,10 +52,11 @@ impl Ending {
         self.begun.cancel();
     }
 
-    /// The failure of the session's store, where somebody must see to a file.
-    pub(crate) fn unusable(&self) -> Option<StoreError> {
-        match self.store_failure.get() {
-            Some(Closed::StoreUnusable(unusable)) => Some(unusable.clone().into()),
+    /// The failure of the session's store, where the library passes on no more than that there was one.
+    pub(crate) fn store_error(&self) -> Option<StoreError> {
+        match self.store_failure.get()? {
+            Closed::StoreUnusable(unusable) => Some(unusable.clone().into()),
+            Closed::StoreFailed { reason } => Some(StoreError::Unavailable(reason.as_str().into())),
             _ => None,
         }
     }
