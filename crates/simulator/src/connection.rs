@@ -58,7 +58,7 @@ enum Ended {
 }
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve<S, R, W>(network: &Network, mut socket: S)
+pub(crate) async fn serve<S, R, W>(network: &Network, mut socket: S, media_host: Option<String>)
 where
     S: Stream<Item = Result<Bytes, R>> + Sink<Bytes, Error = W> + Unpin + Send,
     R: std::fmt::Display + Send,
@@ -72,7 +72,7 @@ where
     } else {
         tokio::select! {
             () = ended.cancelled() => Err(Ended::ByNetwork),
-            outcome = converse(network, &mut socket) => outcome,
+            outcome = converse(network, &mut socket, media_host) => outcome,
         }
     };
     let _ = timeout(WRITE_TIMEOUT, socket.close()).await; // The peer may be gone already.
@@ -81,7 +81,7 @@ where
     }
 }
 
-async fn converse<S, R, W>(network: &Network, socket: &mut S) -> Result<(), Ended>
+async fn converse<S, R, W>(network: &Network, socket: &mut S, media_host: Option<String>) -> Result<(), Ended>
 where
     S: Stream<Item = Result<Bytes, R>> + Sink<Bytes, Error = W> + Unpin + Send,
     R: std::fmt::Display + Send,
@@ -106,6 +106,9 @@ where
         seen: 0,
         stalled: false,
     };
+    if let Some(link) = network.lock().links.get_mut(&conn) {
+        link.media_host = media_host;
+    }
     network
         .lock()
         .on_payload(conn, session.pattern, session.client_static, &session.payload);

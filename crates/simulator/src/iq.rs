@@ -77,9 +77,10 @@ impl State {
         self.answer(conn, node, Vec::new())
     }
 
-    /// `w:m` `media_conn`: where media goes (wacore `iq/mediaconn.rs`). The host is the sandbox's TLS listener.
+    /// `w:m` `media_conn`: where media goes (wacore `iq/mediaconn.rs`). The host is the sandbox's TLS listener, under
+    /// the name that the client uses for the sandbox.
     fn on_media_conn(&mut self, conn: ConnId, node: &Node) -> Result<(), Malformed> {
-        let Some(host) = self.media_host.clone() else {
+        let Some(host) = self.links.get(&conn).and_then(|link| link.media_host.clone()) else {
             self.reply(conn, stanza::iq_error(node, 503, "service-unavailable"));
             return Ok(());
         };

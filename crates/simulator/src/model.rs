@@ -221,6 +221,8 @@ pub(crate) struct Link {
     pub(crate) lagging: bool,
     /// Whether its owner is "online" for others.
     pub(crate) available: bool,
+    /// Where its owner reaches the TLS listener for media, as `host:port`.
+    pub(crate) media_host: Option<String>,
 }
 
 impl Link {
@@ -297,7 +299,6 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     /// Whether every connection ends without a word.
     pub(crate) outage: bool,
-    pub(crate) media_host: Option<String>,
     /// Refs that a device gets which wants to be linked.
     pub(crate) refs_given: usize,
     pub(crate) next_conn: ConnId,
@@ -322,7 +323,6 @@ impl State {
             counters: Counters::default(),
             faults: Faults::default(),
             outage: false,
-            media_host: None,
             refs_given: REFS_MAX,
             next_conn: 1,
             version: 0,

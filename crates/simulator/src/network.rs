@@ -125,7 +125,6 @@ impl Network {
         *self.generation() = Generation::default();
         self.phone_map().clear();
         let mut guard = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.media_host = guard.media_host.take();
         state.counters = std::mem::take(&mut guard.counters);
         *guard = state;
     }
@@ -143,6 +142,7 @@ impl Network {
             stalled: false,
             lagging: false,
             available: false,
+            media_host: None,
         };
         state.links.insert(id, link);
         (id, receiver)

@@ -60,19 +60,15 @@ impl Sandbox {
         self.0.end().await;
     }
 
-    /// Serves one client connection (binary websocket messages) until it ends.
-    pub async fn accept<S, R, W>(&self, socket: S)
+    /// Serves one client connection (binary websocket messages) until it ends. `media_host` is where this client reaches a
+    /// TLS listener, as `host:port`; without one it is told that media is not available.
+    pub async fn accept<S, R, W>(&self, socket: S, media_host: Option<String>)
     where
         S: Stream<Item = Result<Bytes, R>> + Sink<Bytes, Error = W> + Unpin + Send,
         R: std::fmt::Display + Send,
         W: std::fmt::Display + Send,
     {
-        connection::serve(&self.0, socket).await;
-    }
-
-    /// Tells clients where media goes: `host:port` of a TLS listener. Without one they are told that there is none.
-    pub fn set_media_host(&self, host: Option<String>) {
-        self.0.lock().media_host = host;
+        connection::serve(&self.0, socket, media_host).await;
     }
 
     /// A new account with a phone. Without a number the next free fictional one is taken.

@@ -155,6 +155,7 @@ impl SandboxServer {
             qr_source,
             env: config.env,
             authority_pem: authority.pem().to_owned(),
+            tls_port: tls_addr.port(),
             stop: stop.clone(),
             resets: AtomicU64::new(0),
             tasks: tasks.clone(),

@@ -36,6 +36,8 @@ pub(crate) struct Parts {
     pub(crate) qr_source: Option<Arc<dyn QrSource>>,
     pub(crate) env: Env,
     pub(crate) authority_pem: String,
+    /// The port of the TLS listener.
+    pub(crate) tls_port: u16,
     /// Cancelled when the server stops: whoever waits answers at once.
     pub(crate) stop: CancellationToken,
     /// How often the sandbox was reset.

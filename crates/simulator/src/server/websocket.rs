@@ -8,6 +8,8 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use futures::{Sink, SinkExt, Stream, StreamExt};
 
@@ -22,9 +24,11 @@ const CLIENT_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Upgrades and hands the connection to the network until it ends.
 pub(crate) async fn open_chat(
     State(state): State<AppState>,
+    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade?;
+    let media_host = media_host(&headers, state.tls_port);
     // Held until the connection ends: the upgrade runs in a task of the HTTP library, and the server must not be done
     // before it.
     let tracked = state.tasks.token();
@@ -34,11 +38,17 @@ pub(crate) async fn open_chat(
         .on_failed_upgrade(|error| tracing::debug!(%error, "a websocket upgrade failed"))
         .on_upgrade(async move |socket| {
             if !state.stop.is_cancelled() {
-                state.sandbox.accept(binary(socket)).await;
+                state.sandbox.accept(binary(socket), media_host).await;
             }
             drop(tracked);
         });
     Ok(response)
+}
+
+/// Where this client reaches the TLS listener: on the machine that it reaches us on, whatever it calls it.
+fn media_host(headers: &HeaderMap, tls_port: u16) -> Option<String> {
+    let host: Authority = headers.get(header::HOST)?.to_str().ok()?.parse().ok()?;
+    Some(format!("{}:{tls_port}", host.host()))
 }
 
 /// The socket's binary messages. Pings are answered by the socket itself; a text is not WhatsApp's protocol.
@@ -59,3 +69,21 @@ fn binary(
 #[derive(Debug, thiserror::Error)]
 #[error("the client sent a text message")]
 struct TextMessage;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_is_on_the_machine_that_the_client_named() {
+        for (host, expected) in [
+            ("127.0.0.1:3900", "127.0.0.1:3901"),
+            ("sandbox", "sandbox:3901"),
+            ("[::1]:3900", "[::1]:3901"),
+        ] {
+            let headers = HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]);
+            assert_eq!(media_host(&headers, 3901).as_deref(), Some(expected));
+        }
+        assert_eq!(media_host(&HeaderMap::new(), 3901), None);
+    }
+}

@@ -32,6 +32,8 @@ use waproto::whatsapp::handshake_message::{ClientFinish, ClientHello};
 use waproto::whatsapp::{ClientPayload, DeviceProps, HandshakeMessage};
 use wharf_simulator::{Sandbox, SandboxError};
 
+/// Where the client reaches the TLS listener.
+pub(crate) const MEDIA_HOST: &str = "sandbox.test:3901";
 /// A test waits this long for something that must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -180,10 +182,13 @@ impl Client {
         let sandbox = sandbox.clone();
         served.spawn(async move {
             sandbox
-                .accept(Pipe {
-                    from: from_client,
-                    to: to_client,
-                })
+                .accept(
+                    Pipe {
+                        from: from_client,
+                        to: to_client,
+                    },
+                    Some(MEDIA_HOST.to_owned()),
+                )
                 .await
         });
         Self {

@@ -174,3 +174,15 @@ async fn companions_that_are_linked_at_the_same_time_stay_genuine() {
         "{indexes:?}: {signed:?}"
     );
 }
+
+#[tokio::test]
+async fn a_client_is_told_where_it_reaches_media() {
+    let sandbox = sandbox();
+    let (_device, mut client) = paired(&sandbox).await;
+    let answer = client
+        .iq("set", "w:m", vec![NodeBuilder::new("media_conn").build()])
+        .await;
+    let media = at(&answer, &["media_conn"]);
+    assert!(!attr(media, "auth").is_empty());
+    assert_eq!(attr(at(media, &["host"]), "hostname"), client::MEDIA_HOST);
+}
