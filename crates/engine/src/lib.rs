@@ -24,6 +24,7 @@ mod pairing;
 mod presence;
 mod proxy;
 mod runtime;
+mod slots;
 mod stream_error;
 mod tls;
 mod transport;

@@ -11,6 +11,7 @@ use crate::connection::Connection;
 use crate::error::{ConfigError, failed};
 use crate::http::Http;
 use crate::network::{Gate, Network};
+use crate::slots::Slots;
 use crate::tls;
 use crate::transport::Dialer;
 use crate::version::{Version, Versions};
@@ -33,6 +34,7 @@ pub struct WhatsApp {
     pub(crate) dialer: Arc<Dialer>,
     pub(crate) versions: Arc<Versions>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) slots: Slots,
     gate: Gate,
     tls: Arc<rustls::ClientConfig>,
     direct: Arc<Http>,
@@ -61,6 +63,7 @@ impl WhatsApp {
             direct: Arc::new(Http::new(gate.clone(), &tls, None)?),
             versions: Arc::new(versions),
             clock,
+            slots: Slots::default(),
             gate,
             tls,
         })

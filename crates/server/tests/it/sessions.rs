@@ -2,12 +2,11 @@
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use wharf_core::engine::{Closed, Signal};
+use wharf_core::engine::Signal;
 
-use crate::harness::{ALICE, Answer, KEY, Link, Receiver, Wharf, text};
+use crate::harness::{Answer, KEY, Link, Receiver, Wharf};
 
 /// Requests after which an earlier one has got where it waits.
 const OTHER_REQUESTS: u32 = 20;

@@ -80,7 +80,7 @@ fn seed() -> u64 {
         Ok(seed) => seed.parse().unwrap(),
         Err(_) => u64::from_be_bytes((&SystemRandom as &dyn Random).bytes()),
     };
-    println!("seed {seed}: set WHARF_TEST_SEED to it to repeat this");
+    eprintln!("seed {seed}: set WHARF_TEST_SEED to it to repeat this");
     seed
 }
 
