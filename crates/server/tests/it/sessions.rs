@@ -4,9 +4,9 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
-use wharf_core::engine::Signal;
+use wharf_core::engine::{Closed, Signal};
 
-use crate::harness::{Answer, KEY, Link, Receiver, Wharf};
+use crate::harness::{ALICE, Answer, KEY, Link, Receiver, Wharf, text};
 
 /// Requests after which an earlier one has got where it waits.
 const OTHER_REQUESTS: u32 = 20;
@@ -333,5 +333,53 @@ async fn stopping_a_session_that_does_not_exist_is_fine() {
     let answer = wharf.post("/api/sessions/nobody/stop", json!({})).await;
     assert_eq!((answer.status, answer.bytes.len()), (201, 0));
     assert_eq!(wharf.get("/api/sessions/nobody").await.status, 404);
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn logging_out_leaves_what_is_still_to_be_delivered() {
+    const REFUSALS: usize = 15;
+    let mut wharf = Wharf::start().await;
+    let mut receiver = Receiver::start().await;
+    receiver.answers(&[500; REFUSALS]);
+    let mut webhook = receiver.webhook(&["message"]);
+    webhook["retries"] = json!({"policy": "constant", "delaySeconds": 0.1, "attempts": 2 * REFUSALS});
+    let link = wharf.working("a", json!({"webhooks": [webhook]})).await;
+    link.receive(text(ALICE, "A1", "hi")).await.unwrap();
+    let first = receiver.event("message").await;
+    let out = wharf.post("/api/sessions/a/logout", json!({})).await;
+    assert_eq!((out.status, out.json()["me"].clone()), (201, Value::Null));
+    // The refused attempts and the one that succeeds.
+    for _ in 0..REFUSALS {
+        let again = receiver.event("message").await;
+        assert_eq!((&again["id"], &again["payload"]["body"]), (&first["id"], &json!("hi")));
+    }
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_has_failed_runs_again_when_it_is_changed_or_logged_out() {
+    let mut wharf = Wharf::start().await;
+    let failed = wharf.working("a", json!({})).await;
+    failed.close(Closed::Replaced);
+    wharf.until_status("a", "FAILED").await;
+    let changed = wharf.put("/api/sessions/a", json!({"config": {"debug": false}})).await;
+    assert_eq!(changed.json()["status"], "STARTING");
+    let failed = wharf.link().await;
+    failed.work();
+    failed.close(Closed::Replaced);
+    wharf.until_status("a", "FAILED").await;
+    let out = wharf.post("/api/sessions/a/logout", json!({})).await;
+    assert_eq!(out.json()["status"], "STARTING");
+    wharf.link().await.show_qr("2@new");
+    wharf.until_status("a", "SCAN_QR_CODE").await;
+
+    wharf.post("/api/sessions/a/stop", json!({})).await;
+    for answer in [
+        wharf.put("/api/sessions/a", json!({"config": {}})).await,
+        wharf.post("/api/sessions/a/logout", json!({})).await,
+    ] {
+        assert_eq!(answer.json()["status"], "STOPPED", "{answer:?}");
+    }
     wharf.stop().await;
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what does not work out in a helper fails the test")]
 
 mod client;
+mod ends;
 mod keys;
 mod linking;
 mod login;

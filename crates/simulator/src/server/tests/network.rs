@@ -37,7 +37,19 @@ async fn killing_needs_a_device_and_a_mode() {
         .post(&kill, json!({"mode": "stream_error", "code": 503}))
         .await
         .refusal(404);
+    client
+        .post(&kill, json!({"mode": "conflict", "type": "replaced"}))
+        .await
+        .refusal(404);
+    client
+        .post(&kill, json!({"mode": "failure", "reason": 403}))
+        .await
+        .refusal(404);
     client.post(&kill, json!({"mode": "gently"})).await.refusal(422);
+    let all = client.post("/admin/kill", json!({"mode": "close"})).await.expect(200);
+    assert_eq!(all, json!({"killed": 0}));
+    client.post("/admin/outage", json!({"on": true})).await.expect(204);
+    client.post("/admin/outage", json!({"on": "maybe"})).await.refusal(422);
     server.shutdown().await;
 }
 
