@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::json;
-use wharf_core::random::{Random, SystemRandom};
 
+use crate::support::seeded::{Numbers, seed};
 use crate::support::{ALICE, TestWharf};
 
 /// Callers at the same time.
@@ -20,19 +20,6 @@ const HASTE_MS_MAX: u64 = 300;
 const LOGINS_MIN: u64 = 3;
 /// The longest that all of them together may take.
 const OBEYED_WITHIN: Duration = Duration::from_secs(120);
-
-/// Numbers that look random and are the same for the same seed (splitmix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-}
 
 /// Asks for one thing, which is done or refused, but always answered.
 async fn command(wharf: &TestWharf, choice: u64) {
@@ -58,7 +45,7 @@ async fn command(wharf: &TestWharf, choice: u64) {
 /// Runs all callers. `choices` says how much of what [`command`] knows they may ask for.
 async fn storm(wharf: &TestWharf, seed: u64, choices: u64) {
     let callers = (0..CALLERS).map(|caller| async move {
-        let mut numbers = Numbers(seed.wrapping_add(caller));
+        let mut numbers = Numbers::of(seed.wrapping_add(caller));
         for _ in 0..COMMANDS_EACH {
             // The hasty meet every stage of a connection; the patient see to it that there are such stages.
             let is_patient = caller % 2 == 0;
@@ -73,15 +60,6 @@ async fn storm(wharf: &TestWharf, seed: u64, choices: u64) {
     tokio::time::timeout(OBEYED_WITHIN, join_all(callers))
         .await
         .expect("the session is stuck");
-}
-
-fn seed() -> u64 {
-    let seed = match std::env::var("WHARF_TEST_SEED") {
-        Ok(seed) => seed.parse().unwrap(),
-        Err(_) => u64::from_be_bytes((&SystemRandom as &dyn Random).bytes()),
-    };
-    eprintln!("seed {seed}: set WHARF_TEST_SEED to it to repeat this");
-    seed
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Promises P1 to P3 under `kill -9`: nothing that WhatsApp handed over is lost, each event has one id, chats keep their
 //! order, however often and whenever the server dies.
 //!
-//! A run prints its seed; `KILL_SEED=… cargo test … kill::` repeats its kills, as far as the machine's timing allows.
+//! A run prints its seed, which repeats its kills as far as the machine's timing allows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -12,12 +12,12 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use wharf_core::random::{Random, SystemRandom};
 use wharf_core::store::{Collection, Field, Query, Storage};
 use wharf_storage::{LocalConfig, LocalStorage};
 
 use crate::support::process::{Process, address, sandbox_alone, serve_on};
 use crate::support::remote::Client;
+use crate::support::seeded::{Numbers, seed};
 use crate::support::{ALICE, Receiver};
 
 /// People who write to the session.
@@ -36,28 +36,6 @@ const WEBHOOKS_TO_KILL_MAX: usize = 160;
 const SENDS_TO_ROUND_MAX: usize = 5;
 /// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Numbers that follow from a seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    /// A number up to `max`.
-    fn roll(&mut self, max: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % (max as u64 + 1)).unwrap()
-    }
-}
-
-fn seed() -> u64 {
-    let random: &dyn Random = &SystemRandom;
-    match std::env::var("KILL_SEED") {
-        Ok(seed) => seed.parse().expect("KILL_SEED must be a number"),
-        Err(_) => u64::from_be_bytes(random.bytes()),
-    }
-}
 
 /// A server that dies and comes back, and who else takes part.
 struct Run<'a> {
@@ -136,16 +114,16 @@ impl Run<'_> {
     }
 
     /// Kills the server again and again, after any number of sends and webhooks, and leaves one running.
-    async fn kill(&self, mut server: Process, dice: &mut Dice) -> Process {
+    async fn kill(&self, mut server: Process, chance: &mut Numbers) -> Process {
         for round in 1..=KILLS {
-            let sends = self.sent.borrow().len() + dice.roll(SENDS_TO_ROUND_MAX);
+            let sends = self.sent.borrow().len() + roll(chance, SENDS_TO_ROUND_MAX);
             self.sent
                 .subscribe()
                 .wait_for(|sent| sent.len() >= sends)
                 .await
                 .unwrap();
             self.rounds.send_replace(round);
-            self.receiver.wait_for_more(dice.roll(WEBHOOKS_TO_KILL_MAX)).await;
+            self.receiver.wait_for_more(roll(chance, WEBHOOKS_TO_KILL_MAX)).await;
             self.api.send_replace(None);
             server.kill().await;
             server = self.start_server().await;
@@ -197,6 +175,11 @@ impl Run<'_> {
         late.filter_map(|payload| payload["body"].as_str().map(str::to_owned))
             .collect()
     }
+}
+
+/// A number up to `max`.
+fn roll(chance: &mut Numbers, max: usize) -> usize {
+    usize::try_from(chance.below(max as u64 + 1)).unwrap()
 }
 
 fn text_of(number: &str, text: usize) -> String {
@@ -295,8 +278,7 @@ async fn stored(folder: &Path) -> (Vec<Value>, u64) {
 
 #[tokio::test]
 async fn a_thousand_texts_survive_ten_kills() {
-    let seed = seed();
-    println!("KILL_SEED={seed}");
+    let mut chance = Numbers::of(seed());
     let folder = tempfile::tempdir().unwrap();
     let mut sandbox = Process::start(sandbox_alone(folder.path()));
     let page = address(&sandbox.line_with("sandbox network: ").await);
@@ -312,10 +294,9 @@ async fn a_thousand_texts_survive_ten_kills() {
     let server = run.start_server().await;
     run.pair().await;
     let numbers = run.people().await;
-    let mut dice = Dice(seed);
     let all = async {
         let writing = join_all(numbers.iter().map(|number| run.write(number)));
-        let killing = async { tokio::join!(run.kill(server, &mut dice), writing).0 };
+        let killing = async { tokio::join!(run.kill(server, &mut chance), writing).0 };
         let server = tokio::select! {
             server = killing => server,
             () = run.send(&numbers) => unreachable!("it sends for ever"),

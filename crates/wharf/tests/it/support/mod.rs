@@ -8,6 +8,7 @@ pub(crate) mod proxy;
 mod receiver;
 pub(crate) mod remote;
 pub(crate) mod rigged;
+pub(crate) mod seeded;
 mod time;
 mod wharf;
 
