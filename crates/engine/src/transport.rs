@@ -29,8 +29,8 @@ use crate::proxy::{TunnelError, Wire, tunnel};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long one address of a host may take, so that a dead one leaves time for the next.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a proxy may take to open the way to a host, so that it is known who is slow.
-const TUNNEL_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long it may take to reach a proxy and to be let through, so that it is known who is slow.
+const PROXY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest websocket message that is accepted, in bytes. A Noise frame has a 24-bit length.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024 + 3;
 
@@ -87,7 +87,7 @@ enum DialError {
         #[source]
         cause: TunnelError,
     },
-    #[error("the proxy {proxy} did not answer within {} seconds", TUNNEL_TIMEOUT.as_secs())]
+    #[error("the proxy {proxy} did not answer within {} seconds", PROXY_TIMEOUT.as_secs())]
     ProxySilent { proxy: Proxy },
 }
 
@@ -137,17 +137,22 @@ impl Dialer {
             return Ok(Box::new(self.tcp(host, port).await?));
         };
         self.gate.check_proxy(proxy)?;
+        match tokio::time::timeout(PROXY_TIMEOUT, self.through(proxy, host, port)).await {
+            Ok(stream) => stream,
+            Err(_) => Err(DialError::ProxySilent { proxy: proxy.clone() }),
+        }
+    }
+
+    async fn through(&self, proxy: &Proxy, host: &str, port: u16) -> Result<Box<dyn Wire>, DialError> {
         let reached = self.reach(proxy).await.map_err(|cause| DialError::ProxyUnreachable {
             proxy: proxy.clone(),
             cause: Box::new(cause),
         })?;
-        match tokio::time::timeout(TUNNEL_TIMEOUT, tunnel(proxy, reached, host, port)).await {
-            Ok(tunnelled) => tunnelled.map_err(|cause| DialError::Tunnel {
-                proxy: proxy.clone(),
-                cause,
-            }),
-            Err(_) => Err(DialError::ProxySilent { proxy: proxy.clone() }),
-        }
+        let tunnelled = tunnel(proxy, reached, host, port).await;
+        tunnelled.map_err(|cause| DialError::Tunnel {
+            proxy: proxy.clone(),
+            cause,
+        })
     }
 
     async fn reach(&self, proxy: &Proxy) -> Result<Box<dyn Wire>, DialError> {
