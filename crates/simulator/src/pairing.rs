@@ -1,48 +1,33 @@
-//! Linking a new companion: refs for its QR code, the phone's offer, the companion's signature.
+//! Linking a new companion: the phone's offer, and the companion's signature.
 //!
 //! The order is the real server's (wacore `pair.rs`, whatsmeow `pair.go`): pair-device with refs, pair-success with the
 //! phone's signature, pair-device-sign with the companion's, then error 515 and a login. What comes before the phone's
-//! offer where no QR code is scanned is in [`link_code`], and where that is not enough in [`passkey`].
+//! offer is in [`registration`], where no QR code is scanned in [`link_code`], and where that is not enough in [`passkey`].
 
 mod link_code;
 mod passkey;
+mod registration;
 
 pub(crate) use link_code::Hello;
 pub(crate) use passkey::PasskeyRequest;
+use registration::REF_LEN;
+pub(crate) use registration::{Code, REFS_MAX, check_signed_prekey};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use buffa::{Enumeration as _, Message as _};
 use rand::Rng as _;
 use tokio::sync::oneshot;
 use wacore_binary::Node;
 use wacore_binary::builder::NodeBuilder;
-use waproto::whatsapp::client_payload::DevicePairingRegistrationData;
-use waproto::whatsapp::{ClientPayload, DeviceProps};
 
 use crate::adv;
 use crate::error::SandboxError;
-use crate::keys::{Blob, Keys, be_number, verify};
-use crate::model::{
-    Bundle, ConnId, DEVICE_ID_MAX, Device, DeviceRef, Offer, Registration, Role, SignedPrekey, Space, State,
-};
-use crate::phone::history::HistoryDepth;
+use crate::keys::{Blob, Keys};
+use crate::model::{ConnId, DEVICE_ID_MAX, Device, DeviceRef, Offer, Role, Space, State};
 use crate::queue::Queue;
 use crate::stanza::{self, Malformed};
 use crate::views::DeviceView;
 
-/// Refs of one registration; the client shows the first for 60 s and each other one for 20 s.
-pub(crate) const REFS_MAX: usize = 6;
-/// How long all refs last together, with some grace, in milliseconds.
-const REFS_VALID_MS: u64 = (60 + 5 * 20 + 10) * 1000;
-/// Random bytes in a ref.
-const REF_LEN: usize = 60;
-/// Longest QR code that is looked at, in bytes.
-const CODE_LEN_MAX: usize = 2000;
 /// Most companions of one account, as WhatsApp allows.
 const COMPANIONS_MAX: usize = 64;
-/// The only key type there is: Curve25519.
-const KEY_TYPE: &[u8] = &[5];
 const KEY_LEN: usize = 32;
 
 /// A device that a phone is about to link.
@@ -55,147 +40,7 @@ pub(crate) struct Claim {
     pub(crate) secret: Vec<u8>,
 }
 
-/// The text of a QR code, taken apart.
-pub(crate) struct Code {
-    reference: String,
-    noise: [u8; KEY_LEN],
-    identity: [u8; KEY_LEN],
-    secret: Vec<u8>,
-}
-
-impl Code {
-    /// Reads `ref,noise,identity,secret,platform`, with or without the web address before it.
-    pub(crate) fn parse(text: &str) -> Result<Self, SandboxError> {
-        let text = text.trim();
-        if text.len() > CODE_LEN_MAX {
-            return Err(SandboxError::Invalid("the QR code is too long".to_owned()));
-        }
-        let bad = |_| SandboxError::Invalid("this is not a QR code for linking a device".to_owned());
-        let (reference, noise, identity) = wacore::pair::PairUtils::parse_qr_code(text).map_err(bad)?;
-        // The library's reader leaves the fourth field, the secret, out.
-        let secret = text
-            .split(',')
-            .nth(3)
-            .and_then(|field| BASE64_STANDARD.decode(field).ok());
-        let secret = secret
-            .filter(|secret| secret.len() == KEY_LEN)
-            .ok_or_else(|| SandboxError::Invalid("the QR code has no valid secret".to_owned()))?;
-        Ok(Self {
-            reference,
-            noise,
-            identity,
-            secret,
-        })
-    }
-}
-
 impl State {
-    /// A device without an account connects: it gets refs to show.
-    pub(crate) fn on_registration(
-        &mut self,
-        conn: ConnId,
-        noise_public: Vec<u8>,
-        payload: &ClientPayload,
-    ) -> Result<(), Malformed> {
-        let data = payload
-            .device_pairing_data
-            .as_option()
-            .ok_or_else(|| Malformed::new("client payload without username and pairing data"))?;
-        let bundle = registration_bundle(data)?;
-        let props = DeviceProps::decode_from_slice(data.device_props.as_deref().unwrap_or_default())
-            .map_err(|_| Malformed::new("device props"))?;
-        let mut rng = self.env.random.rng();
-        let refs: Vec<String> = std::iter::repeat_with(|| {
-            let mut random = [0; REF_LEN];
-            rng.fill_bytes(&mut random);
-            format!("2@{}", BASE64_STANDARD.encode(random))
-        })
-        .take(self.refs_given)
-        .collect();
-        self.refs.extend(refs.iter().map(|code| (code.clone(), conn)));
-        let shown = refs.iter().map(|code| stanza::with_bytes("ref", code.as_bytes()));
-        let pair_device = NodeBuilder::new("pair-device")
-            .children(shown.collect::<Vec<_>>())
-            .build();
-        let request = self.md_request("pair-device", pair_device);
-        let registration = Registration {
-            noise_public,
-            bundle,
-            history: HistoryDepth::asked_in(&props),
-            platform: props
-                .os
-                .filter(|os| !os.is_empty())
-                .unwrap_or_else(|| "unknown".to_owned()),
-            push_name: payload.push_name.clone().filter(|name| !name.is_empty()),
-            device_type: props.platform_type.map_or(0, |kind| kind.to_i32()),
-            expires_at_ms: self.env.clock.now_ms() + REFS_VALID_MS,
-            refs,
-            hello: None,
-            passkey: None,
-            offer: None,
-        };
-        if let Some(link) = self.links.get_mut(&conn) {
-            link.role = Role::Registering(Box::new(registration));
-        }
-        self.reply(conn, request);
-        Ok(())
-    }
-
-    fn md_request(&mut self, kind: &str, child: Node) -> Node {
-        let id = format!("{kind}-{}", self.random_id());
-        NodeBuilder::new("iq")
-            .attr("from", stanza::server_jid())
-            .attr("type", "set")
-            .attr("id", id)
-            .attr("xmlns", "md")
-            .attr("t", self.now())
-            .children([child])
-            .build()
-    }
-
-    /// A short random id for stanzas of the server.
-    pub(crate) fn random_id(&self) -> String {
-        format!("{:016X}", self.env.random.rng().next_u64())
-    }
-
-    /// The device that shows a QR code.
-    pub(crate) fn claim(&self, code: &Code) -> Result<Claim, SandboxError> {
-        let expired = || SandboxError::Conflict("the QR code has expired or was used; show a new one".to_owned());
-        let conn = *self.refs.get(&code.reference).ok_or_else(expired)?;
-        let registration = self.unclaimed(conn).ok_or_else(expired)?;
-        if registration.noise_public != code.noise || registration.bundle.identity.0 != code.identity {
-            return Err(SandboxError::Invalid(
-                "the QR code's keys are not those of the device".to_owned(),
-            ));
-        }
-        Ok(Claim {
-            conn,
-            identity: code.identity,
-            secret: code.secret.clone(),
-        })
-    }
-
-    /// What a connection wants to be linked as, if it is not linked and no phone has taken it yet.
-    pub(crate) fn unclaimed(&self, conn: ConnId) -> Option<&Registration> {
-        self.registration(conn)
-            .filter(|registration| registration.offer.is_none() && registration.passkey.is_none())
-    }
-
-    /// What a connection wants to be linked as, if it is not linked yet.
-    pub(crate) fn registration(&self, conn: ConnId) -> Option<&Registration> {
-        match &self.links.get(&conn)?.role {
-            Role::Registering(registration) => Some(registration),
-            Role::New | Role::Device(_) => None,
-        }
-    }
-
-    fn registration_mut(&mut self, conn: ConnId) -> Option<&mut Registration> {
-        match &mut self.links.get_mut(&conn)?.role {
-            Role::Registering(registration) => Some(registration),
-            Role::New | Role::Device(_) => None,
-        }
-    }
-
     /// The phone links a device: it signs its identity, and the device is told. The answer comes when the device has
     /// signed too.
     pub(crate) fn offer(
@@ -284,6 +129,23 @@ impl State {
             ])
             .build();
         self.md_request("pair-success", pair_success)
+    }
+
+    fn md_request(&mut self, kind: &str, child: Node) -> Node {
+        let id = format!("{kind}-{}", self.random_id());
+        NodeBuilder::new("iq")
+            .attr("from", stanza::server_jid())
+            .attr("type", "set")
+            .attr("id", id)
+            .attr("xmlns", "md")
+            .attr("t", self.now())
+            .children([child])
+            .build()
+    }
+
+    /// A short random id for stanzas of the server.
+    pub(crate) fn random_id(&self) -> String {
+        format!("{:016X}", self.env.random.rng().next_u64())
     }
 
     /// IQs of a device that is not logged in: its part of the pairing, and signs of life.
@@ -440,46 +302,4 @@ fn free_device_id(start: u16, taken: impl Fn(u16) -> bool) -> u16 {
     let candidates = (start.max(1)..=DEVICE_ID_MAX).chain(1..=DEVICE_ID_MAX);
     // There are more ids than companions may be, so one is free.
     candidates.into_iter().find(|id| !taken(*id)).unwrap_or(DEVICE_ID_MAX)
-}
-
-fn registration_bundle(data: &DevicePairingRegistrationData) -> Result<Bundle, Malformed> {
-    let field = |value: &Option<Vec<u8>>, name: &str| {
-        value
-            .clone()
-            .ok_or_else(|| Malformed::new(format!("pairing data without {name}")))
-    };
-    if data.e_keytype.as_deref() != Some(KEY_TYPE) {
-        return Err(Malformed::new("pairing data with an unknown key type"));
-    }
-    let registration_id = be_number(&field(&data.e_regid, "registration id")?);
-    let signed_prekey_id = be_number(&field(&data.e_skey_id, "signed prekey id")?);
-    let identity = field(&data.e_ident, "identity")?;
-    let public = field(&data.e_skey_val, "signed prekey")?;
-    let signature = field(&data.e_skey_sig, "signed prekey signature")?;
-    let (Some(registration_id), Some(id)) = (registration_id, signed_prekey_id) else {
-        return Err(Malformed::new("pairing data with bad ids"));
-    };
-    let signed_prekey = SignedPrekey {
-        id,
-        public: public.into(),
-        signature: signature.into(),
-    };
-    check_signed_prekey(&identity, &signed_prekey)?;
-    Ok(Bundle {
-        registration_id,
-        identity: identity.into(),
-        signed_prekey,
-        ..Bundle::default()
-    })
-}
-
-/// A signed prekey must be signed by the identity, over its serialised form with the type byte.
-pub(crate) fn check_signed_prekey(identity: &[u8], key: &SignedPrekey) -> Result<(), Malformed> {
-    if identity.len() != KEY_LEN || key.public.0.len() != KEY_LEN {
-        return Err(Malformed::new("key of a wrong length"));
-    }
-    if !verify(identity, &[KEY_TYPE, &key.public.0], &key.signature.0) {
-        return Err(Malformed::new("signed prekey with a wrong signature"));
-    }
-    Ok(())
 }

@@ -4,7 +4,8 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use wacore::types::events::{
-    BatchOrigin, ClientOutdated, ConnectFailureReason, PairingQrCodesExhausted, StreamReplaced, TempBanReason,
+    BatchOrigin, ClientOutdated, ConnectFailureReason, PairPasskeyRequest, PairingQrCode, PairingQrCodesExhausted,
+    StreamReplaced, TempBanReason,
 };
 use wharf_core::message::Message;
 use wharf_core::store::{Batch, StoreError};
@@ -119,4 +120,32 @@ fn only_messages_that_the_hook_has_not_seen_are_queued() {
     let first = queued.try_recv().unwrap();
     assert!(matches!(&*first, Event::Messages(batch) if !batch.hook_committed));
     assert!(queued.try_recv().is_err());
+}
+
+#[test]
+fn qr_codes_are_no_news_once_a_passkey_is_asked_for() {
+    let inbox = Arc::new(Alive::default());
+    let (events, mut queued) = Events::new(inbox, Arc::default(), Arc::default(), Arc::default());
+    let qr = || {
+        let qr = PairingQrCode::builder()
+            .code("a code".to_owned())
+            .timeout(Duration::ZERO);
+        events.handle_event(Arc::new(Event::PairingQrCode(qr.build())));
+    };
+    qr();
+    assert!(matches!(&*queued.try_recv().unwrap(), Event::PairingQrCode(_)));
+    let request = PairPasskeyRequest::builder().request_options_json("{}".to_owned());
+    events.handle_event(Arc::new(Event::PairPasskeyRequest(request.build())));
+    assert!(matches!(&*queued.try_recv().unwrap(), Event::PairPasskeyRequest(_)));
+    qr();
+    assert!(queued.try_recv().is_err());
+    let exhausted = PairingQrCodesExhausted::builder().disconnected(true).build();
+    events.handle_event(Arc::new(Event::PairingQrCodesExhausted(exhausted)));
+    assert_eq!(events.ending.reason(), Closed::PasskeyExpired);
+}
+
+#[test]
+fn qr_codes_that_run_out_beside_a_link_code_end_nothing() {
+    let exhausted = PairingQrCodesExhausted::builder().disconnected(false).build();
+    assert_eq!(closed_by(&Event::PairingQrCodesExhausted(exhausted)), None);
 }
