@@ -13,8 +13,30 @@ pub(super) struct Backoff {
     first: Duration,
     /// The longest wait.
     max: Duration,
-    /// How many in a row count, before the session fails.
-    pub(super) tries_max: Option<u32>,
+    /// How many of a row may be waited for in this way, before the session fails.
+    tries_max: Option<u32>,
+}
+
+/// Connections in a row, with no stable one in between.
+#[derive(Debug, Default)]
+pub(super) struct Row {
+    tries: u32,
+    /// Those of them that count towards giving up.
+    counted: u32,
+}
+
+impl Row {
+    /// The wait before the next one, or nothing where that would be one too many.
+    pub(super) fn next(&mut self, backoff: Backoff, random: &dyn Random) -> Option<Duration> {
+        self.tries += 1;
+        if let Some(max) = backoff.tries_max {
+            self.counted += 1;
+            if self.counted > max {
+                return None;
+            }
+        }
+        Some(backoff.delay(self.tries, random))
+    }
 }
 
 impl Backoff {
@@ -45,7 +67,7 @@ impl Backoff {
 
     /// The wait before the `tries`-th connection of a row; half of it is random, so that many sessions do not come back
     /// at once.
-    pub(super) fn delay(&self, tries: u32, random: &dyn Random) -> Duration {
+    fn delay(&self, tries: u32, random: &dyn Random) -> Duration {
         let doublings = tries.saturating_sub(1).min(16);
         let full = self.first.saturating_mul(1 << doublings).min(self.max);
         let share = f64::from(u16::from_be_bytes(random.bytes())) / f64::from(u16::MAX);
@@ -74,5 +96,17 @@ mod tests {
             let delay = backoff.delay(tries, &SystemRandom);
             assert!(delay >= full / 2 && delay <= full, "{tries}: {delay:?}");
         }
+    }
+
+    #[test]
+    fn a_session_gives_up_on_itself_and_never_on_the_network() {
+        let mut row = Row::default();
+        for _ in 0..1_000 {
+            for backoff in [Backoff::SOON, Backoff::STEADILY, Backoff::RARELY] {
+                assert!(row.next(backoff, &SystemRandom).is_some());
+            }
+        }
+        let tries = std::iter::from_fn(|| row.next(Backoff::BOUNDED, &SystemRandom));
+        assert_eq!(tries.count(), 10);
     }
 }

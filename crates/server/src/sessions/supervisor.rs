@@ -23,7 +23,7 @@ use wharf_core::session::SessionStatus;
 use wharf_core::store::StoreError;
 
 use self::dialing::DialError;
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Row};
 use super::counters::Counters;
 use super::presence::{Occasion, PresenceKeeper};
 use super::state::{self, AfterClose, Passkey, Problem, Trigger, View};
@@ -74,10 +74,8 @@ pub(super) struct Supervisor {
     connect_at: Option<Instant>,
     /// The connection that is being made, if one is.
     dialing: JoinSet<Result<Live, DialError>>,
-    /// Rebuilds since a connection was stable; they make the delay longer.
-    rebuilds: u32,
-    /// Those of them that count towards giving up.
-    rebuilds_bounded: u32,
+    /// The connections since one was stable.
+    row: Row,
 }
 
 /// The connection that runs now.
@@ -125,8 +123,7 @@ impl Supervisor {
             live: None,
             connect_at: None,
             dialing: JoinSet::new(),
-            rebuilds: 0,
-            rebuilds_bounded: 0,
+            row: Row::default(),
         };
         (supervisor, receiver)
     }
@@ -224,7 +221,8 @@ impl Supervisor {
                 self.enter(Trigger::PasskeyRequired, None).await;
             }
             Signal::PasskeyConfirmation { code } => {
-                self.view.send_modify(|view| view.passkey = Some(Passkey::Compare(code)));
+                self.view
+                    .send_modify(|view| view.passkey = Some(Passkey::Compare(code)));
                 self.enter(Trigger::PasskeyConfirmation, None).await;
             }
             Signal::Linked(me) => {

@@ -193,6 +193,21 @@ async fn a_network_that_was_out_for_long_is_found_within_seconds() {
 }
 
 #[tokio::test]
+async fn a_session_that_waits_for_a_scan_shows_another_code_after_its_socket_was_cut() {
+    let wharf = TestWharf::start().await;
+    wharf
+        .post("/api/sessions", json!({ "name": "default" }))
+        .await
+        .expect(201);
+    let cut_off = wharf.qr("default").await;
+    assert_eq!(wharf.network.kill_all(KillMode::Close), 1);
+    wharf.wait_for_status("default", "STARTING").await;
+    assert_ne!(wharf.qr("default").await, cut_off);
+    wharf.scan("default", ALICE).await;
+    wharf.wait_for_status("default", "WORKING").await;
+}
+
+#[tokio::test]
 async fn a_socket_that_is_open_and_silent_is_given_up() {
     let wharf = TestWharf::start_with(&[("WHARF_SESSION_SILENCE_SECONDS", "3")]).await;
     let receiver = session(&wharf, "default").await;

@@ -10,6 +10,7 @@ use wharf_core::session::SessionStatus;
 use wharf_core::store::StoreError;
 
 use super::{Command, Supervisor, connecting};
+use crate::sessions::backoff::Row;
 use crate::sessions::state::Trigger;
 use crate::sessions::store::{Desired, SessionDocument, forget};
 
@@ -55,8 +56,7 @@ impl Supervisor {
         if !self.disconnect().await {
             return Ok(());
         }
-        self.rebuilds = 0;
-        self.rebuilds_bounded = 0;
+        self.row = Row::default();
         self.connect_at = Some(Instant::now() + after);
         self.enter(Trigger::Start, None).await;
         Ok(())

@@ -13,7 +13,7 @@ use wharf_core::store::StoreError;
 
 use super::dialing::{self, Dial, DialError};
 use super::{Live, Supervisor};
-use crate::sessions::backoff::Backoff;
+use crate::sessions::backoff::{Backoff, Row};
 use crate::sessions::settings::Settings;
 use crate::sessions::state::{Problem, Trigger};
 use crate::sessions::store::{Desired, SessionDocument};
@@ -37,24 +37,18 @@ impl Supervisor {
             .and_then(|live| live.working_since)
             .is_some_and(|since| since.elapsed() >= STABLE_AFTER);
         if was_stable {
-            self.rebuilds = 0;
-            self.rebuilds_bounded = 0;
+            self.row = Row::default();
         }
         if !self.disconnect().await {
             return;
         }
-        self.rebuilds += 1;
-        self.rebuilds_bounded += u32::from(backoff.tries_max.is_some());
-        if let Some(tries) = backoff.tries_max
-            && self.rebuilds_bounded > tries
-        {
+        let Some(delay) = self.row.next(backoff, self.shared.random.as_ref()) else {
             let message = format!(
-                "the connection ended {tries} times in a row ({}); see the log, then restart the session",
+                "the connection ended again and again ({}); see the log, then restart the session",
                 problem.message
             );
             return self.fail(Problem::new("UNSTABLE", message)).await;
-        }
-        let delay = backoff.delay(self.rebuilds, self.shared.random.as_ref());
+        };
         let (reason, delay_ms) = (problem.reason, delay.as_millis());
         tracing::warn!(session = %self.name, reason, delay_ms, "connecting anew: {}", problem.message);
         self.connect_at = Some(Instant::now() + delay);
