@@ -123,7 +123,8 @@ impl Run<'_> {
                 .await
                 .unwrap();
             self.rounds.send_replace(round);
-            self.receiver.wait_for_more(roll(chance, WEBHOOKS_TO_KILL_MAX)).await;
+            let webhooks = self.receiver.count() + roll(chance, WEBHOOKS_TO_KILL_MAX);
+            self.receiver.reached(webhooks).await;
             self.api.send_replace(None);
             server.kill().await;
             server = self.start_server().await;
@@ -150,7 +151,7 @@ impl Run<'_> {
                 if has_all("message", &[]) && has_all("message.any", sent) {
                     return;
                 }
-                self.receiver.wait_for_more(1).await;
+                self.receiver.reached(told.len() + 1).await;
             }
         };
         // What is missing, if anything, is said by who looks at it.

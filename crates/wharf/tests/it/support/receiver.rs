@@ -87,10 +87,14 @@ impl Receiver {
         self.deliveries()
     }
 
-    /// Waits until so many more requests have come, for as long as that takes.
-    pub(crate) async fn wait_for_more(&self, more: usize) {
+    /// How many requests have come.
+    pub(crate) fn count(&self) -> usize {
+        *self.shared.count.borrow()
+    }
+
+    /// Waits until so many requests have come, for as long as that takes.
+    pub(crate) async fn reached(&self, count: usize) {
         let mut changes = self.shared.count.subscribe();
-        let count = *changes.borrow() + more;
         changes.wait_for(|come| *come >= count).await.unwrap();
     }
 
