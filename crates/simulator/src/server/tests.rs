@@ -3,6 +3,7 @@
 mod access;
 mod client;
 mod hooks;
+mod linking;
 mod network;
 mod persistence;
 mod phones;
