@@ -3,16 +3,20 @@
 use std::fmt;
 use std::io::stderr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::tz::TimeZone;
+use log::LevelFilter;
+use tracing::span::{Attributes, Id};
 use tracing::{Level, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::Layer as _;
+use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use wharf_core::clock::Clock;
 use wharf_server::config::{LogFormat, LoggingConfig};
@@ -27,13 +31,24 @@ const OURS: &[&str] = &[
     "wharf_storage",
 ];
 
+/// The span that the tasks of a session with `config.debug` run in; see `sessions/settings.rs` of the server.
+const DEBUGGED: &str = "debugged";
+
 /// Starts logging. Does nothing where a log was started already, as in tests.
 pub(crate) fn start(config: &LoggingConfig, clock: Arc<dyn Clock>) {
+    let libraries = Libraries::new(config.level);
+    let usual = libraries.usual;
     // An error means that there is a log already.
-    let _ = subscriber(config, clock, stderr).try_init();
+    if subscriber(config, clock, stderr).with(libraries).try_init().is_ok() {
+        log::set_max_level(usual);
+    }
 }
 
-fn subscriber<W>(config: &LoggingConfig, clock: Arc<dyn Clock>, writer: W) -> impl Subscriber + Send + Sync
+fn subscriber<W>(
+    config: &LoggingConfig,
+    clock: Arc<dyn Clock>,
+    writer: W,
+) -> impl Subscriber + for<'a> LookupSpan<'a> + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -58,8 +73,46 @@ fn directives(level: Level) -> String {
         Level::DEBUG | Level::TRACE => format!("{level},sqlx=warn,hyper=info"),
         level => format!("{}{ours}", level.min(Level::WARN)),
     };
-    // The span that the tasks of a session with `config.debug` run in; see `sessions/settings.rs` of the server.
-    format!("{all},[debugged]=debug")
+    format!("{all},[{DEBUGGED}]=debug")
+}
+
+/// Keeps libraries that log in the older way quiet while no session is debugged. What they have to say would only be thrown
+/// away by the filter, and the protocol library has so much to say that a send would cost a tenth more.
+struct Libraries {
+    usual: LevelFilter,
+    debugged: AtomicUsize,
+}
+
+impl Libraries {
+    fn new(level: Level) -> Self {
+        let usual = match level {
+            Level::TRACE => LevelFilter::Trace,
+            Level::DEBUG => LevelFilter::Debug,
+            Level::INFO | Level::WARN => LevelFilter::Warn,
+            Level::ERROR => LevelFilter::Error,
+        };
+        Self {
+            usual,
+            debugged: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Libraries {
+    fn on_new_span(&self, span: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
+        if span.metadata().name() == DEBUGGED && self.debugged.fetch_add(1, Ordering::SeqCst) == 0 {
+            log::set_max_level(self.usual.max(LevelFilter::Debug));
+        }
+    }
+
+    fn on_close(&self, id: Id, context: Context<'_, S>) {
+        let is_debugged = context
+            .metadata(&id)
+            .is_some_and(|metadata| metadata.name() == DEBUGGED);
+        if is_debugged && self.debugged.fetch_sub(1, Ordering::SeqCst) == 1 {
+            log::set_max_level(self.usual);
+        }
+    }
 }
 
 /// Writes the time of day of one time zone.
