@@ -75,6 +75,9 @@ async fn every_declared_operation_succeeds() {
         ("POST", "/api/sessions/second/restart", json!({})),
         ("POST", "/api/sessions/second/logout", json!({})),
         ("DELETE", "/api/sessions/second", Value::Null),
+        ("POST", "/api/sessions/start", json!({ "name": "older" })),
+        ("POST", "/api/sessions/stop", json!({ "name": "older" })),
+        ("POST", "/api/sessions/logout", json!({ "name": "older" })),
     ];
     let mut seen = BTreeSet::new();
     for (method, path, body) in steps {
