@@ -10,14 +10,19 @@ use wharf_server::ShownQr;
 
 use crate::output::print;
 
+/// What can scan the codes.
+const SCANNER: &str = match cfg!(feature = "sandbox") {
+    true => "a phone of the sandbox; no real one can",
+    false => "WhatsApp on the phone, under Linked devices",
+};
+
 /// Prints every QR code that a session shows, until the server has stopped.
 pub(crate) async fn print_all(mut shown: Receiver<ShownQr>) {
     loop {
         match shown.recv().await {
             Ok(ShownQr { session, code }) => match drawn(&code) {
                 Some(picture) => print(format_args!(
-                    "session {session}: scan this with WhatsApp on the phone, under Linked devices (WAHA_PRINT_QR=False \
-                     prints none)\n{picture}"
+                    "session {session}: scan this with {SCANNER} (WAHA_PRINT_QR=False prints none)\n{picture}"
                 )),
                 None => tracing::error!(%session, "the QR code cannot be drawn"),
             },
