@@ -11,7 +11,6 @@ use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, JidExt as _, Node};
 use wharf_core::clock::Clock;
 use wharf_core::engine::Signal;
-use whatsapp_rust::Client;
 use whatsapp_rust::features::{RetryRequestError, RetryRequestOptions};
 
 use crate::addresses::is_me;
@@ -52,8 +51,7 @@ async fn ask_again(waiting: Waiting, mut lost: mpsc::Receiver<LostInbound>) {
             waiting.given_up(&message).await;
             continue;
         }
-        waiting.inbox.signal(Signal::AskedAgain);
-        if ask(&waiting.client, &message, waiting.clock.now().as_second()).await
+        if ask(&waiting, &message).await
             && let Err(error) = waiting.backend.count_try(&message).await
         {
             tracing::error!(id = message.id, error = %one_line(&error), "a try to get a lost message cannot be noted");
@@ -62,7 +60,8 @@ async fn ask_again(waiting: Waiting, mut lost: mpsc::Receiver<LostInbound>) {
 }
 
 /// Asks once. Answers whether that was a try: it reached WhatsApp, or never will.
-async fn ask(client: &Arc<Client>, message: &LostInbound, now_s: i64) -> bool {
+async fn ask(waiting: &Waiting, message: &LostInbound) -> bool {
+    let (client, now_s) = (&waiting.client, waiting.clock.now().as_second());
     let Some(stanza) = stanza(message, now_s, |jid| is_me(jid, client)) else {
         tracing::error!(id = message.id, "a message is lost; its address cannot be read");
         return true;
@@ -70,8 +69,8 @@ async fn ask(client: &Arc<Client>, message: &LostInbound, now_s: i64) -> bool {
     let stanza = stanza.as_node_ref();
     let asking = client.request_message_retry(&stanza, RetryRequestOptions::new());
     match tokio::time::timeout(ASK_TIMEOUT, Box::pin(asking)).await {
-        Ok(Ok(outcome)) => {
-            tracing::warn!(id = message.id, ?outcome, "a message was lost and is asked for again");
+        Ok(Ok(_)) => {
+            waiting.inbox.signal(Signal::AskedAgain { id: message.id.clone() });
             true
         }
         Ok(Err(error)) => {

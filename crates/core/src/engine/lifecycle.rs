@@ -116,7 +116,10 @@ pub enum Signal {
         marks: Batch,
     },
     /// A message that was lost with an earlier process was asked for again.
-    AskedAgain,
+    AskedAgain {
+        /// WhatsApp's own id of it.
+        id: String,
+    },
     /// The engine stopped for good.
     Closed(Closed),
 }

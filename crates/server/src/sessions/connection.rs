@@ -146,7 +146,7 @@ impl Connection {
             message.source = Source::Api;
             if let Err(error) = inbox.commit(vec![message.clone()], Batch::new()).await {
                 // It has left; an error answer would make the caller send it twice.
-                tracing::error!(message = %message.id, error = %error, "a message was sent but could not be kept");
+                tracing::error!(id = %message.id, error = %error, "a message was sent but could not be kept");
             }
             Ok(message)
         })

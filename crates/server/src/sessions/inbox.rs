@@ -260,12 +260,12 @@ impl SessionInbox {
                 }
             };
             let (id, count) = (&received.message.id, self.counters.reduced.count());
-            tracing::error!(session = %self.name, message = %id, count, error = error.as_ref(), "a message is kept without most of it");
+            tracing::error!(session = %self.name, %id, count, error = error.as_ref(), "a message is kept without most of it");
             received = received.reduced();
             match self.take_in(std::slice::from_mut(&mut received), Batch::new()).await {
                 Err(StoreError::Internal(error)) => {
                     let id = &received.message.id;
-                    tracing::error!(session = %self.name, message = %id, error = error.as_ref(), "a message cannot be kept at all");
+                    tracing::error!(session = %self.name, %id, error = error.as_ref(), "a message cannot be kept at all");
                     refused = Some(StoreError::Internal(error));
                 }
                 outcome => outcome?,
@@ -286,7 +286,7 @@ impl SessionInbox {
         let is_ignored = self.ignores(&message);
         if known.is_empty() && !is_ignored {
             let count = self.counters.waiting.count();
-            tracing::warn!(session = %self.name, message = %message.id, count, "a message cannot be read");
+            tracing::warn!(session = %self.name, id = %message.id, count, "a message cannot be read");
             let payload = self.events.dialect().message(&message);
             let identity = Identity::Repeatable {
                 at: message.timestamp,
@@ -380,9 +380,9 @@ impl Inbox for SessionInbox {
             Signal::Ack(update) => self.record(Record::Ack(update)),
             Signal::Message { message, marks } => self.record(Record::Message(message, marks)),
             Signal::Waiting { message, marks } => self.record(Record::Waiting(message, marks)),
-            Signal::AskedAgain => {
+            Signal::AskedAgain { id } => {
                 let count = self.counters.asked_again.count();
-                tracing::warn!(session = %self.name, count, "messages that were lost are asked for again");
+                tracing::warn!(session = %self.name, id, count, "a message was lost and is asked for again");
             }
             signal => {
                 // Fails only when the supervisor has let go of this connection.

@@ -257,7 +257,7 @@ impl Supervisor {
             }
             Signal::Closed(closed) => self.closed(state::after_close(closed)).await,
             // These go another way, or need nothing: see `SessionInbox::signal`.
-            Signal::Alive | Signal::Ack(_) | Signal::Message { .. } | Signal::Waiting { .. } | Signal::AskedAgain => {}
+            Signal::Alive | Signal::Ack(_) | Signal::Message { .. } | Signal::Waiting { .. } | Signal::AskedAgain { .. } => {}
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod api;
 mod boot;
+mod crash;
 mod deprecated;
 mod harness;
 mod messages;

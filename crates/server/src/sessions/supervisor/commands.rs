@@ -74,18 +74,19 @@ impl Supervisor {
         Ok(())
     }
 
+    /// The mark comes first, so that a crash in between is finished at the next start.
     async fn log_out(&mut self) -> Result<(), StoreError> {
         let was_stopped = self.is_stopped();
         self.connect_at = None;
         self.unlink().await?;
-        self.shared.storage.delete_session(&self.name).await?;
         self.keep(SessionDocument {
             me: None,
-            unlinked: false,
+            unlinked: true,
             ..self.document.clone()
         })
         .await?;
         self.view.send_modify(|view| view.me = None);
+        self.forget_unlinked().await?;
         match was_stopped {
             true => Ok(()),
             false => self.start(Duration::ZERO).await,

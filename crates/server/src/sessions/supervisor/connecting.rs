@@ -31,6 +31,10 @@ pub(super) const STUCK: &str =
 impl Supervisor {
     /// Ends the connection, if there is one, and makes a new one after a while.
     pub(super) async fn rebuild(&mut self, problem: Problem, backoff: Backoff) {
+        // A connection that did not end when it was told to may still say something; the session has failed by then.
+        if !self.is_running() {
+            return;
+        }
         let was_stable = self
             .live
             .as_ref()
@@ -68,7 +72,7 @@ impl Supervisor {
         tracing::error!(session = %self.name, "the session's own task panicked");
         let problem = Problem::new(
             "CRASHED",
-            "the session failed inside; see the log and report it, then restart the session",
+            "the session failed inside; see the log and report it; restart the session if it does not come back",
         );
         let is_to_run = self.document.desired == Desired::Running && self.is_running();
         let again = async {
@@ -116,7 +120,7 @@ impl Supervisor {
     }
 
     /// What WhatsApp has unlinked is worthless, and would only be refused.
-    async fn forget_unlinked(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn forget_unlinked(&mut self) -> Result<(), StoreError> {
         if !self.document.unlinked {
             return Ok(());
         }
@@ -157,7 +161,6 @@ impl Supervisor {
     pub(super) async fn disconnect(&mut self) -> bool {
         self.view.send_modify(|view| {
             view.connection = None;
-            view.online = None;
             view.qr = None;
             view.passkey = None;
         });
