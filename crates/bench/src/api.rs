@@ -147,7 +147,13 @@ impl Network {
         let metrics = answer(self.http.get(format!("{}/admin/metrics", self.base))).await?;
         let number = |value: &Value| value.as_u64().unwrap_or_default();
         let handshakes = metrics["handshakes"].as_object().context("no handshakes")?;
-        let objections = ["unknown_count", "malformed_count", "unacked_count", "prekeys_reused"];
+        let objections = [
+            "unknown_count",
+            "malformed_count",
+            "unacked_count",
+            "unmatched_count",
+            "prekeys_reused",
+        ];
         Ok(Counters {
             connections: number(&metrics["connections"]),
             handshakes: handshakes.values().map(number).sum(),

@@ -333,7 +333,13 @@ async fn a_thousand_texts_survive_ten_kills() {
         "{messages} messages are stored"
     );
     assert!(hits >= HITS_MIN, "only {hits} kills hit unacknowledged stanzas");
-    for objection in ["unknown_count", "malformed_count", "prekeys_reused", "replaced"] {
+    for objection in [
+        "unknown_count",
+        "malformed_count",
+        "unmatched_count",
+        "prekeys_reused",
+        "replaced",
+    ] {
         assert_eq!(metrics[objection], 0, "{metrics:#}");
     }
     assert_eq!(sandbox.terminate().await.0, Some(0));
