@@ -36,7 +36,7 @@ pub(crate) struct View {
     pub passkey: Option<Passkey>,
     /// Why it failed, while the status is `FAILED`; why it is not connected, while it is `STARTING`.
     pub problem: Option<Problem>,
-    /// Whether it shows the account as online; `None` while nothing was said.
+    /// Whether it shows the account as online, while the status is `WORKING`; `None` while nothing was said.
     pub online: Option<bool>,
     /// Its connection, while it runs.
     pub connection: Option<Connection>,

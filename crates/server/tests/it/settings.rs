@@ -183,8 +183,13 @@ async fn a_session_is_online_for_a_while_after_it_connected_or_did_something() {
     type_something(&wharf).await;
     shows(&link, &[false, true]).await;
     shows(&link, &[false, true, false]).await;
-    wharf.post("/api/sessions/a/stop", json!({})).await;
-    assert_eq!(presence(&wharf).await, Value::Null);
+    let reason = "the socket is gone".to_owned();
+    link.inbox.signal(Signal::Disconnected { reason });
+    let lost = wharf.until_status("a", "STARTING").await;
+    assert_eq!(lost["presence"], Value::Null);
+    wharf.link().await.work();
+    let back = wharf.until_status("a", "WORKING").await;
+    assert_eq!(back["presence"], "online");
     wharf.stop().await;
 }
 

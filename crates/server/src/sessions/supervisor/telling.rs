@@ -50,6 +50,9 @@ impl Supervisor {
             if status != SessionStatus::ScanQrCode {
                 view.qr = None;
             }
+            if status != SessionStatus::Working {
+                view.online = None;
+            }
             if !matches!(
                 status,
                 SessionStatus::PasskeyRequired | SessionStatus::PasskeyConfirmationRequired
