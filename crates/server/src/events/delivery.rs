@@ -158,19 +158,32 @@ impl Delivery {
         workers.by_endpoint.insert(endpoint, news);
     }
 
-    /// One attempt, and what becomes of the delivery.
-    async fn attempt(&self, due: Due) -> Due {
-        let outcome = match self.post(&due).await {
-            Ok(Posted::Done) => self.outbox().done(&due).await,
-            Ok(Posted::Failed { error, again_at }) => self.outbox().failed(&due, &error, again_at).await,
-            Err(error) => Err(error),
+    /// One attempt, and what becomes of the delivery. What came of a request is noted as often as it takes: a receiver
+    /// must not get the same event every second for as long as the disk is full.
+    async fn attempt(&self, due: Due, stop: &CancellationToken) -> Due {
+        let posted = match self.post(&due).await {
+            Ok(posted) => posted,
+            Err(error) => {
+                tracing::error!(delivery = due.id(), error = %error, "the outbox cannot be read");
+                sleep(STORE_RETRY_DELAY).await;
+                return due;
+            }
         };
-        if let Err(error) = outcome {
-            // It stays as it was and is delivered again: at least once.
-            tracing::error!(delivery = due.id(), error = %error, "the outbox cannot be read or written");
-            sleep(STORE_RETRY_DELAY).await;
+        while let Err(error) = self.note(&due, &posted).await {
+            tracing::error!(delivery = due.id(), error = %error, "the outbox cannot be written");
+            if stop.run_until_cancelled(sleep(STORE_RETRY_DELAY)).await.is_none() {
+                // It stays as it was and is delivered again: at least once.
+                break;
+            }
         }
         due
+    }
+
+    async fn note(&self, due: &Due, posted: &Posted) -> Result<(), StoreError> {
+        match posted {
+            Posted::Done => self.outbox().done(due).await,
+            Posted::Failed { error, again_at } => self.outbox().failed(due, error, *again_at).await,
+        }
     }
 
     async fn post(&self, due: &Due) -> Result<Posted, StoreError> {
@@ -236,12 +249,13 @@ struct Worker {
 impl Worker {
     async fn run(mut self) {
         let delivery = Arc::clone(&self.delivery);
+        let stop = self.stop.clone();
         let mut attempts = FuturesUnordered::new();
         while !self.stop.is_cancelled() {
             while attempts.len() < ENDPOINT_REQUESTS_MAX
                 && let Some(due) = self.next().await
             {
-                attempts.push(delivery.attempt(due));
+                attempts.push(delivery.attempt(due, &stop));
             }
             if attempts.is_empty() {
                 match self.rest().await {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use wharf_core::store::Batch;
 use wharf_simulator::KillMode;
 
-use crate::support::rigged::{Judge, Verdict, stored};
+use crate::support::rigged::{Judge, Verdict, removes, stored};
 use crate::support::{ALICE, BOB, CAROL, Receiver, TestWharf, within};
 
 #[tokio::test]
@@ -269,4 +269,54 @@ async fn a_full_disk_acknowledges_nothing_and_recovers_when_there_is_room() {
         .collect();
     assert_eq!(told, texts, "each once, in order");
     wharf.get("/health").await.expect(200);
+}
+
+/// A disk that is full whenever a delivery is to be removed, and counts how often that was tried.
+#[derive(Default)]
+struct Clogged {
+    is_full: AtomicBool,
+    tries: watch::Sender<u32>,
+}
+
+impl Judge for Clogged {
+    fn judge(&self, batch: &Batch) -> Verdict {
+        match removes(batch, "deliveries") && self.is_full.load(Ordering::SeqCst) {
+            true => {
+                self.tries.send_modify(|tries| *tries += 1);
+                Verdict::Full
+            }
+            false => Verdict::Pass,
+        }
+    }
+
+    fn written(&self, _: &Batch) {}
+}
+
+#[tokio::test]
+async fn a_full_disk_does_not_make_webhooks_repeat_themselves() {
+    let (mut wharf, receiver) = TestWharf::with_alice().await;
+    wharf.stop().await;
+    let clogged = Arc::new(Clogged::default());
+    wharf.boot_rigged(Arc::clone(&clogged) as _).await;
+    wharf.wait_for_status("default", "WORKING").await;
+    clogged.is_full.store(true, Ordering::SeqCst);
+    wharf.network.send(BOB, ALICE, "once", None).await.unwrap();
+    let mut tries = clogged.tries.subscribe();
+    // Two events of the text, `message` and `message.any`, and each is tried to be removed a second time at least.
+    within("the second tries", tries.wait_for(|tries| *tries >= 4))
+        .await
+        .unwrap();
+    clogged.is_full.store(false, Ordering::SeqCst);
+    wharf.network.send(BOB, ALICE, "next", None).await.unwrap();
+    receiver
+        .wait_for("the next text", |event| event["payload"]["body"] == "next")
+        .await;
+    let once = |name: &&String| name.ends_with(" once");
+    assert_eq!(
+        receiver.names().iter().filter(once).count(),
+        2,
+        "{:?}",
+        receiver.names()
+    );
+    wharf.settled().await;
 }

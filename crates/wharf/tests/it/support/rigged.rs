@@ -37,6 +37,12 @@ pub(crate) fn stored<'a>(batch: &'a Batch, name: &'a str) -> impl Iterator<Item 
     })
 }
 
+/// Whether a batch removes documents of a collection.
+pub(crate) fn removes(batch: &Batch, name: &str) -> bool {
+    let removes = |write: &Write| matches!(write, Write::Delete { collection, .. } if collection.name == name);
+    batch.writes.iter().any(removes)
+}
+
 /// Storage over which somebody judges.
 pub(crate) struct Rigged {
     pub(crate) storage: Arc<dyn Storage>,
