@@ -40,29 +40,30 @@ fn parse(text: &str) -> Result<BTreeMap<String, String>, usize> {
         if name.is_empty() || name.contains(char::is_whitespace) {
             return Err(number);
         }
-        let value = match value.chars().next().filter(|first| matches!(first, '"' | '\'' | '`')) {
-            None => unquoted(value).to_owned(),
-            Some(quote) => {
-                let mut quoted = value[1..].to_owned();
-                // A quoted value goes on until its closing quote, over as many lines as that takes.
-                while closing(&quoted, quote).is_none() {
-                    let (_, next) = lines.next().ok_or(number)?;
-                    quoted.push('\n');
-                    quoted.push_str(next);
-                }
-                let (inside, rest) = quoted.split_at(closing(&quoted, quote).ok_or(number)?);
-                if !matches!(rest[1..].trim_start().chars().next(), None | Some('#')) {
-                    return Err(number);
-                }
-                match quote {
-                    '"' => inside.replace("\\n", "\n").replace("\\\"", "\""),
-                    _ => inside.to_owned(),
-                }
-            }
+        let value = match value.chars().next() {
+            Some(quote @ ('"' | '\'' | '`')) => quoted(&value[1..], quote, &mut lines).ok_or(number)?,
+            _ => unquoted(value).to_owned(),
         };
         variables.insert(name.to_owned(), value);
     }
     Ok(variables)
+}
+
+/// A value behind its opening quote. It goes on until its closing quote, over as many lines as that takes.
+fn quoted<'a>(start: &str, quote: char, lines: &mut impl Iterator<Item = (usize, &'a str)>) -> Option<String> {
+    let mut text = start.to_owned();
+    let end = loop {
+        match closing(&text, quote) {
+            Some(end) => break end,
+            None => text.extend(["\n", lines.next()?.1]),
+        }
+    };
+    let behind = text[end + 1..].trim_start();
+    let is_whole = behind.is_empty() || behind.starts_with('#');
+    is_whole.then(|| match quote {
+        '"' => text[..end].replace("\\n", "\n").replace("\\\"", "\""),
+        _ => text[..end].to_owned(),
+    })
 }
 
 /// Where a quoted text ends. A double quote behind a backslash stands for itself.

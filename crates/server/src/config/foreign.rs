@@ -1,4 +1,5 @@
-//! Names of WAHA's variables that have no effect here, so that a WAHA `.env` starts and its owner knows where he stands.
+//! Names of WAHA's variables that have no effect here, so that a WAHA `.env` starts, and says what of it does
+//! nothing.
 
 /// Settings of browser engines, of other engines' insides, and of Node.js. Accepted silently.
 pub(super) const WITHOUT_EFFECT: &[&str] = &[
