@@ -64,7 +64,7 @@ fn links_begin_with_what_is_set() {
 
 #[test]
 fn namespaces_are_set_apart() {
-    let of = |variables| {
+    let of = |variables: &[(&str, &str)]| {
         let storage = read(variables).unwrap().storage;
         (storage.namespace, storage.session_namespace)
     };
@@ -77,7 +77,7 @@ fn namespaces_are_set_apart() {
 
 #[test]
 fn debug_is_stronger_than_the_level() {
-    let level = |variables| read(variables).unwrap().logging.level;
+    let level = |variables: &[(&str, &str)]| read(variables).unwrap().logging.level;
     assert_eq!(level(&[("WAHA_LOG_LEVEL", "warn")]), tracing::Level::WARN);
     assert_eq!(level(&[("WAHA_LOG_LEVEL", "fatal")]), tracing::Level::ERROR);
     assert_eq!(
@@ -107,7 +107,7 @@ fn an_odd_time_zone_is_said_and_does_not_end_the_start() {
 
 #[test]
 fn the_documentation_has_a_password_where_one_is_set() {
-    let login = |variables| read(variables).unwrap().swagger.login;
+    let login = |variables: &[(&str, &str)]| read(variables).unwrap().swagger.login;
     let password = ("WHATSAPP_SWAGGER_PASSWORD", "s3cret");
     let usual = login(&[password]).unwrap();
     assert!(usual.accepts("admin", "s3cret"));
