@@ -257,7 +257,11 @@ impl Supervisor {
             }
             Signal::Closed(closed) => self.closed(state::after_close(closed)).await,
             // These go another way, or need nothing: see `SessionInbox::signal`.
-            Signal::Alive | Signal::Ack(_) | Signal::Message { .. } | Signal::Waiting { .. } | Signal::AskedAgain { .. } => {}
+            Signal::Alive
+            | Signal::Ack(_)
+            | Signal::Message { .. }
+            | Signal::Waiting { .. }
+            | Signal::AskedAgain { .. } => {}
         }
     }
 
@@ -297,6 +301,7 @@ impl Supervisor {
             AfterClose::Rebuild { problem, backoff } => self.rebuild(problem, backoff).await,
             AfterClose::Fail(problem) => self.fail(problem).await,
             AfterClose::Unlinked(problem) => {
+                let was_linked = self.document.me.is_some();
                 let document = SessionDocument {
                     unlinked: true,
                     me: None,
@@ -306,7 +311,11 @@ impl Supervisor {
                     tracing::error!(session = %self.name, error = %error, "the unlinking could not be stored");
                 }
                 self.view.send_modify(|view| view.me = None);
-                self.fail(problem).await;
+                match was_linked {
+                    true => self.fail(problem).await,
+                    // A crash cut the linking off: the credentials are on disk, and WhatsApp has never heard of them.
+                    false => self.rebuild(problem, Backoff::BOUNDED).await,
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
+use wharf_core::engine::Closed;
 
 use crate::harness::Wharf;
 
@@ -29,6 +30,22 @@ async fn a_crash_in_the_middle_of_a_logout_leaves_no_account_behind() {
     let wharf = Wharf::on(crashed).await;
     let session = wharf.get("/api/sessions/a").await.json();
     assert_eq!((&session["status"], &session["me"]), (&json!("STOPPED"), &json!(null)));
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn credentials_that_whatsapp_never_heard_of_are_forgotten() {
+    let mut wharf = Wharf::start().await;
+    wharf.post("/api/sessions", json!({"name": "a"})).await;
+    let half_linked = wharf.link().await;
+    let leftover = wharf.folder().join("test/a/leftover");
+    std::fs::write(&leftover, "").unwrap();
+    let reason = "401".to_owned();
+    half_linked.close(Closed::LoggedOut { reason });
+    let fresh = wharf.link().await;
+    assert!(!leftover.exists());
+    fresh.show_qr("QR");
+    wharf.until_status("a", "SCAN_QR_CODE").await;
     wharf.stop().await;
 }
 
