@@ -1,6 +1,6 @@
 //! What the scenarios share: the programs, the figures so far, and the sessions that several of them need.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use reqwest::Client;
@@ -97,12 +97,13 @@ impl Bench {
         })
     }
 
-    /// Ends everything, and answers the figures.
-    pub(crate) async fn finish(mut self) -> anyhow::Result<Vec<Figure>> {
-        if let Some(fleet) = self.fleet.take() {
-            fleet.stack.stop().await?;
-        }
-        Ok(self.figures)
+    /// Ends everything. Answers the figures, and whether they can be trusted.
+    pub(crate) async fn finish(mut self) -> (Vec<Figure>, anyhow::Result<()>) {
+        let ended = match self.fleet.take() {
+            Some(fleet) => fleet.stack.stop().await,
+            None => Ok(()),
+        };
+        (self.figures, ended)
     }
 }
 
@@ -130,7 +131,7 @@ impl Stack {
     }
 }
 
-async fn start_server(program: &std::path::Path, folder: &TempDir, network: &Program) -> anyhow::Result<Program> {
+async fn start_server(program: &Path, folder: &TempDir, network: &Program) -> anyhow::Result<Program> {
     let url = format!("ws://{}/ws/chat", network.address);
     let settings = [("WAHA_API_KEY", KEY), ("WHARF_SANDBOX_URL", url.as_str())];
     let arguments = ["serve", "--port", "0"];

@@ -51,14 +51,20 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         asked => asked.to_vec(),
     };
     let mut bench = Bench::new(&cli)?;
+    let mut outcome = Ok(());
     for scenario in scenarios {
-        scenarios::run(scenario, &mut bench, &cli.sizes).await?;
+        outcome = scenarios::run(scenario, &mut bench, &cli.sizes).await;
+        if outcome.is_err() {
+            break;
+        }
     }
-    let report = Report::new(cli.build.clone(), machine, bench.finish().await?);
+    // Also after a failure: what was measured before it is still true.
+    let (figures, ended) = bench.finish().await;
+    let report = Report::new(cli.build.clone(), machine, figures);
     let file = cli.out.join("report.json");
     fs::write(&file, serde_json::to_vec_pretty(&report)?)
         .with_context(|| format!("cannot write {}", file.display()))?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{report}\nwritten to {}", file.display())?;
-    Ok(())
+    outcome.and(ended)
 }

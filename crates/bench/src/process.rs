@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::usage::{self, Memory};
@@ -31,8 +32,8 @@ const RESTS_WITHIN: Duration = Duration::from_secs(60);
 pub(crate) struct Program {
     child: Child,
     pid: u32,
-    /// Kept open, because a program must not find its terminal closed.
-    _lines: Lines<BufReader<ChildStdout>>,
+    /// Reads on what it prints (each QR code, for one), because a full pipe would hold it up.
+    _reader: JoinSet<()>,
     /// Where it listens: `host:port`.
     pub(crate) address: String,
 }
@@ -73,10 +74,12 @@ impl Program {
             let log = std::fs::read_to_string(&log).unwrap_or_default();
             format!("{} {arguments:?} does not start: {log}", program.display())
         })?;
+        let mut reader = JoinSet::new();
+        reader.spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Ok(Self {
             child,
             pid,
-            _lines: lines,
+            _reader: reader,
             address,
         })
     }
