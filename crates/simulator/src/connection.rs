@@ -27,6 +27,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 const SILENCE_MAX: Duration = Duration::from_secs(90);
 /// One write may take this long before the client counts as gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take to close after the network did.
+const LINGER: Duration = Duration::from_secs(1);
 /// How often silence and pairing time are checked.
 const TICK: Duration = Duration::from_secs(1);
 /// Stanzas written before the socket is flushed.
@@ -76,6 +78,12 @@ where
         }
     };
     let _ = timeout(WRITE_TIMEOUT, socket.close()).await; // The peer may be gone already.
+    if !ended.is_cancelled() {
+        // A socket that is closed with something unread in it takes back what was sent last: the client would never learn
+        // why it ended.
+        let unread = async { while let Some(Ok(_)) = socket.next().await {} };
+        let _ = timeout(LINGER, unread).await; // A client that does not close is let go.
+    }
     if let Err(why) = outcome {
         tracing::debug!(%why, "connection ended");
     }
