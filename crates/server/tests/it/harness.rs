@@ -187,6 +187,11 @@ impl Wharf {
             .unwrap()
     }
 
+    /// All connections that the server makes from now on.
+    pub(crate) fn take_links(&mut self) -> mpsc::UnboundedReceiver<Link> {
+        std::mem::replace(&mut self.links, mpsc::unbounded_channel().1)
+    }
+
     /// Whether no connection was made that the test has not taken.
     pub(crate) fn has_no_link(&mut self) -> bool {
         self.links.try_recv().is_err()

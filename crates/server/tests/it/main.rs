@@ -7,6 +7,7 @@
 
 mod api;
 mod boot;
+mod commands;
 mod crash;
 mod deprecated;
 mod harness;
@@ -14,6 +15,8 @@ mod messages;
 mod pairing;
 mod poison;
 mod refusals;
+#[path = "../../../wharf/tests/it/support/seeded.rs"]
+mod seeded;
 mod sessions;
 mod settings;
 mod supervision;
