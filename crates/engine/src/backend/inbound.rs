@@ -124,12 +124,37 @@ pub(super) fn sweep(now: Timestamp) -> Batch {
 
 impl Backend {
     pub(super) async fn keep_pending(&self, rows: &[PendingInboundRow<'_>]) -> Result<()> {
+        match self.keep_rows(rows).await {
+            // One of them can never be stored, and would hold up all that came with it.
+            Err(StoreError::Internal(_)) => self.keep_one_by_one(rows).await,
+            outcome => outcome.map_err(failed),
+        }
+    }
+
+    /// Keeps what can be kept. What cannot has no row to be replayed from; the session keeps it in a reduced form.
+    async fn keep_one_by_one(&self, rows: &[PendingInboundRow<'_>]) -> Result<()> {
+        for row in rows {
+            match self.keep_rows(std::slice::from_ref(row)).await {
+                Err(StoreError::Internal(error)) => {
+                    tracing::error!(
+                        id = row.id,
+                        error = error.as_ref(),
+                        "a message is handed on without a row"
+                    );
+                }
+                outcome => outcome.map_err(failed)?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn keep_rows(&self, rows: &[PendingInboundRow<'_>]) -> std::result::Result<(), StoreError> {
         let now = self.clock.now();
         let batch = rows.iter().fold(Batch::new(), |batch, row| {
             let id = join([row.chat, row.sender, row.id]);
             batch.put(&PENDING, Document::new(id, row.message.to_vec()).with("stored_at", now))
         });
-        self.write_with_done(batch).await.map_err(failed)
+        self.write_with_done(batch).await
     }
 
     pub(super) async fn find_pending(&self, message: PendingInboundKey<'_>) -> Result<Option<Vec<u8>>> {

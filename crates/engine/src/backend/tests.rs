@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use wacore::store::Device;
 use wacore::store::traits::{
     AppStateSyncKey, DeviceInfo, DeviceListRecord, DeviceStore, LidPnMappingEntry, MsgSecretEntry, MsgSecretStore,
-    PendingInboundKey, ProtocolStore, SignalStore, TcTokenEntry,
+    PendingInboundKey, PendingInboundRow, ProtocolStore, SignalStore, TcTokenEntry,
 };
 use wharf_core::ids::SessionName;
 use wharf_core::store::Storage;
@@ -167,6 +167,28 @@ async fn a_row_that_is_stored_again_is_kept() {
         assert!(session.pending("A").await.expect("there is a row").is_some());
         session.drop_pending("A").await;
     }
+}
+
+#[tokio::test]
+async fn a_message_too_large_for_a_row_holds_nothing_up() {
+    let session = Session::start().await;
+    let huge = vec![0; wharf_storage::BODY_BYTES_MAX + 1];
+    let row = |id, message| PendingInboundRow {
+        chat: CHAT,
+        sender: SENDER,
+        id,
+        message,
+    };
+    let rows = [row("A", &b"a"[..]), row("HUGE", &huge), row("B", b"b")];
+    let stored = session.backend.store_pending_inbound_batch(&rows).await;
+    stored.expect("the hook can go on with all of them");
+    for id in ["A", "B"] {
+        assert!(session.pending(id).await.expect("there is a row").is_some(), "{id}");
+    }
+    assert!(
+        session.pending("HUGE").await.is_err(),
+        "it has none to be replayed from"
+    );
 }
 
 #[tokio::test]
