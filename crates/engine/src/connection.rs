@@ -58,6 +58,7 @@ pub(crate) struct Connection {
     pub(crate) recipients: Recipients,
     pub(crate) sent: Arc<Unacknowledged>,
     pub(crate) ending: Arc<Ending>,
+    pub(crate) linking: Arc<Linking>,
     supervision: TaskTracker,
 }
 
@@ -127,7 +128,7 @@ impl Connection {
                 sent: sent.clone(),
                 waiting,
                 ending: ending.clone(),
-                linking,
+                linking: linking.clone(),
             },
             client: client.clone(),
             inbox,
@@ -149,6 +150,7 @@ impl Connection {
             recipients: Recipients::default(),
             sent,
             ending,
+            linking,
             supervision,
         })
     }

@@ -41,6 +41,8 @@ pub(crate) struct Linking {
     held: AtomicBool,
     /// Whether the account's passkey was asked for.
     passkey: AtomicBool,
+    /// Whether a person has said that the codes are the same.
+    confirmed: AtomicBool,
 }
 
 impl Linking {
@@ -130,10 +132,14 @@ impl Pairing for Connection {
     }
 
     async fn confirm_passkey(&self) -> Result<(), EngineError> {
+        if self.linking.confirmed.swap(true, Ordering::AcqRel) {
+            // Said twice, and the library would take the second time for a mistake.
+            return Ok(());
+        }
         let confirmed = self.passkey_step(self.client.send_passkey_confirmation()).await;
-        if let Err(error) = &confirmed {
+        if let Err(EngineError::Refused { reason }) = &confirmed {
             // There is nothing left that could be confirmed again.
-            let reason = error.to_string();
+            let reason = reason.clone();
             self.ending.give_up(Closed::PasskeyFailed { reason });
         }
         confirmed
