@@ -15,7 +15,8 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 use wacore::types::events::{
-    ConnectFailure, ConnectFailureReason, Event, EventHandler, EventInterest, EventKind, LoggedOut, MessageBatch, Receipt, TemporaryBan,
+    ConnectFailure, ConnectFailureReason, Event, EventHandler, EventInterest, EventKind, LoggedOut, MessageBatch,
+    Receipt, TemporaryBan,
 };
 use wacore_binary::JidExt as _;
 use wharf_core::clock::Clock;

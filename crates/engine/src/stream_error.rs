@@ -43,11 +43,18 @@ mod tests {
         for (code, turned_away) in [("429", true), ("503", true), ("500", false), ("428", false)] {
             let signal = signal(&error(code).as_node_ref());
             assert_eq!(matches!(signal, Some(Signal::TurnedAway { .. })), turned_away, "{code}");
-            assert_eq!(matches!(signal, Some(Signal::Disconnected { .. })), !turned_away, "{code}");
+            assert_eq!(
+                matches!(signal, Some(Signal::Disconnected { .. })),
+                !turned_away,
+                "{code}"
+            );
         }
         let ack = NodeBuilder::new("ack").build();
         let wrapped = NodeBuilder::new("stream:error").children([ack]).build();
-        assert!(matches!(signal(&wrapped.as_node_ref()), Some(Signal::Disconnected { .. })));
+        assert!(matches!(
+            signal(&wrapped.as_node_ref()),
+            Some(Signal::Disconnected { .. })
+        ));
     }
 
     #[test]

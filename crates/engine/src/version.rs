@@ -209,7 +209,10 @@ mod tests {
         site.revision.store(1_050_000_000, Ordering::SeqCst);
         let refused = versions.current().await;
         clock.advance(ASK_INTERVAL);
-        assert!(!versions.renewed(refused).await, "it is still the one that is published");
+        assert!(
+            !versions.renewed(refused).await,
+            "it is still the one that is published"
+        );
         assert!(!versions.renewed(refused).await);
         assert_eq!(site.asked.load(Ordering::SeqCst), 2);
         clock.advance(ASK_INTERVAL);
