@@ -42,13 +42,12 @@ impl Waiting {
 
     /// A lost message was asked for in vain. Once that is told, its next redelivery is acknowledged.
     pub(crate) async fn given_up(&self, lost: &LostInbound) {
-        let Some(info) = self.info(lost) else {
-            tracing::error!(id = lost.id, "a message is lost for good; its address cannot be read");
-            return;
-        };
         let (chat, sender, id) = (&lost.chat, &lost.sender, &lost.id);
         let seen = seen_marks(&[PendingInboundKey { chat, sender, id }], self.clock.now());
-        self.tell(&info, seen).await;
+        match self.info(lost) {
+            Some(info) => self.tell(&info, seen).await,
+            None => self.mark(id, seen).await,
+        }
     }
 
     /// What was in the head of the stanza; for the time, the last time that it was asked for.
@@ -75,16 +74,19 @@ impl Waiting {
             Err(error) => return failed(&info.id, &error),
         };
         let Some(message) = message else {
-            // Nothing to tell, now or at all.
-            if let Err(error) = self.backend.mark(marks).await {
-                failed(&info.id, &error);
-            }
-            return;
+            return self.mark(&info.id, marks).await;
         };
         self.inbox.signal(Signal::Waiting {
             message: Box::new(message),
             marks: marks.and(told_marks(&key, self.clock.now())),
         });
+    }
+
+    /// Writes the marks of a message of which there is nothing to tell, now or at all.
+    async fn mark(&self, id: &str, marks: Batch) {
+        if let Err(error) = self.backend.mark(marks).await {
+            failed(id, &error);
+        }
     }
 }
 

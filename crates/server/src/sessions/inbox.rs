@@ -285,8 +285,6 @@ impl SessionInbox {
         let known = messages::known(self.store(), std::slice::from_ref(&message.stanza)).await?;
         let is_ignored = self.ignores(&message);
         if known.is_empty() && !is_ignored {
-            let count = self.counters.waiting.count();
-            tracing::warn!(session = %self.name, id = %message.id, count, "a message cannot be read");
             let payload = self.events.dialect().message(&message);
             let identity = Identity::Repeatable {
                 at: message.timestamp,
@@ -294,6 +292,8 @@ impl SessionInbox {
             };
             let event = NewEvent::new(EventName::MessageWaiting, &payload, identity)?;
             self.append(vec![event.in_chat(&message.id.chat)]).await?;
+            let count = self.counters.waiting.count();
+            tracing::warn!(session = %self.name, id = %message.id, count, "a message cannot be read");
         }
         self.write(marks).await
     }
