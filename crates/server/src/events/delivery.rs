@@ -150,6 +150,7 @@ impl Delivery {
             stop: stop.clone(),
             waiting: VecDeque::new(),
             read_to: None,
+            has_more: true,
             busy: HashSet::new(),
             under_way: HashSet::new(),
         };
@@ -240,6 +241,8 @@ struct Worker {
     waiting: VecDeque<Due>,
     /// Where to read on behind them; from the first where it is `None`.
     read_to: Option<Cursor>,
+    /// Whether there may be more to read; the outbox is not asked again for what is known to be all.
+    has_more: bool,
     /// Lanes with a request under way: the next of the same chat waits for it.
     busy: HashSet<String>,
     /// The ids of the deliveries with a request under way.
@@ -260,12 +263,19 @@ impl Worker {
             if attempts.is_empty() {
                 match self.rest().await {
                     Rest::Over => return,
-                    Rest::Disturbed => continue,
+                    Rest::Disturbed => {
+                        self.has_more = true;
+                        continue;
+                    }
                 }
             }
             tokio::select! {
-                Some(due) = attempts.next() => self.finished(&due),
-                () = self.news.notified() => {}
+                Some(due) = attempts.next() => {
+                    self.finished(&due);
+                    // Something may have become due meanwhile. Where nothing is under way, `rest` looks for that.
+                    self.has_more |= !attempts.is_empty();
+                }
+                () = self.news.notified() => self.has_more = true,
                 () = self.stop.cancelled() => break,
             }
         }
@@ -283,35 +293,31 @@ impl Worker {
             if let Some(due) = self.take() {
                 return Some(due);
             }
-            if self.waiting.len() >= WAITING_MAX {
+            if !self.has_more || self.waiting.len() >= WAITING_MAX {
                 return None;
             }
-            match self.read_on().await {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => {
-                    tracing::error!(error = %error, "the outbox cannot be read");
-                    sleep(STORE_RETRY_DELAY).await;
-                    return None;
-                }
+            if let Err(error) = self.read_on().await {
+                tracing::error!(error = %error, "the outbox cannot be read");
+                sleep(STORE_RETRY_DELAY).await;
+                return None;
             }
         }
     }
 
-    /// Reads a page of what is due. Returns whether there was anything.
-    async fn read_on(&mut self) -> Result<bool, StoreError> {
+    /// Reads a page of what is due.
+    async fn read_on(&mut self) -> Result<(), StoreError> {
         let (outbox, now) = (self.delivery.outbox(), self.delivery.clock.now());
         let page = outbox.due(&self.endpoint, now, self.read_to.clone()).await?;
-        let Some(end) = page.end else {
-            return Ok(false);
-        };
-        self.read_to = Some(end);
+        self.has_more = page.has_more;
+        if page.end.is_some() {
+            self.read_to = page.end;
+        }
         let new = page
             .deliveries
             .into_iter()
             .filter(|due| !self.under_way.contains(due.id()));
         self.waiting.extend(new);
-        Ok(true)
+        Ok(())
     }
 
     /// The first delivery whose chat has no request under way.

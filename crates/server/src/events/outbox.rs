@@ -90,6 +90,8 @@ pub(super) struct DuePage {
     pub(super) deliveries: Vec<Due>,
     /// Where to read on, also for what is due later; `None` where there was nothing.
     pub(super) end: Option<Cursor>,
+    /// Whether more was due behind it.
+    pub(super) has_more: bool,
 }
 
 /// Where a delivery waits: one text that sorts by endpoint, then time, then event, so that one index answers what is
@@ -277,6 +279,7 @@ impl Outbox {
             .after(after)
             .limit(PAGE_DELIVERIES);
         let page = self.store.find(&DELIVERIES, query).await?;
+        let has_more = page.next.is_some();
         let end = page.documents.last().map(|document| Cursor {
             value: document.field("queue").cloned(),
             id: document.id.clone(),
@@ -292,7 +295,11 @@ impl Outbox {
                 }
             }
         }
-        Ok(DuePage { deliveries, end })
+        Ok(DuePage {
+            deliveries,
+            end,
+            has_more,
+        })
     }
 
     /// When the next delivery of an endpoint is due; `None` where it has none.
