@@ -16,6 +16,8 @@ const STORM_RATE: u64 = 10;
 const STORM_OVER_WITHIN: Duration = Duration::from_secs(60);
 /// A network that is back is found within this.
 const FOUND_WITHIN: Duration = Duration::from_secs(12);
+/// WhatsApp is not waited for longer where it does not confirm a logout.
+const LOGGED_OUT_WITHIN: Duration = Duration::from_secs(8);
 /// Dials into an outage, after which the wait between them is near its longest.
 const OUTAGE_DIALS: u64 = 4;
 
@@ -30,6 +32,20 @@ fn refusal(reason: u16, code: Option<u16>, expire: Option<u32>) -> Fault {
         },
         action: FaultAction::Failure { reason, code, expire },
         count: 1,
+        probability: None,
+    }
+}
+
+/// The connection falls silent where this stanza would go out.
+fn stall(stanza: &str, count: u32) -> Fault {
+    Fault {
+        matches: FaultMatch {
+            direction: FaultDirection::Out,
+            stanza: Some(stanza.to_owned()),
+            ..FaultMatch::default()
+        },
+        action: FaultAction::Stall,
+        count,
         probability: None,
     }
 }
@@ -211,18 +227,7 @@ async fn a_session_that_waits_for_a_scan_shows_another_code_after_its_socket_was
 async fn a_socket_that_is_open_and_silent_is_given_up() {
     let wharf = TestWharf::start_with(&[("WHARF_SESSION_SILENCE_SECONDS", "3")]).await;
     let receiver = session(&wharf, "default").await;
-    let stall = Fault {
-        matches: FaultMatch {
-            direction: FaultDirection::Out,
-            to: Some(ALICE.to_owned()),
-            stanza: Some("message".to_owned()),
-            ..FaultMatch::default()
-        },
-        action: FaultAction::Stall,
-        count: 1,
-        probability: None,
-    };
-    wharf.network.set_faults(vec![stall]).unwrap();
+    wharf.network.set_faults(vec![stall("message", 1)]).unwrap();
     wharf.network.send(BOB, ALICE, "into the void", None).await.unwrap();
     receiver
         .wait_for("the text, on another connection", |event| {
@@ -233,20 +238,30 @@ async fn a_socket_that_is_open_and_silent_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_session_whose_socket_is_silent_is_logged_out_within_seconds() {
+    let wharf = TestWharf::start().await;
+    let _receiver = session(&wharf, "default").await;
+    wharf.network.set_faults(vec![stall("message", 1)]).unwrap();
+    wharf.network.send(BOB, ALICE, "into the void", None).await.unwrap();
+    within("the socket to fall silent", async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        while !wharf.network.faults().is_empty() {
+            ticks.tick().await;
+        }
+    })
+    .await;
+    let asked = Instant::now();
+    let out = wharf.post("/api/sessions/default/logout", json!({})).await.expect(201);
+    assert_eq!((&out["status"], &out["me"]), (&json!("STARTING"), &Value::Null));
+    assert!(asked.elapsed() < LOGGED_OUT_WITHIN, "{:?}", asked.elapsed());
+    wharf.wait_for_status("default", "SCAN_QR_CODE").await;
+}
+
+#[tokio::test]
 async fn a_session_whose_login_is_never_answered_is_deleted_at_once() {
     let wharf = TestWharf::start().await;
     let receiver = session(&wharf, "default").await;
-    let stall = Fault {
-        matches: FaultMatch {
-            direction: FaultDirection::Out,
-            stanza: Some("success".to_owned()),
-            ..FaultMatch::default()
-        },
-        action: FaultAction::Stall,
-        count: 10,
-        probability: None,
-    };
-    wharf.network.set_faults(vec![stall]).unwrap();
+    wharf.network.set_faults(vec![stall("success", 10)]).unwrap();
     wharf
         .network
         .kill(&newest_device(&wharf), KillMode::Close)
