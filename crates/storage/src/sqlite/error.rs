@@ -155,6 +155,14 @@ mod tests {
         ));
     }
 
+    #[test]
+    fn what_may_not_be_written_is_told_apart() {
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem] {
+            let error = from_io(kind.into(), Path::new("session.sqlite3"));
+            assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+        }
+    }
+
     #[tokio::test]
     async fn a_mistake_of_ours_is_not_blamed_on_the_file() {
         let mut connection = SqliteConnectOptions::new()

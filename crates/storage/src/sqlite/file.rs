@@ -118,7 +118,8 @@ fn look(path: &Path) -> io::Result<Found> {
     match fs::metadata(path) {
         Ok(file) if file.len() == 0 => Ok(Found::Damage(LocalError::Empty)),
         Ok(_) => {
-            // What may not be written SQLite would open for reading only.
+            // What may not be written SQLite would open for reading only. Tried only while SQLite has the file closed here:
+            // letting go of a file gives up all locks that the process has on it.
             OpenOptions::new().read(true).write(true).open(path)?;
             Ok(Found::File)
         }
