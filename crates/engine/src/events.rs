@@ -145,6 +145,9 @@ impl EventHandler for Events {
         match &*event {
             Event::PairingQrCode(_) if self.linking.is_held() => return,
             Event::PairPasskeyRequest(_) => self.linking.passkey_required(),
+            // The library takes a Signal session that could not be read for a message that cannot be decrypted
+            // (`whatsapp-rust` message/receive.rs, the catch-all of the session batch). It is not acknowledged, and comes again.
+            Event::UndecryptableMessage(_) if self.ending.has_store_failed() => return,
             _ => {}
         }
         if let Some(reason) = closed_by(&event) {

@@ -1,12 +1,15 @@
 //! `message.waiting`: messages that cannot be read, told of once, and recovered where that is possible.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use wharf_core::store::{Batch, Collection, StoreError};
 use wharf_simulator::Fault;
 
 use crate::durability::Failpoint;
+use crate::support::rigged::{Judge, Verdict};
 use crate::support::{ALICE, BOB, Receiver, TestWharf, within};
 
 fn fault(fault: Value) -> Fault {
@@ -154,6 +157,58 @@ async fn a_message_that_a_crash_lost_and_nobody_sends_again_is_waiting_before_it
             .iter()
             .all(|event| event["payload"]["body"] != "lost")
     );
+}
+
+/// A disk from which no Signal session can be read, while it is so, and how often one was asked for then.
+#[derive(Default)]
+struct Unreadable {
+    is_now: AtomicBool,
+    refused: AtomicU32,
+}
+
+impl Judge for Unreadable {
+    fn judge_read(&self, collection: &'static Collection, _: &str) -> Result<(), StoreError> {
+        if collection.name != "wa_sessions" || !self.is_now.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.refused.fetch_add(1, Ordering::SeqCst);
+        Err(StoreError::Unavailable("it cannot be read just now".into()))
+    }
+
+    fn judge(&self, _: &Batch) -> Verdict {
+        Verdict::Pass
+    }
+
+    fn written(&self, _: &Batch) {}
+}
+
+#[tokio::test]
+async fn a_message_whose_signal_session_cannot_be_read_just_now_is_not_waiting() {
+    let (mut wharf, receiver) = TestWharf::with_alice().await;
+    wharf.network.send(BOB, ALICE, "before", None).await.unwrap();
+    receiver.wait_for_event("message").await;
+    wharf.settled().await;
+    wharf.stop().await;
+    let disk = Arc::new(Unreadable::default());
+    wharf.boot_rigged(Arc::clone(&disk) as _).await;
+    wharf.wait_for_status("default", "WORKING").await;
+
+    disk.is_now.store(true, Ordering::SeqCst);
+    wharf.network.send(BOB, ALICE, "late", None).await.unwrap();
+    wharf.wait_for_status("default", "STARTING").await;
+    assert!(disk.refused.load(Ordering::SeqCst) > 0);
+    disk.is_now.store(false, Ordering::SeqCst);
+    receiver
+        .wait_for("the text", |event| event["payload"]["body"] == "late")
+        .await;
+    wharf.settled().await;
+    let names = receiver.names();
+    assert_eq!(
+        names.iter().filter(|name| *name == "message late").count(),
+        1,
+        "{names:?}"
+    );
+    assert!(events(&receiver, &["message.waiting"]).is_empty(), "{names:?}");
 }
 
 /// Stanzas that the network keeps for Alice's device.

@@ -18,8 +18,13 @@ pub(crate) enum Verdict {
     Damaged,
 }
 
-/// Decides over every write of a server, to its own store and to those of its sessions.
+/// Decides over every write of a server, to its own store and to those of its sessions, and over what is read by id.
 pub(crate) trait Judge: Send + Sync + 'static {
+    /// Before a document is read by its id.
+    fn judge_read(&self, _collection: &'static Collection, _id: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Before it is written.
     fn judge(&self, batch: &Batch) -> Verdict;
 
@@ -90,10 +95,12 @@ struct RiggedStore {
 #[async_trait]
 impl Store for RiggedStore {
     async fn get(&self, collection: &'static Collection, id: &str) -> Result<Option<Document>, StoreError> {
+        self.judge.judge_read(collection, id)?;
         self.store.get(collection, id).await
     }
 
     async fn get_many(&self, collection: &'static Collection, ids: &[String]) -> Result<Vec<Document>, StoreError> {
+        ids.iter().try_for_each(|id| self.judge.judge_read(collection, id))?;
         self.store.get_many(collection, ids).await
     }
 
