@@ -26,7 +26,7 @@ pub(crate) use webhook::{CustomHeader, HmacConfig, RetryPolicy, RetryRules, Webh
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wharf_core::clock::Clock;
@@ -71,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) defaults: SessionDefaults,
     /// The proxies of sessions that have none of their own.
     pub(crate) proxies: ProxiesConfig,
+    /// The longest from a dial, or from a scan, to the login.
+    pub(crate) login_max: Duration,
     /// Without any stanza for this long a connection is deaf, whatever its socket says.
     pub(crate) silence_max: Duration,
     /// Tells whoever wants to know of every QR code.
@@ -79,7 +81,6 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     /// Ends every session when the server stops.
     pub(crate) shutdown: CancellationToken,
-    connects: Arc<Semaphore>,
     pace: Pace,
 }
 
@@ -101,12 +102,12 @@ impl Shared {
             random,
             defaults: config.defaults.clone(),
             proxies: config.proxies.clone(),
+            login_max: config.sessions.login_max,
             silence_max: config.sessions.silence_max,
             qr_codes: broadcast::Sender::new(QR_CODES_WAITING_MAX),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
-            connects: Arc::new(Semaphore::new(CONNECTS_AT_ONCE)),
-            pace: Pace::new(config.sessions.connects_per_second),
+            pace: Pace::new(config.sessions.connects_per_second, CONNECTS_AT_ONCE),
         }
     }
 }

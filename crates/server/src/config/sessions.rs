@@ -15,6 +15,7 @@ pub(super) const VARIABLES: &[&Variable] = &[
     &START,
     &START_DELAY,
     &CONNECTS,
+    &LOGIN,
     &SILENCE,
 ];
 
@@ -56,6 +57,13 @@ const CONNECTS: Variable = Variable {
     about: "Connections to WhatsApp that begin within a second, over all sessions; further ones wait for their turn.",
     secret: false,
 };
+const LOGIN: Variable = Variable {
+    names: &["WHARF_SESSION_LOGIN_SECONDS"],
+    default: "240",
+    about: "A connection that is neither logged in nor waits for a scan after this long is made anew. WhatsApp may take three \
+            minutes for the first synchronisation of a new device.",
+    secret: false,
+};
 const SILENCE: Variable = Variable {
     names: &["WHARF_SESSION_SILENCE_SECONDS"],
     default: "60",
@@ -79,6 +87,8 @@ pub struct SessionsConfig {
     pub start_delay: Duration,
     /// Connections that begin within a second, over all sessions.
     pub connects_per_second: NonZeroU32,
+    /// A connection that is not logged in after this long is made anew.
+    pub login_max: Duration,
     /// Without any sign of life for this long a connection is made anew.
     pub silence_max: Duration,
 }
@@ -92,6 +102,7 @@ impl SessionsConfig {
             start: names(environment)?,
             start_delay: Duration::from_secs(environment.parse::<u32>(&START_DELAY, "a number of seconds")?.into()),
             connects_per_second: environment.parse(&CONNECTS, "a number, at least 1")?,
+            login_max: Duration::from_secs(environment.parse::<u32>(&LOGIN, "a number of seconds")?.max(1).into()),
             silence_max: Duration::from_secs(environment.parse::<u32>(&SILENCE, "a number of seconds")?.max(1).into()),
         })
     }

@@ -32,9 +32,6 @@ use super::{Connection, SessionConfig, Shared, ShownQr};
 
 /// Commands that wait for one session.
 pub(super) const COMMANDS_WAITING_MAX: usize = 32;
-/// The longest from a dial, or from a scan, to the login. WhatsApp may spend three minutes of it on a new device's first
-/// synchronisation, after which the library gives up by itself.
-const LOGIN_WITHIN: Duration = Duration::from_secs(240);
 
 /// What a session can be told to do. Each is fine in every state.
 pub(super) enum Command {
@@ -229,7 +226,7 @@ impl Supervisor {
                 // At once: from now on there is nothing to scan, and requests wait for the connection.
                 self.view.send_modify(|view| view.qr = None);
                 if let Some(live) = &mut self.live {
-                    live.login_by = Some(Instant::now() + LOGIN_WITHIN);
+                    live.login_by = Some(Instant::now() + self.shared.login_max);
                 }
                 self.remember(me).await;
                 self.enter(Trigger::Linked, None).await;

@@ -183,6 +183,23 @@ async fn a_message_that_cannot_be_kept_for_too_long_makes_the_connection_anew() 
 }
 
 #[tokio::test]
+async fn a_connection_that_never_comes_to_its_login_is_made_anew() {
+    let mut wharf = Wharf::start_with(&[("WHARF_SESSION_LOGIN_SECONDS", "1")]).await;
+    wharf.post("/api/sessions", json!({"name": "a"})).await;
+    let silent = wharf.link().await;
+    let scanned = wharf.link().await;
+    assert!(silent.engine.is_disconnected.load(Ordering::SeqCst));
+    scanned.show_qr("2@x");
+    wharf.until_status("a", "SCAN_QR_CODE").await;
+    scanned.inbox.signal(Signal::Linked(me()));
+    let works = wharf.link().await;
+    assert!(scanned.engine.is_disconnected.load(Ordering::SeqCst));
+    works.work();
+    wharf.until_status("a", "WORKING").await;
+    wharf.stop().await;
+}
+
+#[tokio::test]
 async fn only_stanzas_are_signs_of_life() {
     let mut wharf = Wharf::start_with(&[("WHARF_SESSION_SILENCE_SECONDS", "1")]).await;
     let first = wharf.working("a", json!({})).await;

@@ -13,7 +13,7 @@ use wharf_core::engine::{EngineError, EngineOptions};
 use wharf_core::ids::SessionName;
 use wharf_core::store::Unusable;
 
-use super::{LOGIN_WITHIN, Live};
+use super::Live;
 use crate::sessions::counters::Counters;
 use crate::sessions::inbox::SessionInbox;
 use crate::sessions::presence::PresenceKeeper;
@@ -57,11 +57,9 @@ pub(super) struct Dial {
 }
 
 impl Dial {
-    /// Waits for its turn and for a place, as long as that takes, and makes the connection.
+    /// Waits for a place and for its turn, as long as that takes, and makes the connection.
     pub(super) async fn run(self) -> Result<Live, DialError> {
-        self.shared.pace.turn().await;
-        let place = Arc::clone(&self.shared.connects).acquire_owned().await;
-        // The semaphore is never closed.
+        let place = self.shared.pace.turn().await;
         let place = place.map_err(|error| EngineError::Internal(error.into()))?;
         let span = self.settings.span(&self.name);
         match timeout(CONNECT_WITHIN, self.connect(place, span.clone()).instrument(span)).await {
@@ -109,7 +107,7 @@ impl Dial {
             signals: reports.lifecycle,
             records,
             place: Some(place),
-            login_by: Some(Instant::now() + LOGIN_WITHIN),
+            login_by: Some(Instant::now() + self.shared.login_max),
             working_since: None,
         })
     }
