@@ -28,8 +28,8 @@ pub(super) const VARIABLES: &[&Variable] = &[
 
 const IGNORE_STATUS: Variable = ignore(
     &["WAHA_SESSION_CONFIG_IGNORE_STATUS"],
-    "Neither keeps nor tells what comes in the status feed, `status@broadcast`. A session's own `config.ignore` replaces all \
-     four rules. Sending is never ignored.",
+    "Neither keeps nor tells what comes in the status feed, `status@broadcast`. What a session's own `config.ignore` says \
+     of one of the four rules goes before. Sending is never ignored.",
 );
 const IGNORE_GROUPS: Variable = ignore(&["WAHA_SESSION_CONFIG_IGNORE_GROUPS"], "The same for groups, `…@g.us`.");
 const IGNORE_CHANNELS: Variable = ignore(

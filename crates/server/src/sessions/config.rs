@@ -80,6 +80,16 @@ pub(crate) struct IgnoreConfig {
 }
 
 impl IgnoreConfig {
+    /// These rules, each from `default` where it is not set, as in WAHA.
+    pub(crate) fn or(self, default: &Self) -> Self {
+        Self {
+            status: self.status.or(default.status),
+            groups: self.groups.or(default.groups),
+            channels: self.channels.or(default.channels),
+            broadcast: self.broadcast.or(default.broadcast),
+        }
+    }
+
     /// Whether a chat is one of those to ignore.
     pub(crate) fn covers(&self, chat: &ChatId) -> bool {
         let rule = match chat.kind() {
@@ -173,7 +183,8 @@ pub(crate) struct WebjsConfig {
 impl SessionConfig {
     /// The proxy that it names.
     pub(crate) fn proxy(&self) -> Result<Option<Proxy>, ProxyError> {
-        let read = |proxy: &ProxyConfig| read_proxy(&proxy.server, proxy.username.as_deref(), proxy.password.as_deref());
+        let read =
+            |proxy: &ProxyConfig| read_proxy(&proxy.server, proxy.username.as_deref(), proxy.password.as_deref());
         self.proxy.as_ref().map(read).transpose()
     }
 

@@ -14,6 +14,8 @@ use super::state::View;
 
 /// The longest that telling WhatsApp may take, because commands wait meanwhile.
 const TELL_WITHIN: Duration = Duration::from_secs(2);
+/// How long to wait before the account is shown as offline again where that failed.
+const OFFLINE_AGAIN_AFTER: Duration = Duration::from_secs(3);
 /// How long after a change of the account's name the engine may take to show it as online all by itself.
 const RENAMING_TAKES: Duration = Duration::from_secs(2);
 
@@ -65,24 +67,25 @@ impl PresenceKeeper {
             (Occasion::Acted, Some(later)) => {
                 self.offline_at = Some(later);
                 if !self.online {
-                    self.online = tell(engine, true, view).await;
+                    self.online = told(engine, true, view).await;
                 }
             }
             (Occasion::Acted, None) => {}
             (Occasion::Renamed, _) => self.offline_at = self.offline_at.or(Some(soon)),
             (Occasion::Connected | Occasion::Rested, _) => {
                 self.online = false;
-                self.offline_at = None;
-                // Where this fails there is no connection, and the next one begins anew, or the account has no name yet,
-                // and the engine has shown nothing.
-                tell(engine, false, view).await;
+                // Until it worked: as long as the account is shown as online, its phone gets no notifications.
+                self.offline_at = match told(engine, false, view).await {
+                    true => None,
+                    false => Some(Instant::now() + OFFLINE_AGAIN_AFTER),
+                };
             }
         }
     }
 }
 
-/// Tells WhatsApp, and whoever watches the session where that worked.
-async fn tell(engine: &dyn Engine, online: bool, view: &watch::Sender<View>) -> bool {
+/// Tells WhatsApp, and whoever watches the session where that worked, and whether it did.
+async fn told(engine: &dyn Engine, online: bool, view: &watch::Sender<View>) -> bool {
     match timeout(TELL_WITHIN, engine.set_online(online)).await {
         Ok(Ok(())) => {
             view.send_modify(|view| view.online = Some(online));

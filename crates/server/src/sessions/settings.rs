@@ -53,8 +53,7 @@ impl Settings {
         let client = config.client.clone().unwrap_or_default();
         let client_default = defaults.client.clone();
         Self {
-            // Not merged: a session with rules of its own has only those, as in WAHA.
-            ignore: config.ignore.clone().unwrap_or_else(|| defaults.ignore.clone()),
+            ignore: config.ignore.clone().unwrap_or_default().or(&defaults.ignore),
             device_name: client.device_name.or(client_default.device_name).unwrap_or_default(),
             browser_name: client.browser_name.or(client_default.browser_name).unwrap_or_default(),
             history: history(config, defaults.history),
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_with_ignore_rules_has_only_those() {
+    fn the_rules_of_the_server_hold_where_a_session_has_none_of_its_own() {
         let env = [
             ("WAHA_SESSION_CONFIG_IGNORE_GROUPS", "True"),
             ("WAHA_SESSION_CONFIG_IGNORE_STATUS", "True"),
@@ -137,8 +136,10 @@ mod tests {
         for (config, ignores_group, ignores_status) in [
             (json!({}), true, true),
             (json!({"ignore": null}), true, true),
-            (json!({"ignore": {}}), false, false),
-            (json!({"ignore": {"status": true}}), false, true),
+            (json!({"ignore": {}}), true, true),
+            (json!({"ignore": {"broadcast": true, "groups": null}}), true, true),
+            (json!({"ignore": {"groups": false}}), false, true),
+            (json!({"ignore": {"status": false, "groups": true}}), true, false),
         ] {
             let ignore = settings(config.clone(), &env).ignore;
             assert_eq!(ignore.covers(&group), ignores_group, "{config}");

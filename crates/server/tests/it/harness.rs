@@ -142,7 +142,11 @@ impl Wharf {
     /// Stops the server. No test may ever have seen two connections of one session.
     pub(crate) async fn stop(self) -> Arc<tempfile::TempDir> {
         self.server.shut_down().await;
-        assert_eq!(self.overlaps.load(Ordering::SeqCst), 0, "two connections of one session");
+        assert_eq!(
+            self.overlaps.load(Ordering::SeqCst),
+            0,
+            "two connections of one session"
+        );
         self.storage.close().await;
         self.folder
     }
@@ -452,6 +456,9 @@ impl Pairing for PlayedEngine {
 #[async_trait]
 impl Presence for PlayedEngine {
     async fn set_online(&self, online: bool) -> Result<(), EngineError> {
+        if let Some(error) = self.refuses.lock().unwrap().pop_front() {
+            return Err(error);
+        }
         self.shown.send_modify(|shown| shown.push(online));
         Ok(())
     }

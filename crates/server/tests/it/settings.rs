@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use wharf_core::engine::{HistoryDepth, Signal};
+use wharf_core::engine::{EngineError, HistoryDepth, Signal};
 use wharf_core::message::Message;
 
 use crate::harness::{ALICE, KEY, Link, PATIENCE, Wharf, me, text};
@@ -91,7 +91,12 @@ async fn ignored_chats_are_neither_told_nor_kept() {
         (
             vec![by_server("WAHA_SESSION_CONFIG_IGNORE_GROUPS")],
             json!({"broadcast": true}),
-            vec![GROUP, CHANNEL, STATUS, ALICE],
+            vec![CHANNEL, STATUS, ALICE],
+        ),
+        (
+            vec![by_server("WAHA_SESSION_CONFIG_IGNORE_GROUPS")],
+            json!({"groups": false}),
+            vec![GROUP, CHANNEL, STATUS, LIST, ALICE],
         ),
     ] {
         let (told, kept) = told_and_kept(&variables, ignore.clone()).await;
@@ -190,6 +195,21 @@ async fn a_session_is_online_for_a_while_after_it_connected_or_did_something() {
     wharf.link().await.work();
     let back = wharf.until_status("a", "WORKING").await;
     assert_eq!(back["presence"], "online");
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_could_not_be_shown_as_offline_is_shown_so_at_the_next_try() {
+    let mut wharf = Wharf::start_with(&[("WAHA_PRESENCE_AUTO_ONLINE_DURATION_SECONDS", "1")]).await;
+    let link = wharf.working("a", json!({})).await;
+    let timed_out = EngineError::TimedOut { seconds: 10 };
+    link.engine.refuses.lock().unwrap().push_back(timed_out);
+    shows(&link, &[false]).await;
+    assert!(
+        link.engine.refuses.lock().unwrap().is_empty(),
+        "the first try was refused"
+    );
+    assert_eq!(presence(&wharf).await, "offline");
     wharf.stop().await;
 }
 
