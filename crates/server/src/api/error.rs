@@ -62,7 +62,7 @@ pub(super) enum ApiError {
     Throttled(Option<Duration>),
     /// It may work later.
     Unavailable(String),
-    /// WhatsApp did not answer; whether it happened is unknown.
+    /// WhatsApp did not answer, or nobody waited for it any longer; whether it happened is unknown.
     TimedOut(String),
     /// Nobody outside can do anything about it.
     Internal(BoxError),
@@ -199,7 +199,7 @@ impl From<SendError> for ApiError {
         match error {
             SendError::Engine(error) => error.into(),
             SendError::Store(error) => error.into(),
-            SendError::CutOff => Self::Internal(error.into()),
+            SendError::CutOff => Self::TimedOut(error.to_string()),
         }
     }
 }

@@ -45,8 +45,8 @@ pub(crate) enum SendError {
     /// What it needs could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The task that sent it ended before its time; whether it was sent is unknown.
-    #[error("the send was cut off")]
+    /// It had begun when the connection ended, or it broke off; whether it was sent is unknown.
+    #[error("the send was cut off, whether it was sent is unknown")]
     CutOff,
 }
 
@@ -131,7 +131,8 @@ impl Connection {
     /// Shows in a chat that we type, record, or stopped.
     pub(crate) async fn set_typing(&self, chat: ChatId, typing: Typing) -> Result<(), SendError> {
         let engine = Arc::clone(&self.engine);
-        self.run(async move { Ok(engine.set_typing(&chat, typing).await?) }).await
+        self.run(async move { Ok(engine.set_typing(&chat, typing).await?) })
+            .await
     }
 
     async fn send<F, Fut>(&self, id: String, send: F) -> Result<Message, SendError>
@@ -163,15 +164,20 @@ impl Connection {
         self.activity.notify_one();
         let over = self.over.clone();
         let work = work.instrument(self.span.clone());
-        let task = self.tasks.spawn(async move {
-            tokio::select! {
-                biased;
-                () = over.cancelled() => Err(SendError::CutOff),
-                outcome = work => outcome,
-            }
-        });
+        let task = self.tasks.spawn(async move { unless_over(&over, work).await });
         task.await.map_err(|_| SendError::CutOff)?
     }
+}
+
+/// What comes of the work, unless the connection is over first: then it has not begun, or nobody knows how far it came.
+async fn unless_over<T>(
+    over: &CancellationToken,
+    work: impl Future<Output = Result<T, SendError>>,
+) -> Result<T, SendError> {
+    if over.is_cancelled() {
+        return Err(EngineError::Offline.into());
+    }
+    over.run_until_cancelled(work).await.unwrap_or(Err(SendError::CutOff))
 }
 
 /// The receipts for messages that are kept and for others of which only the ids are known. WhatsApp takes one per sender.
@@ -198,4 +204,22 @@ fn receipts(
         participant,
         ids,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_send_that_comes_too_late_has_not_begun_and_one_that_is_cut_off_may_have_happened() {
+        let over = CancellationToken::new();
+        let cut_off = unless_over(&over, async {
+            over.cancel();
+            std::future::pending::<Result<(), SendError>>().await
+        });
+        assert!(matches!(cut_off.await, Err(SendError::CutOff)));
+        let too_late = unless_over(&over, async { panic!("it must not begin") });
+        let outcome: Result<(), SendError> = too_late.await;
+        assert!(matches!(outcome, Err(SendError::Engine(EngineError::Offline))));
+    }
 }
