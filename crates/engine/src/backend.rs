@@ -14,6 +14,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use wacore::store::error::StoreError as LibraryError;
+use wharf_core::BoxError;
 use wharf_core::clock::Clock;
 use wharf_core::store::{Batch, Collection, Condition, Document, Query, Store, StoreError};
 
@@ -46,6 +47,9 @@ const TOKEN_RETENTION: SignedDuration = SignedDuration::from_hours(200 * 24);
 /// How many notices about lost messages wait for the session; more are only logged.
 const LOST_NOTICES_MAX: usize = 64;
 
+/// What a session's database is called where one of its records is damaged; its path is the storage's own affair.
+const SESSION_FILE: &str = "session database";
+
 /// What the library's store traits answer.
 type Result<T> = std::result::Result<T, LibraryError>;
 
@@ -53,6 +57,7 @@ type Result<T> = std::result::Result<T, LibraryError>;
 pub(crate) struct Backend {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    ending: Arc<Ending>,
     /// Held by every method that reads before it writes, and by those that write the same documents.
     turn: tokio::sync::Mutex<()>,
     inbound: inbound::State,
@@ -67,8 +72,9 @@ impl Backend {
     ) -> (Self, mpsc::Receiver<LostInbound>) {
         let (lost, notices) = mpsc::channel(LOST_NOTICES_MAX);
         let backend = Self {
-            store: Arc::new(FailStop::new(store, ending)),
+            store: Arc::new(FailStop::new(store, ending.clone())),
             clock,
+            ending,
             turn: tokio::sync::Mutex::new(()),
             inbound: inbound::State::new(lost),
         };
@@ -126,6 +132,40 @@ impl Backend {
     async fn write(&self, batch: Batch) -> Result<()> {
         self.store.write(batch).await.map_err(failed)
     }
+
+    /// A small record from JSON.
+    fn decode<T: serde::de::DeserializeOwned>(&self, document: &Document) -> Result<T> {
+        serde_json::from_slice(&document.body).map_err(|error| self.damaged(document, error))
+    }
+
+    /// The number of a record that is kept under [`numbered`].
+    fn number(&self, document: &Document) -> Result<u32> {
+        let parsed = document.id.parse();
+        parsed.map_err(|error: std::num::ParseIntError| self.damaged(document, error))
+    }
+
+    /// A record is not what was once written. The library would take that for the fault of whatever it works on, and
+    /// refuse that for good; so it ends the connection, as a damaged file does.
+    fn damaged(&self, document: &Document, cause: impl Into<BoxError>) -> LibraryError {
+        let cause = DamagedRecord {
+            id: document.id.clone(),
+            cause: cause.into(),
+        };
+        let error = StoreError::Corrupt {
+            file: SESSION_FILE.into(),
+            cause: cause.into(),
+        };
+        self.ending.store_failed(&error);
+        failed(error)
+    }
+}
+
+/// Which record is damaged.
+#[derive(Debug, thiserror::Error)]
+#[error("its record {id} cannot be read: {cause}")]
+struct DamagedRecord {
+    id: String,
+    cause: BoxError,
 }
 
 /// A failure of the store, with its cause for whoever looks for it.
@@ -136,11 +176,6 @@ fn failed(error: StoreError) -> LibraryError {
 /// A small record as JSON.
 fn encode<T: serde::Serialize>(record: &T) -> Result<Vec<u8>> {
     serde_json::to_vec(record).map_err(|error| LibraryError::Serialization(Box::new(error)))
-}
-
-/// A small record from JSON.
-fn decode<T: serde::de::DeserializeOwned>(document: &Document) -> Result<T> {
-    serde_json::from_slice(&document.body).map_err(|error| LibraryError::Serialization(Box::new(error)))
 }
 
 /// One id for several parts. Each but the last carries its length, because the parts come from strangers and may hold any
@@ -170,12 +205,6 @@ fn last_part<'a>(id: &'a str, prefix: &str) -> &'a str {
 /// The id of a numbered record; in the order of the numbers.
 fn numbered(number: u32) -> String {
     format!("{number:010}")
-}
-
-/// The number in such an id.
-fn number(document: &Document) -> Result<u32> {
-    let parsed = document.id.parse();
-    parsed.map_err(|error: std::num::ParseIntError| LibraryError::Serialization(Box::new(error)))
 }
 
 /// The condition for documents whose moment is so long ago.

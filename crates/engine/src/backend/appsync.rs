@@ -8,7 +8,7 @@ use wacore::store::traits::{AppStateSyncKey, AppSyncStore};
 use wacore_appstate::processor::AppStateMutationMAC;
 use wharf_core::store::{Batch, Collection, Condition, Document};
 
-use super::{Backend, Result, decode, encode, join, last_part, prefix};
+use super::{Backend, Result, encode, join, last_part, prefix};
 
 /// Keys by the hexadecimal form of their id, and [`LATEST`].
 static SYNC_KEYS: Collection = Collection {
@@ -35,7 +35,7 @@ const LATEST: &str = "latest";
 impl AppSyncStore for Backend {
     async fn get_sync_key(&self, key_id: &[u8]) -> Result<Option<AppStateSyncKey>> {
         let document = self.get(&SYNC_KEYS, &hex::encode(key_id)).await?;
-        document.as_ref().map(decode).transpose()
+        document.as_ref().map(|document| self.decode(document)).transpose()
     }
 
     async fn set_sync_key(&self, key_id: &[u8], key: AppStateSyncKey) -> Result<()> {
@@ -47,7 +47,10 @@ impl AppSyncStore for Backend {
 
     async fn get_version(&self, name: &str) -> Result<HashState> {
         let document = self.get(&SYNC_VERSIONS, name).await?;
-        document.as_ref().map_or_else(|| Ok(HashState::default()), decode)
+        match document {
+            Some(document) => self.decode(&document),
+            None => Ok(HashState::default()),
+        }
     }
 
     async fn set_version(&self, name: &str, state: HashState) -> Result<()> {

@@ -7,7 +7,7 @@ use wacore::store::Device;
 use wacore::store::traits::DeviceStore;
 use wharf_core::store::{Collection, Document};
 
-use super::{Backend, Result, decode, encode};
+use super::{Backend, Result, encode};
 
 pub(super) static DEVICE: Collection = Collection {
     name: "wa_device",
@@ -29,7 +29,7 @@ impl DeviceStore for Backend {
     async fn load(&self) -> Result<Option<Device>> {
         let document = self.get(&DEVICE, DOCUMENT_ID).await?;
         // A record that cannot be read is an error, never a new device.
-        document.as_ref().map(decode).transpose()
+        document.as_ref().map(|document| self.decode(document)).transpose()
     }
 
     async fn exists(&self) -> Result<bool> {

@@ -2,8 +2,10 @@
 //!
 //! The protocol library lives on after a failed write, with a Signal state in memory that is ahead of the disk. Written
 //! later, that state would make WhatsApp's redelivery of what was not stored a duplicate. So a failure ends the connection
-//! ([`Ending::store_failed`]): nothing is written after it, nothing is sent, and the next connection begins with
-//! what is on disk. A failure that is about the call and not about the store concerns its caller alone.
+//! ([`Ending::store_failed`]): no write begins after it, nothing is sent, and the next connection begins with what is on
+//! disk. A write that the store had taken by then may still reach the disk; where that is Signal's state, the redelivery is
+//! a duplicate without a row, which [`super::inbound`] recovers. A write that fails because of what is written concerns its
+//! caller alone.
 
 use std::sync::Arc;
 
@@ -23,7 +25,12 @@ impl FailStop {
         Self { store, ending }
     }
 
-    fn watch<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+    /// A read asks for nothing that could be wrong, so that every failure is the store's.
+    fn read<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        outcome.inspect_err(|error| self.ending.store_failed(error))
+    }
+
+    fn written(&self, outcome: Result<(), StoreError>) -> Result<(), StoreError> {
         outcome.inspect_err(|error| match error {
             StoreError::Conflict { .. } | StoreError::Internal(_) => {}
             StoreError::Full | StoreError::Unavailable(_) | StoreError::Corrupt { .. } | StoreError::Denied { .. } => {
@@ -36,19 +43,19 @@ impl FailStop {
 #[async_trait]
 impl Store for FailStop {
     async fn get(&self, collection: &'static Collection, id: &str) -> Result<Option<Document>, StoreError> {
-        self.watch(self.store.get(collection, id).await)
+        self.read(self.store.get(collection, id).await)
     }
 
     async fn get_many(&self, collection: &'static Collection, ids: &[String]) -> Result<Vec<Document>, StoreError> {
-        self.watch(self.store.get_many(collection, ids).await)
+        self.read(self.store.get_many(collection, ids).await)
     }
 
     async fn find(&self, collection: &'static Collection, query: Query) -> Result<Page, StoreError> {
-        self.watch(self.store.find(collection, query).await)
+        self.read(self.store.find(collection, query).await)
     }
 
     async fn count(&self, collection: &'static Collection, conditions: Vec<Condition>) -> Result<u64, StoreError> {
-        self.watch(self.store.count(collection, conditions).await)
+        self.read(self.store.count(collection, conditions).await)
     }
 
     async fn write(&self, batch: Batch) -> Result<(), StoreError> {
@@ -57,7 +64,7 @@ impl Store for FailStop {
                 "it failed before, and this connection ends".into(),
             ));
         }
-        self.watch(self.store.write(batch).await)
+        self.written(self.store.write(batch).await)
     }
 }
 
@@ -72,13 +79,13 @@ mod tests {
         fields: &[],
     };
 
-    /// Answers the first write with an error, and counts the others.
+    /// Answers the first write and every read with an error, and counts the writes.
     struct Disk(fn() -> StoreError, AtomicUsize);
 
     #[async_trait]
     impl Store for Disk {
         async fn get(&self, _: &'static Collection, _: &str) -> Result<Option<Document>, StoreError> {
-            Ok(None)
+            Err((self.0)())
         }
 
         async fn get_many(&self, _: &'static Collection, _: &[String]) -> Result<Vec<Document>, StoreError> {
@@ -116,6 +123,17 @@ mod tests {
     async fn after_a_failure_of_the_store_nothing_is_written() {
         assert_eq!(three_writes(|| StoreError::Full).await, (1, true));
         assert_eq!(three_writes(|| StoreError::Unavailable("busy".into())).await, (1, true));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_written_after_a_read_that_failed_whatever_the_reason() {
+        let disk = Arc::new(Disk(|| StoreError::Internal("odd".into()), AtomicUsize::new(0)));
+        let ending = Arc::new(Ending::default());
+        let store = FailStop::new(disk.clone(), ending.clone());
+        assert!(store.get(&THINGS, "a").await.is_err());
+        assert!(ending.begun().is_cancelled());
+        assert!(store.write(Batch::new().delete(&THINGS, "a")).await.is_err());
+        assert_eq!(disk.1.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use wacore::store::traits::{
 };
 use wharf_core::store::{Batch, Collection, Condition, Document, Field, Query, Value};
 
-use super::{BASE_KEY_RETENTION, Backend, Result, SENT_RETENTION, decode, encode, join, last_part, older_than, prefix};
+use super::{BASE_KEY_RETENTION, Backend, Result, SENT_RETENTION, encode, join, last_part, older_than, prefix};
 
 /// By group and device; the body is 1 where the device has our sender key, 0 where it needs it again.
 static SENDER_KEY_DEVICES: Collection = Collection {
@@ -95,14 +95,14 @@ impl ProtocolStore for Backend {
 
     async fn get_lid_mapping(&self, lid: &str) -> Result<Option<LidPnMappingEntry>> {
         let document = self.get(&LID_MAPPINGS, lid).await?;
-        document.as_ref().map(decode).transpose()
+        document.as_ref().map(|document| self.decode(document)).transpose()
     }
 
     async fn get_pn_mapping(&self, phone: &str) -> Result<Option<LidPnMappingEntry>> {
         let of_phone = Condition::Equal("phone", phone.into());
         let newest_first = Query::all().filter(of_phone).descending("updated_at");
         let document = self.first(&LID_MAPPINGS, newest_first).await?;
-        document.as_ref().map(decode).transpose()
+        document.as_ref().map(|document| self.decode(document)).transpose()
     }
 
     async fn put_lid_mapping(&self, entry: &LidPnMappingEntry) -> Result<()> {
@@ -122,7 +122,7 @@ impl ProtocolStore for Backend {
 
     async fn get_all_lid_mappings(&self) -> Result<Vec<LidPnMappingEntry>> {
         let documents = self.get_all(&LID_MAPPINGS, Vec::new()).await?;
-        documents.iter().map(decode).collect()
+        documents.iter().map(|document| self.decode(document)).collect()
     }
 
     async fn save_base_key(&self, address: &str, message_id: &str, base_key: &[u8]) -> Result<()> {
@@ -154,7 +154,7 @@ impl ProtocolStore for Backend {
 
     async fn get_devices(&self, user: &str) -> Result<Option<DeviceListRecord>> {
         let document = self.get(&DEVICE_LISTS, user).await?;
-        document.as_ref().map(decode).transpose()
+        document.as_ref().map(|document| self.decode(document)).transpose()
     }
 
     async fn delete_devices(&self, user: &str) -> Result<()> {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use wacore::store::error::StoreError as LibraryError;
 use wacore::store::traits::{
     MessageSecret, MsgSecretEntry, MsgSecretStore, merge_msg_secret_expiry, merge_msg_secret_message_ts,
 };
@@ -48,7 +47,7 @@ impl MsgSecretStore for Backend {
         let _turn = self.turn.lock().await;
         let mut records = std::collections::BTreeMap::new();
         for document in self.get_many(&SECRETS, &ids).await? {
-            records.insert(document.id.clone(), Record::decode(&document)?);
+            records.insert(document.id.clone(), self.secret(&document)?);
         }
         for (id, entry) in ids.into_iter().zip(entries) {
             let mut new = Record {
@@ -78,7 +77,7 @@ impl MsgSecretStore for Backend {
         let Some(document) = self.get(&SECRETS, &id(chat, sender, msg_id)).await? else {
             return Ok(None);
         };
-        let record = Record::decode(&document)?;
+        let record = self.secret(&document)?;
         Ok(Some((record.secret.to_vec(), record.message_ts)))
     }
 
@@ -103,20 +102,23 @@ impl Record {
         }
     }
 
-    fn decode(document: &Document) -> Result<Self> {
-        let parts = document.body.split_first_chunk().and_then(|(secret, times)| {
-            let (expires_at, message_ts) = times.split_first_chunk()?;
-            Some((*secret, *expires_at, message_ts.try_into().ok()?))
-        });
-        let Some((secret, expires_at, message_ts)) = parts else {
+    /// `None` where the bytes are not those of a record.
+    fn decode(body: &[u8]) -> Option<Self> {
+        let (secret, times) = body.split_first_chunk()?;
+        let (expires_at, message_ts) = times.split_first_chunk()?;
+        Some(Self {
+            secret: *secret,
+            expires_at: i64::from_be_bytes(*expires_at),
+            message_ts: i64::from_be_bytes(message_ts.try_into().ok()?),
+        })
+    }
+}
+
+impl Backend {
+    fn secret(&self, document: &Document) -> Result<Record> {
+        Record::decode(&document.body).ok_or_else(|| {
             let bytes = document.body.len();
-            let message = format!("message secret has {bytes} bytes, not {RECORD_BYTES}");
-            return Err(LibraryError::Validation(message));
-        };
-        Ok(Self {
-            secret,
-            expires_at: i64::from_be_bytes(expires_at),
-            message_ts: i64::from_be_bytes(message_ts),
+            self.damaged(document, format!("it has {bytes} bytes, not {RECORD_BYTES}"))
         })
     }
 }

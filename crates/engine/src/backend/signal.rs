@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use wacore::store::error::StoreError as LibraryError;
 use wacore::store::traits::SignalStore;
 use wharf_core::store::{Batch, Collection, Condition, Document, Query};
 
-use super::{Backend, Result, number, numbered};
+use super::{Backend, Result, numbered};
 
 static IDENTITIES: Collection = plain("wa_identities");
 static SESSIONS: Collection = plain("wa_sessions");
@@ -44,10 +43,7 @@ impl SignalStore for Backend {
         };
         match document.body.as_ref().try_into() {
             Ok(key) => Ok(Some(key)),
-            Err(_) => Err(LibraryError::Validation(format!(
-                "identity key has {} bytes, not 32",
-                document.body.len()
-            ))),
+            Err(wrong) => Err(self.damaged(&document, wrong)),
         }
     }
 
@@ -105,7 +101,7 @@ impl SignalStore for Backend {
         let documents = self.get_many(&PREKEYS, &ids).await?;
         let keys = documents
             .into_iter()
-            .map(|document| Ok((number(&document)?, document.body)));
+            .map(|document| Ok((self.number(&document)?, document.body)));
         keys.collect()
     }
 
@@ -123,7 +119,7 @@ impl SignalStore for Backend {
             ..Query::all()
         };
         let document = self.first(&PREKEYS, last_first).await?;
-        document.map_or(Ok(0), |document| number(&document))
+        document.map_or(Ok(0), |document| self.number(&document))
     }
 
     async fn store_signed_prekey(&self, id: u32, record: &[u8]) -> Result<()> {
@@ -140,7 +136,7 @@ impl SignalStore for Backend {
         let documents = self.get_all(&SIGNED_PREKEYS, Vec::new()).await?;
         let keys = documents
             .into_iter()
-            .map(|document| Ok((number(&document)?, document.body.into())));
+            .map(|document| Ok((self.number(&document)?, document.body.into())));
         keys.collect()
     }
 

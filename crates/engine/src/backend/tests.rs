@@ -11,8 +11,9 @@ use wacore::store::traits::{
     AppStateSyncKey, DeviceInfo, DeviceListRecord, DeviceStore, LidPnMappingEntry, MsgSecretEntry, MsgSecretStore,
     PendingInboundKey, PendingInboundRow, ProtocolStore, SignalStore, TcTokenEntry,
 };
+use wharf_core::engine::Closed;
 use wharf_core::ids::SessionName;
-use wharf_core::store::Storage;
+use wharf_core::store::{Defect, Storage};
 use wharf_storage::{LocalConfig, LocalStorage};
 
 use super::*;
@@ -45,6 +46,7 @@ struct Session {
     store: Arc<dyn Store>,
     clock: Arc<HandClock>,
     backend: Backend,
+    ending: Arc<Ending>,
     lost: mpsc::Receiver<LostInbound>,
 }
 
@@ -58,20 +60,24 @@ impl Session {
         let clock = Arc::new(HandClock(Mutex::new(
             "2026-03-01T12:00:00Z".parse().expect("a valid time"),
         )));
-        let (backend, lost) = Backend::new(Arc::clone(&store), clock.clone(), Arc::default());
+        let ending = Arc::new(Ending::default());
+        let (backend, lost) = Backend::new(Arc::clone(&store), clock.clone(), ending.clone());
         Self {
             _folder: folder,
             storage,
             store,
             clock,
             backend,
+            ending,
             lost,
         }
     }
 
     /// What a new process finds: the same files, nothing in memory.
     fn restart(&mut self) {
-        (self.backend, self.lost) = Backend::new(Arc::clone(&self.store), self.clock.clone(), Arc::default());
+        self.ending = Arc::default();
+        let ending = Arc::clone(&self.ending);
+        (self.backend, self.lost) = Backend::new(Arc::clone(&self.store), self.clock.clone(), ending);
     }
 
     async fn pending(&self, id: &str) -> Result<Option<Vec<u8>>> {
@@ -278,6 +284,38 @@ async fn a_store_that_fails_is_never_taken_for_an_empty_one() {
 }
 
 #[tokio::test]
+async fn a_damaged_record_ends_the_connection_and_says_which_it_is() {
+    static IDENTITIES: Collection = Collection {
+        name: "wa_identities",
+        fields: &[],
+    };
+    static PREKEYS: Collection = Collection {
+        name: "wa_prekeys",
+        fields: &[],
+    };
+    let mut session = Session::start().await;
+    let damage = Batch::new()
+        .put(&IDENTITIES, Document::new("short", vec![7; 31]))
+        .put(&PREKEYS, Document::new("no number", ""));
+    session.store.write(damage).await.expect("it can be written");
+    let identity = session.backend.load_identity("short").await.map(|_| ());
+    assert_damaged(&session, identity, "short");
+    session.restart();
+    let prekey = session.backend.get_max_prekey_id().await.map(|_| ());
+    assert_damaged(&session, prekey, "no number");
+}
+
+#[track_caller]
+fn assert_damaged(session: &Session, outcome: Result<()>, id: &str) {
+    assert!(matches!(outcome, Err(LibraryError::Database(_))), "{outcome:?}");
+    let Closed::StoreUnusable(unusable) = session.ending.reason() else {
+        panic!("{:?}", session.ending.reason());
+    };
+    assert_eq!(unusable.why, Defect::Corrupt);
+    assert!(unusable.cause.contains(id), "{unusable:?}");
+}
+
+#[tokio::test]
 async fn sweeps_remove_what_is_past_its_time_and_nothing_else() {
     let session = Session::start().await;
     let backend = &session.backend;
@@ -465,10 +503,7 @@ async fn a_device_that_cannot_be_read_is_an_error() {
         .put(&device::DEVICE, half)
         .await
         .expect("it can be written");
-    assert!(matches!(
-        session.backend.load().await,
-        Err(LibraryError::Serialization(_))
-    ));
+    assert_damaged(&session, session.backend.load().await.map(|_| ()), "device");
     assert!(
         session.backend.exists().await.expect("it is there"),
         "so no new device is made"

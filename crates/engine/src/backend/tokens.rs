@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use wacore::store::traits::TcTokenEntry;
 use wharf_core::store::{Batch, Collection, Document, Field};
 
-use super::{Backend, Result, TOKEN_RETENTION, decode, encode, moment, older_than};
+use super::{Backend, Result, TOKEN_RETENTION, encode, moment, older_than};
 
 /// Tokens by the contact's id; `used_at` is the later of the two times.
 static TOKENS: Collection = Collection {
@@ -18,7 +18,7 @@ static TOKENS: Collection = Collection {
 impl Backend {
     pub(super) async fn load_token(&self, jid: &str) -> Result<Option<TcTokenEntry>> {
         let document = self.get(&TOKENS, jid).await?;
-        document.as_ref().map(decode).transpose()
+        document.as_ref().map(|document| self.decode(document)).transpose()
     }
 
     pub(super) async fn save_token(&self, jid: &str, entry: &TcTokenEntry) -> Result<()> {
