@@ -200,9 +200,32 @@ impl EventLog {
         along: Batch,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let events = self.without_known(source, events, now).await?;
+        let events = self.without_known(self.identified(source, events, now)).await?;
+        self.log(source, &events, along, now).await
+    }
+
+    /// Logs events that are hardly in the log yet, and looks only where it turns out that they are.
+    pub(crate) async fn append_new(&self, source: &EventSource, events: Vec<NewEvent>) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let events = self.identified(source, events, now);
+        match self.log(source, &events, Batch::new(), now).await {
+            Err(StoreError::Conflict { .. }) => {
+                let events = self.without_known(events).await?;
+                self.log(source, &events, Batch::new(), now).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn log(
+        &self,
+        source: &EventSource,
+        events: &[(EventId, NewEvent)],
+        along: Batch,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let (mut batch, mut logged, mut endpoints) = (along, Vec::new(), Vec::new());
-        for (id, event) in &events {
+        for (id, event) in events {
             let seq = self.next_seq.fetch_add(1, Ordering::Relaxed).cast_signed();
             let body = self.render(source, id, event, now)?;
             for target in self.targets(source, event.name) {
@@ -263,19 +286,18 @@ impl EventLog {
         self.store.write(batch).await
     }
 
+    /// The events under their ids. One page of redelivered stanzas may have the same one twice.
+    fn identified(&self, source: &EventSource, events: Vec<NewEvent>, now: Timestamp) -> Vec<(EventId, NewEvent)> {
+        let mut ids = HashSet::new();
+        let events = events.into_iter();
+        let events = events.map(|event| (event.id(source, now, self.random.as_ref()), event));
+        events.filter(|(id, _)| ids.insert(id.clone())).collect()
+    }
+
     async fn without_known(
         &self,
-        source: &EventSource,
-        events: Vec<NewEvent>,
-        now: Timestamp,
+        mut events: Vec<(EventId, NewEvent)>,
     ) -> Result<Vec<(EventId, NewEvent)>, StoreError> {
-        let mut ids = HashSet::new();
-        let mut events: Vec<_> = events
-            .into_iter()
-            .map(|event| (event.id(source, now, self.random.as_ref()), event))
-            // One page of redelivered stanzas may have the same one twice.
-            .filter(|(id, _)| ids.insert(id.clone()))
-            .collect();
         let repeatable: Vec<String> = events
             .iter()
             .filter(|(_, event)| matches!(event.identity, Identity::Repeatable { .. }))

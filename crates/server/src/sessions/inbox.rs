@@ -215,14 +215,39 @@ impl SessionInbox {
 
     /// Keeps messages and marks, then logs the messages' events. Can be repeated.
     async fn take_in(&self, told: &mut [Received], marks: Batch) -> Result<(), StoreError> {
-        // What is known keeps its ack and its unread mark; only its events are made sure of.
+        // Nearly all are new, so they are not looked for first.
+        let are_new = match self.keep_new(told, marks.clone()).await {
+            Err(StoreError::Conflict { .. }) => {
+                self.keep_unknown(told, marks).await?;
+                false
+            }
+            outcome => outcome.map(|()| true)?,
+        };
+        if let Some(newest) = told.iter().map(|received| received.message.timestamp).max() {
+            self.counters.active(newest);
+        }
+        let mut events = Vec::new();
+        for received in told.iter() {
+            self.add_message_events(received, &mut events)?;
+        }
+        match are_new {
+            true => self.events.append_new(&self.source(), events).await,
+            false => self.events.append(&self.source(), events, Batch::new()).await,
+        }
+    }
+
+    async fn keep_new(&self, told: &[Received], marks: Batch) -> Result<(), StoreError> {
+        let mut messages = told.iter().map(|received| &received.message);
+        self.write(messages.try_fold(marks, messages::keep_new)?).await
+    }
+
+    /// What is known keeps its ack and its unread mark; only its events are made sure of.
+    async fn keep_unknown(&self, told: &mut [Received], marks: Batch) -> Result<(), StoreError> {
         let mut known: HashMap<String, Timestamp> = HashMap::new();
         let mut batch = marks;
-        if !told.is_empty() {
-            let stanzas: Vec<_> = told.iter().map(|received| received.message.stanza.clone()).collect();
-            for stored in messages::known(self.store(), &stanzas).await? {
-                known.insert(stored.message.stanza, stored.message.timestamp);
-            }
+        let stanzas: Vec<_> = told.iter().map(|received| received.message.stanza.clone()).collect();
+        for stored in messages::known(self.store(), &stanzas).await? {
+            known.insert(stored.message.stanza, stored.message.timestamp);
         }
         for Received { message, .. } in told.iter_mut() {
             match known.entry(message.stanza.clone()) {
@@ -234,17 +259,7 @@ impl SessionInbox {
                 }
             }
         }
-        if !batch.is_empty() {
-            self.store.write(batch).await?;
-        }
-        if let Some(newest) = told.iter().map(|received| received.message.timestamp).max() {
-            self.counters.active(newest);
-        }
-        let mut events = Vec::new();
-        for received in told.iter() {
-            self.add_message_events(received, &mut events)?;
-        }
-        self.append(events).await
+        self.write(batch).await
     }
 
     /// Takes in messages of which at least one can never be stored as it is: that one in a reduced form, because
@@ -291,7 +306,8 @@ impl SessionInbox {
                 key: message.stanza.clone(),
             };
             let event = NewEvent::new(EventName::MessageWaiting, &payload, identity)?;
-            self.append(vec![event.in_chat(&message.id.chat)]).await?;
+            let events = vec![event.in_chat(&message.id.chat)];
+            self.events.append(&self.source(), events, Batch::new()).await?;
             let count = self.counters.waiting.count();
             tracing::warn!(session = %self.name, id = %message.id, count, "a message cannot be read");
         }
@@ -319,19 +335,13 @@ impl SessionInbox {
         Ok(())
     }
 
-    async fn append(&self, events: Vec<NewEvent>) -> Result<(), StoreError> {
-        if events.is_empty() {
-            return Ok(());
+    fn source(&self) -> EventSource {
+        let view = self.view.borrow();
+        EventSource {
+            session: self.name.clone(),
+            config: Arc::clone(&view.config),
+            me: view.me.clone(),
         }
-        let source = {
-            let view = self.view.borrow();
-            EventSource {
-                session: self.name.clone(),
-                config: Arc::clone(&view.config),
-                me: view.me.clone(),
-            }
-        };
-        self.events.append(&source, events, Batch::new()).await
     }
 }
 

@@ -64,6 +64,12 @@ pub(super) fn keep(batch: Batch, message: &Message) -> Result<Batch, StoreError>
     Ok(batch.put(&MESSAGES, document))
 }
 
+/// Adds the write that keeps a message that is not known; a conflict where it is.
+pub(super) fn keep_new(batch: Batch, message: &Message) -> Result<Batch, StoreError> {
+    let document = encode(message, !message.id.from_me)?;
+    Ok(batch.put_if(&MESSAGES, document, Expect::Absent))
+}
+
 /// Adds the write that changes a message, unless somebody else changed it meanwhile.
 pub(super) fn change(batch: Batch, stored: &StoredMessage) -> Result<Batch, StoreError> {
     let document = encode(&stored.message, stored.unread)?;

@@ -90,6 +90,24 @@ async fn a_redelivered_message_is_told_under_the_same_id_and_only_once() {
 }
 
 #[tokio::test]
+async fn a_message_that_comes_again_after_a_logout_is_kept_and_not_told_again() {
+    let mut wharf = Wharf::start().await;
+    let mut receiver = Receiver::start().await;
+    let link = wharf
+        .working("a", json!({"webhooks": [receiver.webhook(&["message"])]}))
+        .await;
+    link.receive(text(ALICE, "A1", "once")).await.unwrap();
+    assert_eq!(receiver.event("message").await["payload"]["body"], "once");
+    wharf.post("/api/sessions/a/logout", json!({})).await;
+    let link = wharf.link().await;
+    link.work();
+    link.receive(text(ALICE, "A1", "once")).await.unwrap();
+    link.receive(text(ALICE, "A2", "twice")).await.unwrap();
+    assert_eq!(receiver.event("message").await["payload"]["body"], "twice");
+    wharf.stop().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_stored_is_neither_acknowledged_nor_told() {
     let mut wharf = Wharf::start().await;
     let mut receiver = Receiver::start().await;

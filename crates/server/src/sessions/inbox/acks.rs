@@ -134,7 +134,7 @@ impl SessionInbox {
             .map(|kept| &kept.stored)
             .try_fold(Batch::new(), messages::change)?;
         // The events first: were the state kept first, a crash in between would leave it risen and nobody told.
-        self.append(events).await?;
+        self.events.append(&self.source(), events, Batch::new()).await?;
         self.write(batch).await
     }
 }
