@@ -6,14 +6,18 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use url::form_urlencoded;
+use url::{Host, Url, form_urlencoded};
 
 use super::AppState;
 use super::error::ApiError;
-use crate::config::AuthConfig;
+use crate::config::{AuthConfig, HttpConfig};
 
 /// The header with the key, and the query parameter.
 const KEY_NAME: &str = "x-api-key";
+/// What tells nothing but whether the server is well. Load balancers ask for it under any name.
+const PROBE: &str = "/health";
+/// Domains in which nobody can register a name (RFC 6761, RFC 6762, and ICANN's for private use).
+const PRIVATE_DOMAINS: &[&str] = &["localhost", "local", "internal"];
 
 /// A caller who may use the API.
 pub(super) struct Authorized {
@@ -33,25 +37,61 @@ impl FromRequestParts<AppState> for Authorized {
         };
         match (by_key, is_free) {
             (true, _) => Ok(Self { by_key }),
-            (false, true) if is_unwelcome_page(config, &parts.headers) => Err(ApiError::ForeignPage),
+            (false, true) if is_probe(parts) => Ok(Self { by_key }),
+            (false, true) if is_foreign_page(&state.config.http, &parts.headers) => Err(ApiError::ForeignPage),
             (false, true) => Ok(Self { by_key }),
             (false, false) => Err(ApiError::Unauthorized { hint: hint(config) }),
         }
     }
 }
 
-/// Whether a page of another site is at work, on a server where everybody is let in: whoever visits that page did not
-/// mean it to use the server.
-pub(super) fn is_unwelcome_page(config: &AuthConfig, headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN).filter(|_| config.no_key) else {
+/// Whether a request asks only whether the server is well, and no page does.
+fn is_probe(parts: &Parts) -> bool {
+    parts.uri.path().trim_end_matches('/') == PROBE && !parts.headers.contains_key(header::ORIGIN)
+}
+
+/// Whether a page of another site may be at work, which is not to use a server that lets it in without a key: whoever visits
+/// that page did not mean it to. Such a page says where it is from in `Origin`, or has made its own name one of this machine
+/// (DNS rebinding), and says that in `Host`; a browser may send nothing else that gives it away.
+pub(super) fn is_foreign_page(config: &HttpConfig, headers: &HeaderMap) -> bool {
+    // What is not text is no name of ours.
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let (host, origin) = (text(header::HOST), text(header::ORIGIN));
+    let is_ours = host.is_none_or(|host| is_own_host(config, host));
+    match origin {
+        None => !is_ours,
+        Some(origin)
+            if config
+                .own
+                .iter()
+                .any(|url| url.origin().ascii_serialization() == origin) =>
+        {
+            false
+        }
+        // An origin is `scheme://host[:port]`, or `null` for a page that hides where it is from.
+        Some(origin) => {
+            let site = origin.split_once("://").map(|(_, site)| site);
+            !is_ours || site.is_none() || site.map(str::to_ascii_lowercase) != host.map(str::to_ascii_lowercase)
+        }
+    }
+}
+
+/// Whether a server is meant by this name: an address, a name that the settings give it, or one that nobody can register for
+/// a page of theirs, as those of containers.
+fn is_own_host(config: &HttpConfig, host: &str) -> bool {
+    let Ok(url) = Url::parse(&format!("http://{host}")) else {
         return false;
     };
-    // An origin is `scheme://host[:port]`, or `null` for a page that hides where it is from.
-    let site = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    match (site, host) {
-        (Some((_, site)), Some(host)) => !site.eq_ignore_ascii_case(host),
-        _ => true,
+    match url.host() {
+        None => false,
+        Some(Host::Ipv4(_) | Host::Ipv6(_)) => true,
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            let is_private = name
+                .rsplit_once('.')
+                .is_none_or(|(_, last)| PRIVATE_DOMAINS.contains(&last));
+            is_private || config.own.iter().any(|url| url.host_str() == Some(name))
+        }
     }
 }
 

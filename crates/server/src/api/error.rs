@@ -35,7 +35,7 @@ pub(super) enum ApiError {
         /// Where to find it.
         hint: String,
     },
-    /// A page of another site, where everybody is let in without a key.
+    /// A page of another site, or a host name that could be one, where the caller was let in without a key.
     ForeignPage,
     /// There is nothing under this address; the text says what.
     NotFound(String),
@@ -103,7 +103,8 @@ impl IntoResponse for ApiError {
             }
             Self::ForeignPage => (
                 StatusCode::FORBIDDEN,
-                "without an api key, pages of other sites are not served; set WAHA_API_KEY and send it in X-Api-Key"
+                "without an api key, pages of other sites and names that this server does not know are not served; send the \
+                 key in X-Api-Key, or set WAHA_BASE_URL to the address that is used"
                     .into(),
             ),
             Self::NotFound(message) => (StatusCode::NOT_FOUND, message.into()),
@@ -221,7 +222,7 @@ impl From<CreateError> for ApiError {
             }
             CreateError::TooMany => Self::Refused(error.to_string()),
             CreateError::Store(error) => error.into(),
-            CreateError::Start(error) => error.into(),
+            CreateError::Command(error) => error.into(),
         }
     }
 }

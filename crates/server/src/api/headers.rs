@@ -35,13 +35,15 @@ pub(super) async fn set(State(state): State<AppState>, request: Request, next: N
     let span = tracing::error_span!("request", id, method = %request.method(), path = request.uri().path());
     let is_preflight =
         request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let is_unwelcome = auth::is_unwelcome_page(&state.config.auth, request.headers());
+    let is_unwelcome = state.config.auth.no_key && auth::is_foreign_page(&state.config.http, request.headers());
     let mut response = match is_preflight {
         true if is_unwelcome => StatusCode::FORBIDDEN.into_response(),
         true => preflight(&request),
         false => next.run(request).instrument(span.clone()).await,
     };
-    span.in_scope(|| log(state.config.logging.http_level, response.status(), began.elapsed()));
+    if let Some(level) = state.config.logging.http_level {
+        span.in_scope(|| log(level, response.status(), began.elapsed()));
+    }
     let headers = response.headers_mut();
     if !is_unwelcome {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use url::Url;
+
 use super::{ConfigError, Environment, Variable};
 
 /// The variables of this area.
@@ -54,6 +56,8 @@ pub struct HttpConfig {
     pub base_url: String,
     /// What links for people begin with, without a slash at the end.
     pub public_url: String,
+    /// The addresses under which this server is meant, by all of these settings.
+    pub(crate) own: Vec<Url>,
 }
 
 impl HttpConfig {
@@ -64,20 +68,18 @@ impl HttpConfig {
         if !matches!(scheme, "http" | "https") {
             return Err(environment.wrong(&SCHEMA, "must be http or https"));
         }
-        let base_url = match read_url(environment, &BASE_URL)? {
-            None => {
-                let url = format!("{scheme}://{}:{port}", environment.text(&HOSTNAME));
-                if url::Url::parse(&url).is_err() {
-                    return Err(environment.wrong(&HOSTNAME, "must be a host name"));
-                }
-                url
-            }
-            Some(url) => url,
-        };
+        let by_name = format!("{scheme}://{}:{port}", environment.text(&HOSTNAME));
+        if Url::parse(&by_name).is_err() {
+            return Err(environment.wrong(&HOSTNAME, "must be a host name"));
+        }
+        let base_url = read_url(environment, &BASE_URL)?.unwrap_or_else(|| by_name.clone());
+        let public_url = read_url(environment, &PUBLIC_URL)?.unwrap_or_else(|| base_url.clone());
+        let own = [&by_name, &base_url, &public_url];
         Ok(Self {
             listen: SocketAddr::new(address, port),
-            public_url: read_url(environment, &PUBLIC_URL)?.unwrap_or_else(|| base_url.clone()),
+            own: own.into_iter().filter_map(|url| Url::parse(url).ok()).collect(),
             base_url,
+            public_url,
         })
     }
 }
@@ -87,7 +89,7 @@ fn read_url(environment: &Environment, variable: &Variable) -> Result<Option<Str
     let Some((_, text)) = environment.set(variable) else {
         return Ok(None);
     };
-    match url::Url::parse(text) {
+    match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(Some(text.trim_end_matches('/').to_owned())),
         _ => Err(environment.wrong(variable, "must be an http or https URL")),
     }

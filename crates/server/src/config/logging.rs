@@ -11,13 +11,13 @@ pub(super) const VARIABLES: &[&Variable] = &[&LEVEL, &HTTP_LEVEL, &FORMAT, &DEBU
 const LEVEL: Variable = Variable {
     names: &["WAHA_LOG_LEVEL"],
     default: "info",
-    about: "The least important level that is logged: `error`, `warn`, `info`, `debug` or `trace`.",
+    about: "The least important level that is logged: `error`, `warn`, `info`, `debug` or `trace`. `fatal` and `silent` log errors.",
     secret: false,
 };
 const HTTP_LEVEL: Variable = Variable {
     names: &["WAHA_HTTP_LOG_LEVEL"],
     default: "info",
-    about: "The level of the line `request completed` that each request gets.",
+    about: "The level of the line `request completed` that each request gets; `silent` for none.",
     secret: false,
 };
 const FORMAT: Variable = Variable {
@@ -45,8 +45,8 @@ const ZONE: Variable = Variable {
 pub struct LoggingConfig {
     /// The least important level that is logged.
     pub level: Level,
-    /// The level of the line that each request gets.
-    pub http_level: Level,
+    /// The level of the line that each request gets; `None` where it gets none.
+    pub http_level: Option<Level>,
     /// How lines look.
     pub format: LogFormat,
     /// The time zone of their times.
@@ -81,7 +81,10 @@ impl LoggingConfig {
         let zone = TimeZone::get(environment.text(&ZONE).trim_start_matches(':'));
         Ok(Self {
             level,
-            http_level: read_level(environment, &HTTP_LEVEL)?,
+            http_level: match environment.text(&HTTP_LEVEL) {
+                "silent" => None,
+                _ => Some(read_level(environment, &HTTP_LEVEL)?),
+            },
             format,
             has_odd_zone: zone.is_err(),
             zone: zone.unwrap_or(TimeZone::UTC),
@@ -101,7 +104,7 @@ impl LoggingConfig {
 
 fn read_level(environment: &Environment, variable: &Variable) -> Result<Level, ConfigError> {
     match environment.text(variable) {
-        // WAHA's logger has these two as well; the nearest here is `error`.
+        // WAHA's logger has these two as well. Whatever ends a session must be said, so here they are `error`.
         "silent" | "fatal" => Ok(Level::ERROR),
         _ => environment.parse(variable, "error, warn, info, debug or trace"),
     }

@@ -19,6 +19,10 @@ pub(super) const VARIABLES: &[&Variable] = &[
     &SILENCE,
 ];
 
+/// A connection that is well can be silent for nearly this long: the library sends a keepalive after up to 30 seconds, and
+/// WhatsApp has 20 to answer it.
+const SILENCE_SECONDS_MIN: u32 = 60;
+
 const WORKER_ID: Variable = Variable {
     names: &["WAHA_WORKER_ID"],
     default: "",
@@ -68,7 +72,7 @@ const SILENCE: Variable = Variable {
     names: &["WHARF_SESSION_SILENCE_SECONDS"],
     default: "60",
     about: "Without any sign of life from WhatsApp for this long, a session's connection is made anew, whatever its socket says. \
-            WhatsApp answers a keepalive at least every 45 seconds.",
+            WhatsApp answers a keepalive at least every 50 seconds, so less than 60 is not taken.",
     secret: false,
 };
 
@@ -103,8 +107,16 @@ impl SessionsConfig {
             start_delay: Duration::from_secs(environment.parse::<u32>(&START_DELAY, "a number of seconds")?.into()),
             connects_per_second: environment.parse(&CONNECTS, "a number, at least 1")?,
             login_max: Duration::from_secs(environment.parse::<u32>(&LOGIN, "a number of seconds")?.max(1).into()),
-            silence_max: Duration::from_secs(environment.parse::<u32>(&SILENCE, "a number of seconds")?.max(1).into()),
+            silence_max: silence(environment)?,
         })
+    }
+}
+
+fn silence(environment: &Environment) -> Result<Duration, ConfigError> {
+    let seconds: u32 = environment.parse(&SILENCE, "a number of seconds")?;
+    match seconds < SILENCE_SECONDS_MIN {
+        true => Err(environment.wrong(&SILENCE, format!("must be at least {SILENCE_SECONDS_MIN}"))),
+        false => Ok(Duration::from_secs(seconds.into())),
     }
 }
 

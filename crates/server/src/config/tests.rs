@@ -18,7 +18,7 @@ fn defaults_are_wahas() {
     assert_eq!(config.storage.namespace, "webjs");
     assert_eq!(config.storage.session_namespace, "webjs");
     assert_eq!(config.logging.level, tracing::Level::INFO);
-    assert_eq!(config.logging.http_level, tracing::Level::INFO);
+    assert_eq!(config.logging.http_level, Some(tracing::Level::INFO));
     assert_eq!(config.logging.format, LogFormat::Pretty);
     assert!(config.swagger.login.is_none() && !config.swagger.advanced);
     assert!(config.auth.key.is_none() && !config.auth.no_key);
@@ -88,8 +88,20 @@ fn debug_is_stronger_than_the_level() {
         level(&[("WAHA_LOG_LEVEL", "warn"), ("DEBUG", "false")]),
         tracing::Level::WARN
     );
-    let http = read(&[("WAHA_HTTP_LOG_LEVEL", "debug")]).unwrap().logging.http_level;
-    assert_eq!(http, tracing::Level::DEBUG);
+    let http = |level| read(&[("WAHA_HTTP_LOG_LEVEL", level)]).unwrap().logging.http_level;
+    assert_eq!(http("debug"), Some(tracing::Level::DEBUG));
+    assert_eq!(http("fatal"), Some(tracing::Level::ERROR));
+    assert_eq!(http("silent"), None);
+}
+
+#[test]
+fn a_connection_may_be_silent_for_as_long_as_a_keepalive_takes() {
+    let silence = |seconds| read(&[("WHARF_SESSION_SILENCE_SECONDS", seconds)]);
+    assert_eq!(silence("60").unwrap().sessions.silence_max.as_secs(), 60);
+    for seconds in ["0", "1", "59", "-60", "a while"] {
+        let error = silence(seconds).unwrap_err();
+        assert_eq!(error.variable, "WHARF_SESSION_SILENCE_SECONDS", "{seconds}");
+    }
 }
 
 #[test]

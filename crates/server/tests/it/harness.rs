@@ -1,5 +1,9 @@
 //! A server on a free port, a played connection, and receivers of webhooks.
 
+mod receiver;
+
+pub(crate) use receiver::Receiver;
+
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -8,13 +12,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use wharf_core::clock::SystemClock;
 use wharf_core::engine::{
@@ -47,7 +49,7 @@ pub(crate) struct Wharf {
     links: mpsc::UnboundedReceiver<Link>,
     http: reqwest::Client,
     folder: Arc<tempfile::TempDir>,
-    variables: Vec<(String, String)>,
+    config: Config,
 }
 
 /// One played connection.
@@ -77,22 +79,24 @@ impl Wharf {
     }
 
     pub(crate) async fn start_with(variables: &[(&str, &str)]) -> Self {
-        let folder = Arc::new(tempfile::tempdir().unwrap());
-        let mut all = vec![("PORT", "0"), ("WAHA_API_KEY", KEY)];
-        all.extend_from_slice(variables);
-        let owned = all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self::open(folder, owned.collect()).await
+        Self::start_changed(variables, |_| ()).await
     }
 
-    async fn open(folder: Arc<tempfile::TempDir>, variables: Vec<(String, String)>) -> Self {
-        let environment: Environment = variables.iter().cloned().collect();
-        let config = Config::read(&environment).unwrap();
+    /// A server with settings that no variable allows.
+    pub(crate) async fn start_changed(variables: &[(&str, &str)], change: fn(&mut Config)) -> Self {
+        let mut config = configuration(variables);
+        change(&mut config);
+        Self::open(Arc::new(tempfile::tempdir().unwrap()), config, false).await
+    }
+
+    async fn open(folder: Arc<tempfile::TempDir>, config: Config, server_is_full: bool) -> Self {
         let local = LocalStorage::open(LocalConfig::new(folder.path(), "test"))
             .await
             .unwrap();
         let storage = Arc::new(FaultyStorage {
             inner: Arc::new(local),
             is_full: Arc::default(),
+            server_is_full: Arc::new(server_is_full.into()),
             server_writes: Arc::default(),
             session_writes: Arc::default(),
         });
@@ -100,7 +104,7 @@ impl Wharf {
         let overlaps = Arc::new(AtomicU32::new(0));
         let (sender, links) = mpsc::unbounded_channel();
         let server = Server::start(
-            config,
+            config.clone(),
             Parts {
                 storage: Arc::clone(&storage) as _,
                 connector: Arc::new(PlayedConnector {
@@ -121,22 +125,27 @@ impl Wharf {
             links,
             http: client(),
             folder,
-            variables,
+            config,
         }
     }
 
     /// A server on data that another one has left.
     pub(crate) async fn on(folder: Arc<tempfile::TempDir>) -> Self {
-        let variables = [("PORT", "0"), ("WAHA_API_KEY", KEY)];
-        let owned = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self::open(folder, owned.into()).await
+        Self::open(folder, configuration(&[]), false).await
     }
 
     /// Stops the server and starts another one on the same data.
     pub(crate) async fn restart(self) -> Self {
-        let (folder, variables) = (Arc::clone(&self.folder), self.variables.clone());
+        let (folder, config) = (Arc::clone(&self.folder), self.config.clone());
         self.stop().await;
-        Self::open(folder, variables).await
+        Self::open(folder, config, false).await
+    }
+
+    /// The same, and all writes to the server's own store fail because the disk is full.
+    pub(crate) async fn restart_on_a_full_disk(self) -> Self {
+        let (folder, config) = (Arc::clone(&self.folder), self.config.clone());
+        self.stop().await;
+        Self::open(folder, config, true).await
     }
 
     /// Stops the server. No test may ever have seen two connections of one session.
@@ -166,6 +175,11 @@ impl Wharf {
     /// From now on, or no more, writes to the stores of sessions fail because the disk is full.
     pub(crate) fn disk_is_full(&self, full: bool) {
         self.storage.is_full.store(full, Ordering::SeqCst);
+    }
+
+    /// From now on, or no more, writes to the server's own store fail because the disk is full.
+    pub(crate) fn server_disk_is_full(&self, full: bool) {
+        self.storage.server_is_full.store(full, Ordering::SeqCst);
     }
 
     /// What every connection passes that the server makes.
@@ -248,20 +262,32 @@ impl Wharf {
 
     /// Waits until a session has a status; returns the session.
     pub(crate) async fn until_status(&self, name: &str, status: &str) -> Value {
+        self.until(name, "/status", status).await
+    }
+
+    /// Waits until a session has this in this place; returns the session.
+    pub(crate) async fn until(&self, name: &str, place: &str, expected: &str) -> Value {
         let mut looking = interval(LOOK_EVERY);
         let reached = async {
             loop {
                 looking.tick().await;
                 let session = self.get(&format!("/api/sessions/{name}")).await.json();
-                if session["status"] == status {
+                if session.pointer(place).is_some_and(|found| found == expected) {
                     return session;
                 }
             }
         };
         timeout(PATIENCE, reached)
             .await
-            .unwrap_or_else(|_| panic!("{name} did not become {status}"))
+            .unwrap_or_else(|_| panic!("{place} of {name} did not become {expected}"))
     }
+}
+
+/// The configuration that these variables make.
+fn configuration(variables: &[(&str, &str)]) -> Config {
+    let own = [("PORT", "0"), ("WAHA_API_KEY", KEY)];
+    let environment: Environment = own.iter().chain(variables).copied().collect();
+    Config::read(&environment).unwrap()
 }
 
 pub(crate) fn client() -> reqwest::Client {
@@ -517,10 +543,11 @@ impl Lifecycle for PlayedEngine {
     }
 }
 
-/// Local storage whose session stores can be made to fail, and whose stores can be made to wait.
+/// Local storage whose stores can be made to fail, and to wait.
 struct FaultyStorage {
     inner: Arc<LocalStorage>,
     is_full: Arc<AtomicBool>,
+    server_is_full: Arc<AtomicBool>,
     server_writes: Arc<Door>,
     session_writes: Arc<Door>,
 }
@@ -536,7 +563,7 @@ impl Storage for FaultyStorage {
     fn server(&self) -> Arc<dyn Store> {
         Arc::new(FaultyStore {
             inner: self.inner.server(),
-            is_full: Arc::default(),
+            is_full: Arc::clone(&self.server_is_full),
             writes: Arc::clone(&self.server_writes),
         })
     }
@@ -589,92 +616,4 @@ impl Store for FaultyStore {
             false => self.inner.write(batch).await,
         }
     }
-}
-
-/// A receiver of webhooks.
-pub(crate) struct Receiver {
-    pub(crate) url: String,
-    posts: mpsc::UnboundedReceiver<Post>,
-    shared: Arc<ReceiverState>,
-    _server: JoinSet<()>,
-}
-
-/// A webhook that arrived.
-#[derive(Debug)]
-pub(crate) struct Post {
-    pub(crate) headers: HeaderMap,
-    pub(crate) bytes: Bytes,
-    pub(crate) body: Value,
-}
-
-struct ReceiverState {
-    posts: mpsc::UnboundedSender<Post>,
-    /// The statuses of the next answers; 200 after that.
-    answers: Mutex<VecDeque<u16>>,
-    hangs: AtomicBool,
-}
-
-impl Receiver {
-    pub(crate) async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let (sender, posts) = mpsc::unbounded_channel();
-        let shared = Arc::new(ReceiverState {
-            posts: sender,
-            answers: Mutex::default(),
-            hangs: AtomicBool::new(false),
-        });
-        let router = axum::Router::new()
-            .route("/hook", axum::routing::post(take))
-            .with_state(Arc::clone(&shared));
-        let mut server = JoinSet::new();
-        server.spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self {
-            url,
-            posts,
-            shared,
-            _server: server,
-        }
-    }
-
-    /// Answers the next posts with these statuses.
-    pub(crate) fn answers(&self, statuses: &[u16]) {
-        self.shared.answers.lock().unwrap().extend(statuses);
-    }
-
-    /// From now on no post is answered.
-    pub(crate) fn hang(&self) {
-        self.shared.hangs.store(true, Ordering::SeqCst);
-    }
-
-    pub(crate) async fn post(&mut self) -> Post {
-        timeout(PATIENCE, self.posts.recv())
-            .await
-            .expect("no webhook arrived")
-            .unwrap()
-    }
-
-    /// The next webhook of this event; others are passed over.
-    pub(crate) async fn event(&mut self, name: &str) -> Value {
-        loop {
-            let post = self.post().await;
-            if post.body["event"] == name {
-                return post.body;
-            }
-        }
-    }
-
-    pub(crate) fn webhook(&self, events: &[&str]) -> Value {
-        json!({"url": self.url, "events": events, "retries": {"delaySeconds": 0.05}})
-    }
-}
-
-async fn take(State(state): State<Arc<ReceiverState>>, headers: HeaderMap, bytes: Bytes) -> StatusCode {
-    let body = serde_json::from_slice(&bytes).unwrap();
-    let _ = state.posts.send(Post { headers, bytes, body });
-    if state.hangs.load(Ordering::SeqCst) {
-        std::future::pending::<()>().await;
-    }
-    let status = state.answers.lock().unwrap().pop_front().unwrap_or(200);
-    StatusCode::from_u16(status).unwrap()
 }

@@ -11,6 +11,7 @@ mod commands;
 mod crash;
 mod deprecated;
 mod harness;
+mod keyless;
 mod messages;
 mod pairing;
 mod poison;
