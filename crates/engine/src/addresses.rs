@@ -63,6 +63,16 @@ pub(crate) fn is_me(jid: &Jid, client: &Client) -> bool {
     same(client.pn()) || same(client.lid())
 }
 
+/// A person's other address, where both were learnt: the linked identity for a phone number, and the reverse.
+pub(crate) async fn other_address(client: &Client, jid: &Jid) -> Result<Option<Jid>, LookupError> {
+    let entry = client.get_lid_pn_entry(&jid.to_non_ad()).await;
+    let entry = entry.map_err(|error| LookupError(error.into()))?;
+    Ok(entry.map(|entry| match jid.server.is_lid_family() {
+        true => Jid::pn(&*entry.phone_number),
+        false => Jid::lid(&*entry.lid),
+    }))
+}
+
 /// Where a person is reached by phone number, if that is known: told by the stanza (`alt`), else learnt before.
 async fn phone(client: &Client, jid: &Jid, alt: Option<&Jid>) -> Result<Option<ChatId>, LookupError> {
     if !jid.server.is_lid_family() {
@@ -71,14 +81,12 @@ async fn phone(client: &Client, jid: &Jid, alt: Option<&Jid>) -> Result<Option<C
     if let Some(alt) = alt.filter(|alt| alt.server.is_pn_family()) {
         return Ok(to_chat(alt));
     }
-    let entry = client.get_lid_pn_entry(&jid.to_non_ad()).await;
-    let entry = entry.map_err(|error| LookupError(error.into()))?;
-    Ok(entry.and_then(|entry| ChatId::checked(ChatKind::Phone, &entry.phone_number)))
+    Ok(other_address(client, jid).await?.as_ref().and_then(to_chat))
 }
 
-/// Whether a linked identity has a phone number cannot be told, because the store failed.
+/// Whether a person has another address cannot be told, because the store failed.
 #[derive(Debug, thiserror::Error)]
-#[error("the phone number of a linked identity cannot be read")]
+#[error("the other address of a person cannot be read")]
 pub(crate) struct LookupError(#[source] BoxError);
 
 /// The chat by phone number where that is known, else as WhatsApp named it.

@@ -202,6 +202,13 @@ fn last_part<'a>(id: &'a str, prefix: &str) -> &'a str {
     id.strip_prefix(prefix).unwrap_or(id)
 }
 
+/// The first part of an id of two, given the second.
+fn first_part<'a>(id: &'a str, last: &str) -> Option<&'a str> {
+    let (length, parts) = id.split_once(':')?;
+    let (first, rest) = parts.split_at_checked(length.parse().ok()?)?;
+    (rest == last).then_some(first)
+}
+
 /// The id of a numbered record; in the order of the numbers.
 fn numbered(number: u32) -> String {
     format!("{number:010}")

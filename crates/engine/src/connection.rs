@@ -113,11 +113,13 @@ impl Connection {
             backend,
             inbox: inbox.clone(),
             clock: whatsapp.clock.clone(),
+            drained: Arc::default(),
         };
+        let drained = waiting.drained.clone();
         upkeep::start(&tasks, waiting.clone(), lost);
         let sent = Arc::new(Unacknowledged::default());
         let linking = Arc::new(Linking::default());
-        let (events, queued) = Events::new(inbox.clone(), ending.clone(), answered, linking.clone());
+        let (events, queued) = Events::new(inbox.clone(), ending.clone(), answered, linking.clone(), drained);
         let supervisor = Supervisor {
             subscription: client.subscribe_handler(Arc::new(events)),
             stanzas: client.acquire_raw_node_forwarding(),

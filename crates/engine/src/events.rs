@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::SetOnce;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 use wacore::types::events::{
@@ -31,7 +32,6 @@ pub(crate) use sent::Unacknowledged;
 use crate::addresses::{linked_as, me};
 use crate::ending::Ending;
 use crate::error::one_line;
-use crate::hook::marks;
 use crate::incoming::incoming;
 use crate::pairing::Linking;
 use crate::stream_error;
@@ -41,7 +41,7 @@ use crate::waiting::Waiting;
 /// How often a connection says that it is alive, at most.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// The events that mean something here; the library does not even make the others.
-const INTEREST: [EventKind; 19] = [
+const INTEREST: [EventKind; 20] = [
     EventKind::PairingQrCode,
     EventKind::PairingQrCodesExhausted,
     EventKind::PairPasskeyRequest,
@@ -61,6 +61,7 @@ const INTEREST: [EventKind; 19] = [
     EventKind::ServerAck,
     EventKind::Messages,
     EventKind::UndecryptableMessage,
+    EventKind::OfflineSyncCompleted,
 ];
 
 /// Receives the events of one connection.
@@ -69,6 +70,7 @@ pub(crate) struct Events {
     ending: Arc<Ending>,
     answered: Arc<Answered>,
     linking: Arc<Linking>,
+    drained: Arc<SetOnce<()>>,
     queue: UnboundedSender<Arc<Event>>,
     started: Instant,
     /// When the connection said last that it is alive, in milliseconds after `started`, plus one; 0 for never.
@@ -94,6 +96,7 @@ impl Events {
         ending: Arc<Ending>,
         answered: Arc<Answered>,
         linking: Arc<Linking>,
+        drained: Arc<SetOnce<()>>,
     ) -> (Self, UnboundedReceiver<Arc<Event>>) {
         let (queue, queued) = unbounded_channel();
         let events = Self {
@@ -101,6 +104,7 @@ impl Events {
             ending,
             answered,
             linking,
+            drained,
             queue,
             started: Instant::now(),
             alive_ms: AtomicU64::new(0),
@@ -145,6 +149,11 @@ impl EventHandler for Events {
         match &*event {
             Event::PairingQrCode(_) if self.linking.is_held() => return,
             Event::PairPasskeyRequest(_) => self.linking.passkey_required(),
+            Event::OfflineSyncCompleted(_) => {
+                // It stays set.
+                let _ = self.drained.set(());
+                return;
+            }
             // The library takes a Signal session that could not be read for a message that cannot be decrypted
             // (`whatsapp-rust` message/receive.rs, the catch-all of the session batch). It is not acknowledged, and comes again.
             Event::UndecryptableMessage(_) if self.ending.has_store_failed() => return,
@@ -329,12 +338,15 @@ impl Signaller {
             match incoming(&self.client, inbound).await {
                 Ok(Some(message)) if message.kind == MessageKind::Content => {
                     let marks = match inbound.info.source.chat.is_newsletter() {
-                        true => Batch::new(),
+                        true => Ok(Batch::new()),
                         // The phone may have sent one that a crash lost, whose stanza is still to be acknowledged.
-                        false => marks(std::slice::from_ref(inbound), self.clock.now()),
+                        false => self.waiting.recovered(inbound).await,
                     };
                     let message = Box::new(message);
-                    self.inbox.signal(Signal::Message { message, marks });
+                    match marks {
+                        Ok(marks) => self.inbox.signal(Signal::Message { message, marks }),
+                        Err(error) => tracing::error!(error = %one_line(&error), "a message is passed over"),
+                    }
                 }
                 Ok(_) => {}
                 Err(error) => tracing::error!(error = %one_line(&error), "a message is passed over"),

@@ -66,9 +66,9 @@ async fn envelope(client: &Client, info: &MessageInfo) -> Result<Option<Envelope
     };
     Ok(Some(Envelope {
         id: info.id.clone(),
-        stanza: format!("{} {} {}", source.chat, source.sender, own_id::kept(&info.id)),
+        stanza: stanza(info),
         chat,
-        sender_alt: other_address(info, &sender),
+        sender_alt: second_address(info, &sender),
         sender,
         me: me.id,
         from_me,
@@ -78,6 +78,24 @@ async fn envelope(client: &Client, info: &MessageInfo) -> Result<Option<Envelope
         // WhatsApp has it, and nobody else needs to acknowledge it.
         ack: if from_me { Ack::Server } else { Ack::Device },
     }))
+}
+
+/// What a message is kept under. By phone numbers where the stanza tells them, and without devices, because so the phone
+/// names a message that it was asked for. What was learnt elsewhere does not count: it may be learnt between two
+/// deliveries of a message, which is kept under one name.
+fn stanza(info: &MessageInfo) -> String {
+    let source = &info.source;
+    let (chat, sender) = (
+        told(&source.chat, chat_alt(info)),
+        told(&source.sender, source.sender_alt.as_ref()),
+    );
+    format!("{chat} {sender} {}", own_id::kept(&info.id))
+}
+
+/// A person's phone number where it is told beside the linked identity, else what is told.
+fn told(jid: &Jid, alt: Option<&Jid>) -> Jid {
+    let phone = alt.filter(|alt| jid.server.is_lid_family() && alt.server.is_pn_family());
+    phone.unwrap_or(jid).to_non_ad()
 }
 
 fn is_broadcast_list(chat: &Jid) -> bool {
@@ -98,7 +116,7 @@ fn chat_alt(info: &MessageInfo) -> Option<&Jid> {
 }
 
 /// The sender's address other than the one that is used.
-fn other_address(info: &MessageInfo, sender: &ChatId) -> Option<ChatId> {
+fn second_address(info: &MessageInfo, sender: &ChatId) -> Option<ChatId> {
     let given = [Some(&info.source.sender), info.source.sender_alt.as_ref()];
     given
         .into_iter()

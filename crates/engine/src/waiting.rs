@@ -6,18 +6,21 @@
 
 use std::sync::Arc;
 
+use tokio::sync::SetOnce;
 use wacore::messages::parse_message_info;
+use wacore::store::error::StoreError as LibraryError;
 use wacore::store::traits::PendingInboundKey;
-use wacore::types::events::{DecryptFailMode, UndecryptableMessage};
+use wacore::types::events::{DecryptFailMode, InboundMessage, UndecryptableMessage};
 use wacore::types::message::{MessageCategory, MessageInfo};
 use wharf_core::clock::Clock;
 use wharf_core::engine::{Inbox, Signal};
 use wharf_core::store::Batch;
 use whatsapp_rust::Client;
 
-use crate::addresses::is_me;
+use crate::addresses::{LookupError, other_address};
 use crate::backend::{Backend, LostInbound, seen_marks, told_marks};
 use crate::error::one_line;
+use crate::hook::marks;
 use crate::incoming::unreadable;
 use crate::upkeep::stanza;
 
@@ -28,6 +31,19 @@ pub(crate) struct Waiting {
     pub(crate) backend: Arc<Backend>,
     pub(crate) inbox: Arc<dyn Inbox>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Set when everything was processed that WhatsApp had kept for us.
+    pub(crate) drained: Arc<SetOnce<()>>,
+}
+
+/// Why a message that was recovered is not kept now.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecoveredError {
+    /// Who wrote it is not known.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// Which lost message it is cannot be found out.
+    #[error("the lost messages cannot be read")]
+    Store(#[from] LibraryError),
 }
 
 impl Waiting {
@@ -43,19 +59,50 @@ impl Waiting {
     /// A lost message was asked for in vain. Once that is told, its next redelivery is acknowledged.
     pub(crate) async fn given_up(&self, lost: &LostInbound) {
         let (chat, sender, id) = (&lost.chat, &lost.sender, &lost.id);
-        let seen = seen_marks(&[PendingInboundKey { chat, sender, id }], self.clock.now());
-        match self.info(lost) {
-            Some(info) => self.tell(&info, seen).await,
-            None => self.mark(id, seen).await,
+        let key = PendingInboundKey { chat, sender, id };
+        // What was sent again may be among what WhatsApp has kept for us.
+        self.drained.wait().await;
+        match self.backend.was_seen(&key).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => return failed(id, &error),
+        }
+        tracing::error!(id, "a message is lost; asking for it again did not help");
+        let seen = seen_marks(&[key], self.clock.now());
+        match self.info(lost).await {
+            Ok(Some(info)) => self.tell(&info, seen).await,
+            Ok(None) => self.mark(id, seen).await,
+            Err(error) => failed(id, &error),
         }
     }
 
+    /// The marks of a message that was recovered: its own, and those of the lost stanza that it came in. WhatsApp sends
+    /// that one again, and it may name people otherwise than the phone does.
+    pub(crate) async fn recovered(&self, inbound: &InboundMessage) -> Result<Batch, RecoveredError> {
+        let (source, id) = (&inbound.info.source, &inbound.info.id);
+        let mut names = Vec::new();
+        for jid in [&source.chat, &source.sender] {
+            let jid = jid.to_non_ad();
+            let other = other_address(&self.client, &jid).await?;
+            names.push([Some(jid), other].into_iter().flatten().collect::<Vec<_>>());
+        }
+        let stanzas = self.backend.lost(&names[0], &names[1], id).await?;
+        let lost: Vec<_> = stanzas
+            .iter()
+            .map(|(chat, sender)| PendingInboundKey { chat, sender, id })
+            .collect();
+        let now = self.clock.now();
+        Ok(marks(std::slice::from_ref(inbound), now).and(seen_marks(&lost, now)))
+    }
+
     /// What was in the head of the stanza; for the time, the last time that it was asked for.
-    fn info(&self, lost: &LostInbound) -> Option<MessageInfo> {
-        let (pn, lid) = (self.client.pn()?, self.client.lid());
-        let asked_s = lost.given_up?.as_second();
-        let stanza = stanza(lost, asked_s, |jid| is_me(jid, &self.client))?;
-        parse_message_info(&stanza.as_node_ref(), &pn, lid.as_ref()).ok()
+    async fn info(&self, lost: &LostInbound) -> Result<Option<MessageInfo>, LookupError> {
+        let (Some(pn), Some(asked)) = (self.client.pn(), lost.given_up) else {
+            return Ok(None);
+        };
+        let lid = self.client.lid();
+        let stanza = stanza(&self.client, lost, asked.as_second()).await?;
+        Ok(stanza.and_then(|stanza| parse_message_info(&stanza.as_node_ref(), &pn, lid.as_ref()).ok()))
     }
 
     async fn tell(&self, info: &MessageInfo, marks: Batch) {

@@ -12,7 +12,7 @@
 //! without a row, and the library would acknowledge a message that nobody ever stored. So the hook marks every message
 //! that it is given as seen ([`seen_marks`], in the same batch as the message), and "no row" is only answered for marked
 //! ones. Any other is lost: it stays unacknowledged and is reported, so that the session asks its sender again, a few
-//! times; then it is given up, because an unacknowledged stanza comes back at every connect for ever: `message.waiting`
+//! times over a while; then it is given up, because an unacknowledged stanza comes back at every connect for ever: `message.waiting`
 //! tells of it, and the mark that is written after that lets its next redelivery be acknowledged. Stanzas that carry
 //! nothing for the hook (a bare sender key) have no mark either; a redelivery of one takes the same way.
 //!
@@ -26,9 +26,10 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use wacore::store::error::StoreError as LibraryError;
 use wacore::store::traits::{PendingInboundKey, PendingInboundRow};
-use wharf_core::store::{Batch, Collection, Document, Field, StoreError, Value};
+use wacore_binary::Jid;
+use wharf_core::store::{Batch, Collection, Condition, Document, Field, StoreError, Value};
 
-use super::{Backend, Result, failed, join, older_than};
+use super::{Backend, Result, encode, failed, first_part, join, last_part, older_than, prefix};
 
 /// How long a message counts as seen. WhatsApp redelivers at the next connect, so this covers a session that was stopped
 /// for two weeks.
@@ -39,6 +40,10 @@ const PENDING_RETENTION: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// How often a lost message is asked for again before it is given up.
 const LOST_TRIES_MAX: u8 = 3;
+
+/// How long after the first try a lost message is given up at the earliest. A session may connect several times within
+/// seconds, and who was asked needs time to answer.
+const LOST_AGE_MIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// How many rows that are done with wait for a write to join.
 const DONE_ROWS_MAX: usize = 256;
@@ -61,11 +66,19 @@ static TOLD: Collection = Collection {
     fields: &[Field::time("told_at")],
 };
 
-/// Messages that were decrypted and never stored; the body is the number of tries.
+/// Messages that were decrypted and never stored; the body is a [`Tries`].
 static LOST: Collection = Collection {
     name: "wa_lost_inbound",
     fields: &[Field::time("tried_at")],
 };
+
+/// How often a lost message was asked for.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Tries {
+    count: u8,
+    /// The first time, in seconds since the Unix epoch.
+    first_s: i64,
+}
 
 /// A message that Signal has decrypted before and that was never stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,9 +215,42 @@ impl Backend {
     pub(crate) async fn count_try(&self, lost: &LostInbound) -> Result<()> {
         let _turn = self.turn.lock().await;
         let id = join([&lost.chat, &lost.sender, &lost.id]);
-        let tries = self.tries(&id).await?.0.saturating_add(1);
-        let document = Document::new(id, vec![tries]);
-        self.put(&LOST, document.with("tried_at", self.clock.now())).await
+        let (now, before) = (self.clock.now(), self.get(&LOST, &id).await?);
+        let mut tries = match before {
+            Some(document) => self.decode(&document)?,
+            None => Tries {
+                count: 0,
+                first_s: now.as_second(),
+            },
+        };
+        tries.count = tries.count.saturating_add(1);
+        let document = Document::new(id, encode(&tries)?);
+        self.put(&LOST, document.with("tried_at", now)).await
+    }
+
+    /// Whether a message was given to the session, or told of.
+    pub(crate) async fn was_seen(&self, message: &PendingInboundKey<'_>) -> Result<bool> {
+        Ok(self.get(&SEEN, &key(message)).await?.is_some())
+    }
+
+    /// The lost messages that may be this one: with its id, in one of these chats, from one of these people. The phone,
+    /// when it is asked for a message, names people in its own way and without their devices.
+    pub(crate) async fn lost(&self, chats: &[Jid], senders: &[Jid], id: &str) -> Result<Vec<(String, String)>> {
+        let mut found = Vec::new();
+        for chat in chats {
+            let chat = chat.to_string();
+            let start = prefix(&chat);
+            for document in self.get_all(&LOST, vec![Condition::IdPrefix(start.clone())]).await? {
+                let Some(sender) = first_part(last_part(&document.id, &start), id) else {
+                    continue;
+                };
+                let is_sender = |jid: Jid| senders.contains(&jid.to_non_ad());
+                if sender.parse().is_ok_and(is_sender) {
+                    found.push((chat.clone(), sender.to_owned()));
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Whether a message that cannot be read was told of.
@@ -220,31 +266,34 @@ impl Backend {
         }
     }
 
-    /// How often a lost message was asked for, and when last.
-    async fn tries(&self, id: &str) -> Result<(u8, Option<Timestamp>)> {
+    /// When a lost message was asked for last, if that is to be given up.
+    async fn given_up(&self, id: &str) -> Result<Option<Timestamp>> {
         let Some(document) = self.get(&LOST, id).await? else {
-            return Ok((0, None));
+            return Ok(None);
         };
-        let last = match document.field("tried_at") {
+        let tries: Tries = self.decode(&document)?;
+        let age_s = self.clock.now().as_second().saturating_sub(tries.first_s);
+        if tries.count < LOST_TRIES_MAX || age_s < LOST_AGE_MIN.as_secs() {
+            return Ok(None);
+        }
+        Ok(match document.field("tried_at") {
             Some(Value::Time(at)) => Some(*at),
             _ => None,
-        };
-        Ok((document.body.first().copied().unwrap_or(0), last))
+        })
     }
 
     async fn report_lost(&self, message: PendingInboundKey<'_>, id: String) -> Result<Option<Vec<u8>>> {
-        let (tries, last) = self.tries(&id).await?;
+        let given_up = self.given_up(&id).await?;
         let notice = LostInbound {
             chat: message.chat.to_owned(),
             sender: message.sender.to_owned(),
             id: message.id.to_owned(),
-            given_up: last.filter(|_| tries >= LOST_TRIES_MAX),
+            given_up,
         };
         if self.inbound.lost.try_send(notice).is_err() {
             // It is not acknowledged, so it is reported again after the next connect.
             tracing::warn!(
                 message = message.id,
-                tries,
                 "too many messages are lost to ask for all of them now"
             );
         }

@@ -11,6 +11,7 @@ use wacore::store::traits::{
     AppStateSyncKey, DeviceInfo, DeviceListRecord, DeviceStore, LidPnMappingEntry, MsgSecretEntry, MsgSecretStore,
     PendingInboundKey, PendingInboundRow, ProtocolStore, SignalStore, TcTokenEntry,
 };
+use wacore_binary::Jid;
 use wharf_core::engine::Closed;
 use wharf_core::ids::SessionName;
 use wharf_core::store::{Defect, Storage};
@@ -200,7 +201,12 @@ async fn a_message_too_large_for_a_row_holds_nothing_up() {
 #[tokio::test]
 async fn a_redelivery_that_was_never_stored_is_not_acknowledged_and_reported() {
     let mut session = Session::start().await;
-    for tries in 0..=3 {
+    let asked = session.clock.now();
+    for tries in 0..=4 {
+        if tries == 4 {
+            // Not before: whoever was asked may only be slow.
+            session.clock.pass(1);
+        }
         let answer = session.pending("A").await;
         assert!(matches!(answer, Err(LibraryError::Validation(_))), "{answer:?}");
         let notice = session.lost.try_recv().expect("the session is told");
@@ -208,10 +214,10 @@ async fn a_redelivery_that_was_never_stored_is_not_acknowledged_and_reported() {
             chat: CHAT.to_owned(),
             sender: SENDER.to_owned(),
             id: "A".to_owned(),
-            given_up: (tries == 3).then(|| session.clock.now()),
+            given_up: (tries == 4).then_some(asked),
         };
         assert_eq!(notice, expected);
-        if tries < 3 {
+        if tries < 4 {
             session.backend.count_try(&notice).await.expect("it can be noted");
         }
         session.restart();
@@ -224,6 +230,47 @@ async fn a_redelivery_that_was_never_stored_is_not_acknowledged_and_reported() {
     );
     let other = session.backend.get_pending_inbound(CHAT, CHAT, "A").await;
     assert!(other.is_err(), "the tries of one message are not those of another");
+}
+
+#[tokio::test]
+async fn a_lost_message_is_found_by_whichever_address_its_people_have() {
+    let session = Session::start().await;
+    let lost = |chat: &str, sender: &str, id: &str| LostInbound {
+        chat: chat.to_owned(),
+        sender: sender.to_owned(),
+        id: id.to_owned(),
+        given_up: None,
+    };
+    let (lid, device, group) = (
+        "100000000000002@lid",
+        "100000000000002:3@lid",
+        "120363000000000001@g.us",
+    );
+    for (chat, sender, id) in [
+        (lid, device, "A"),
+        (lid, device, "AA"),
+        (group, device, "A"),
+        (group, CHAT, "B"),
+    ] {
+        let noted = session.backend.count_try(&lost(chat, sender, id)).await;
+        noted.expect("it can be noted");
+    }
+    let jid = |text: &str| text.parse::<Jid>().expect("a valid address");
+    let people = [jid(lid), jid("12025550102@s.whatsapp.net")];
+    for (chats, id, expected) in [
+        (&people[..], "A", Some((lid, device))),
+        (&people[..], "B", None),
+        (&[jid(group)], "A", Some((group, device))),
+        (&[jid(group)], "B", None),
+    ] {
+        let found = session
+            .backend
+            .lost(chats, &people, id)
+            .await
+            .expect("they can be read");
+        let expected = expected.map(|(chat, sender)| (chat.to_owned(), sender.to_owned()));
+        assert_eq!(found, Vec::from_iter(expected), "{chats:?} {id}");
+    }
 }
 
 #[tokio::test]

@@ -92,7 +92,13 @@ impl Inbox for Alive {
 #[test]
 fn stanzas_are_a_sign_of_life_once_a_second() {
     let inbox = Arc::new(Alive::default());
-    let (events, _queued) = Events::new(inbox.clone(), Arc::default(), Arc::default(), Arc::default());
+    let (events, _queued) = Events::new(
+        inbox.clone(),
+        Arc::default(),
+        Arc::default(),
+        Arc::default(),
+        Arc::default(),
+    );
     let alive = || *inbox.0.lock().unwrap();
     let start = Instant::now();
     for _ in 0..10 {
@@ -108,7 +114,7 @@ fn stanzas_are_a_sign_of_life_once_a_second() {
 #[test]
 fn only_messages_that_the_hook_has_not_seen_are_queued() {
     let inbox = Arc::new(Alive::default());
-    let (events, mut queued) = Events::new(inbox, Arc::default(), Arc::default(), Arc::default());
+    let (events, mut queued) = Events::new(inbox, Arc::default(), Arc::default(), Arc::default(), Arc::default());
     for hook_committed in [true, false] {
         let batch = MessageBatch::builder()
             .messages(Vec::new().into())
@@ -125,7 +131,7 @@ fn only_messages_that_the_hook_has_not_seen_are_queued() {
 #[test]
 fn qr_codes_are_no_news_once_a_passkey_is_asked_for() {
     let inbox = Arc::new(Alive::default());
-    let (events, mut queued) = Events::new(inbox, Arc::default(), Arc::default(), Arc::default());
+    let (events, mut queued) = Events::new(inbox, Arc::default(), Arc::default(), Arc::default(), Arc::default());
     let qr = || {
         let qr = PairingQrCode::builder()
             .code("a code".to_owned())

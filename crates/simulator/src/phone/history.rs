@@ -15,7 +15,8 @@ use waproto::whatsapp::message::{
 };
 use waproto::whatsapp::web_message_info::Status;
 use waproto::whatsapp::{
-    Conversation, DeviceProps, HistorySync, HistorySyncMsg, Message, MessageKey, PhoneNumberToLIDMapping, Pushname, WebMessageInfo,
+    Conversation, DeviceProps, HistorySync, HistorySyncMsg, Message, MessageKey, PhoneNumberToLIDMapping, Pushname,
+    WebMessageInfo,
 };
 
 use super::inbox::ChatMessage;
@@ -169,12 +170,23 @@ impl Desk<'_> {
         }
     }
 
-    /// A message of this phone as companions store it.
+    /// A message of this phone as companions store it. By phone numbers, whichever address it was asked for by: that is
+    /// how the library expects phones to answer (`whatsapp-rust` pdo.rs, the cache key).
     pub(super) fn stored_message(&self, key: &MessageKey) -> Option<WebMessageInfo> {
         let remote = key.remote_jid.as_deref()?.parse().ok()?;
-        let number = self.network.lock().resolve(&remote)?.number.clone();
+        let (number, chat) = {
+            let state = self.network.lock();
+            let account = state.resolve(&remote)?;
+            (account.number.clone(), account.user_jid(Space::Pn).to_string())
+        };
         let message = self.memory.chats.message(&number, key.id.as_deref()?)?;
-        Some(web_message(key.remote_jid.as_deref()?, message))
+        let mut found = web_message(&chat, message);
+        if let Some(key) = found.key.as_option_mut()
+            && !message.from_me
+        {
+            key.participant = Some(chat);
+        }
+        Some(found)
     }
 }
 
