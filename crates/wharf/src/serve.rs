@@ -82,7 +82,9 @@ pub async fn open_storage(config: &Config) -> anyhow::Result<Arc<dyn Storage>> {
         session_namespace: config.storage.session_namespace.clone(),
         ..LocalConfig::new(&config.storage.base_dir, &config.storage.namespace)
     };
-    Ok(Arc::new(LocalStorage::open(local).await.context("cannot open the store")?))
+    Ok(Arc::new(
+        LocalStorage::open(local).await.context("cannot open the store")?,
+    ))
 }
 
 /// Starts a server with this configuration on an open store, which [`Running::stop`] closes.
@@ -194,9 +196,20 @@ pub(crate) async fn run(
     };
     let peer = peer.permitted()?;
     let mut signals = Signals::listen()?;
-    let key_notice = require_key(&mut config, random.as_ref())?;
     let prints_qr = config.pairing.print_qr && config.logging.format == LogFormat::Pretty;
-    let running = start(config, peer, random).await?;
+    // In a task of its own, so that also a start that hangs in the file system can be called off.
+    let mut starting = JoinSet::new();
+    starting.spawn(async move {
+        let key_notice = require_key(&mut config, random.as_ref())?;
+        anyhow::Ok((start(config, peer, random).await?, key_notice))
+    });
+    let (running, key_notice) = tokio::select! {
+        Some(started) = starting.join_next() => started??,
+        () = signals.next() => {
+            print(format_args!("stopping before the start was complete"));
+            return Ok(());
+        }
+    };
     print(format_args!(
         "wharf {} on http://{}/",
         env!("CARGO_PKG_VERSION"),
@@ -235,7 +248,8 @@ fn require_key(config: &mut Config, random: &dyn Random) -> anyhow::Result<Optio
     }))
 }
 
-/// What to try first: the walk of the README, with these ports.
+/// What to try first: the walk of the README, with these ports. It can be pasted: texts are quoted so that a shell at which
+/// somebody types takes no `!` for one of its own.
 #[cfg(feature = "sandbox")]
 fn print_steps(api: SocketAddr, sandbox: SocketAddr) {
     let (api, page) = (
@@ -249,8 +263,10 @@ Try it, in another terminal in this folder:
   eval "$(./dev env)"
   curl -sX POST {api}/api/sessions -H "X-Api-Key: $KEY" -H 'content-type: application/json' -d '{{"name":"default","config":{{
     "webhooks":[{{"url":"http://{page}/hook/me","events":["message","message.any","message.ack","session.status"]}}]}}}}'
-  open http://{page}/ , choose Alice, and press "Scan with Alice"
-  curl -sX POST {api}/api/sendText -H "X-Api-Key: $KEY" -H 'content-type: application/json'     -d "{{"session":"default","chatId":"$ECHO@c.us","text":"Hi there!"}}"
+  # Open http://{page}/ , choose Alice, and press "Scan with Alice"; or, without a browser:
+  curl -sX POST {page}/admin/phones/$ALICE/scan -H 'content-type: application/json' -d '{{"session":"default"}}'
+  curl -sX POST {api}/api/sendText -H "X-Api-Key: $KEY" -H 'content-type: application/json' \
+    -d '{{"session":"default","chatId":"'$ECHO'@c.us","text":"Hi there!"}}'
 The API's documentation: http://{api}/
 "#
     ));

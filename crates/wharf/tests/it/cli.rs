@@ -1,17 +1,19 @@
 //! The program itself: commands, exit codes, and the one line that says what is wrong.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::task::spawn_blocking;
 use tokio_tungstenite::connect_async;
 
 use crate::support::process::{
     Process, address, command, run, sandbox_alone, sandbox_binary, serve_on, serve_with_sandbox,
 };
 use crate::support::remote::Client;
-use crate::support::{KEY, Receiver, TestWharf};
+use crate::support::{KEY, Receiver, TestWharf, within};
 
 #[tokio::test]
 async fn a_first_start_makes_a_key_and_keeps_it() {
@@ -64,6 +66,48 @@ async fn it_stops_in_time_by_either_signal_with_open_websockets_and_hanging_webh
         let (_webhook, _) = hanging.accept().await.unwrap();
         assert_eq!(server.signal(signal).await.0, Some(0), "{signal}");
     }
+}
+
+#[tokio::test]
+async fn a_start_that_hangs_can_be_called_off() {
+    for signal in ["INT", "TERM"] {
+        let folder = tempfile::tempdir().unwrap();
+        // A pipe in the place of the network's state: whoever reads it waits for whoever writes.
+        let state = folder.path().join(".sessions/sandbox/network.json");
+        fs::create_dir_all(state.parent().unwrap()).unwrap();
+        let mut mkfifo = command(Path::new("mkfifo"), folder.path());
+        mkfifo.arg(&state);
+        assert_eq!(run(mkfifo).await.code, Some(0));
+        let server = Process::start(serve_with_sandbox(folder.path()));
+        // Opens once the server does.
+        let pipe = spawn_blocking(move || File::options().write(true).open(state));
+        let pipe = within("the server to read", pipe).await.unwrap().unwrap();
+        assert_eq!(server.signal(signal).await.0, Some(0), "{signal}");
+        drop(pipe);
+    }
+}
+
+#[tokio::test]
+async fn what_to_try_can_be_pasted_as_it_is_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let dev = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dev").canonicalize();
+    symlink(dev.unwrap(), folder.path().join("dev")).unwrap();
+    let mut server = Process::start(serve_with_sandbox(folder.path()));
+    let page = address(&server.line_with("sandbox network: ").await);
+    server.line_with("Try it").await;
+    let steps = server.lines_until("The API's documentation").await;
+    let file = folder.path().join("steps");
+    fs::write(&file, steps.join("\n")).unwrap();
+    // As at a terminal, where `!` has a meaning.
+    let mut shell = command(Path::new("bash"), folder.path());
+    shell.args(["-H", "-o", "history", "-euo", "pipefail"]).arg(file);
+    let ended = run(shell).await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
+    // Echo answers what it is told.
+    Client::new("", &page)
+        .phone_shows("12025550101", "Echo: Hi there!")
+        .await;
+    server.terminate().await;
 }
 
 #[tokio::test]

@@ -135,6 +135,13 @@ impl Process {
             .unwrap_or_else(|| panic!("no line with {text:?} in {:#?}", self.seen))
     }
 
+    /// The lines of its output before the one that contains `text`.
+    pub(crate) async fn lines_until(&mut self, text: &str) -> Vec<String> {
+        let before = self.seen.len();
+        self.line_with(text).await;
+        self.seen[before..self.seen.len() - 1].to_vec()
+    }
+
     /// Kills it at once, as a crash does.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
