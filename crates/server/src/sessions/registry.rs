@@ -63,9 +63,9 @@ pub(crate) enum CreateError {
     /// It could not be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It was stored, but could not be started.
+    /// One of the same name could not be deleted before it, or it could not be started.
     #[error(transparent)]
-    Start(#[from] CommandError),
+    Command(#[from] CommandError),
 }
 
 impl Registry {
@@ -80,27 +80,17 @@ impl Registry {
         let mut after = Duration::ZERO;
         for (name, document) in stored {
             let is_to_run = config.restart_all || config.restart && document.desired == Desired::Running;
-            let command = match document.desired {
-                Desired::Deleted => Some(Command::Delete),
-                _ if is_to_run || config.start.contains(&name) => {
-                    let start = Command::Start { after };
-                    after += config.start_delay;
-                    Some(start)
-                }
-                Desired::Running | Desired::Stopped => None,
-            };
-            let is_going = document.desired == Desired::Deleted;
+            let starts = document.desired != Desired::Deleted && (is_to_run || config.start.contains(&name));
             let session = registry.run(name.clone(), document);
-            if let Some(command) = command {
+            if starts {
                 // Nobody waits for the outcome; the session's status tells.
                 let (outcome, _) = oneshot::channel();
-                let _ = session.requests.try_send((command, outcome));
-            }
-            if !is_going {
-                registry.write().insert(name, session);
+                let _ = session.requests.try_send((Command::StartAtBoot { after }, outcome));
+                after += config.start_delay;
             }
         }
         for name in &config.start {
+            registry.write().insert(name, session);
             if registry.get(name).is_none() {
                 registry.create_at_boot(name, after).await;
                 after += config.start_delay;
@@ -112,7 +102,7 @@ impl Registry {
     /// Makes a session that is to run and is not there. What keeps one from that must not keep the others.
     async fn create_at_boot(self: &Arc<Self>, name: &SessionName, after: Duration) {
         let started = match self.create(Some(name.clone()), SessionConfig::default(), false).await {
-            Ok(session) => session.start_after(after).await.map_err(CreateError::from),
+            Ok(session) => session.start_at_boot(after).await.map_err(CreateError::from),
             Err(error) => Err(error),
         };
         if let Err(error) = started {
@@ -122,12 +112,18 @@ impl Registry {
 
     /// The session with this name.
     pub(crate) fn get(&self, name: &SessionName) -> Option<Arc<Session>> {
-        self.read().get(name).cloned()
+        self.held(name).filter(|session| !session.is_deleted())
     }
 
     /// All sessions, by name.
     pub(crate) fn all(&self) -> Vec<Arc<Session>> {
-        self.read().values().cloned().collect()
+        let there = |session: &&Arc<Session>| !session.is_deleted();
+        self.read().values().filter(there).cloned().collect()
+    }
+
+    /// The session that has this name, also while it is being deleted.
+    fn held(&self, name: &SessionName) -> Option<Arc<Session>> {
+        self.read().get(name).cloned()
     }
 
     /// Every QR code that is shown from now on.
@@ -137,12 +133,9 @@ impl Registry {
 
     /// The sessions that wait for a phone to scan.
     pub(crate) fn waiting_for_scan(&self) -> Vec<SessionName> {
-        let waiting = |session: &&Arc<Session>| session.view().qr.is_some();
-        self.read()
-            .values()
-            .filter(waiting)
-            .map(|session| session.name.clone())
-            .collect()
+        let waiting = |session: &Arc<Session>| session.view.borrow().qr.is_some();
+        let sessions = self.all().into_iter().filter(waiting);
+        sessions.map(|session| session.name.clone()).collect()
     }
 
     /// Makes a session, under a random name where none is given, and starts it if `start`.
@@ -195,7 +188,7 @@ impl Registry {
 
     /// Deletes a session with everything it has; fine where there is none.
     pub(crate) async fn delete(&self, name: &SessionName) -> Result<(), CommandError> {
-        let Some(session) = self.get(name) else {
+        let Some(session) = self.held(name) else {
             return Ok(());
         };
         match session.order(Command::Delete).await {
@@ -206,11 +199,16 @@ impl Registry {
     }
 
     fn holds(&self, name: &SessionName, session: &Weak<Session>) -> bool {
-        let held = self.get(name);
+        let held = self.held(name);
         held.is_some_and(|held| std::ptr::eq(Arc::as_ptr(&held), session.as_ptr()))
     }
 
     /// Ends every session's connection; what they should be doing stays as it is.
+        if let Some(name) = &name
+            && self.held(name).is_some_and(|session| session.is_deleted())
+        {
+            self.delete(name).await?;
+        }
     pub(crate) async fn shut_down(&self) {
         self.shared.shutdown.cancel();
         self.shared.tasks.close();
@@ -301,11 +299,11 @@ impl Session {
 
     /// Runs it; fine if it runs.
     pub(crate) async fn start(&self) -> Result<(), CommandError> {
-        self.start_after(Duration::ZERO).await
+        self.order(Command::Start).await
     }
 
-    async fn start_after(&self, after: Duration) -> Result<(), CommandError> {
-        self.order(Command::Start { after }).await
+    async fn start_at_boot(&self, after: Duration) -> Result<(), CommandError> {
+        self.order(Command::StartAtBoot { after }).await
     }
 
     /// Stops it; fine if it does not run.
@@ -335,3 +333,7 @@ impl Session {
         Ok(outcome.await.map_err(|_| CommandError::CutOff)??)
     }
 }
+    fn is_deleted(&self) -> bool {
+        self.view.borrow().is_deleted
+    }
+

@@ -14,6 +14,7 @@ use wharf_core::session::SessionStatus::{
 use wharf_core::store::{Defect, Unusable};
 
 use super::backoff::Backoff;
+use super::store::{Desired, SessionDocument};
 use super::{Connection, SessionConfig};
 
 /// The statuses that a session remembers, as WAHA's `statuses`.
@@ -40,6 +41,8 @@ pub(crate) struct View {
     pub online: Option<bool>,
     /// Its connection, while it runs.
     pub connection: Option<Connection>,
+    /// Whether it is being deleted: it is there for nobody but those who delete it or make another one of its name.
+    pub is_deleted: bool,
 }
 
 /// What a person has to do with the passkey of the account that a session is linked to.
@@ -302,17 +305,18 @@ impl Problem {
 
 impl View {
     /// A session that does not run.
-    pub(super) fn stopped(config: SessionConfig, me: Option<Me>, statuses: Vec<SessionStatusPoint>) -> Self {
+    pub(super) fn stopped(document: &SessionDocument) -> Self {
         Self {
             status: Stopped,
-            statuses,
-            config: Arc::new(config),
-            me,
+            statuses: document.statuses.clone(),
+            config: Arc::new(document.config.clone()),
+            me: document.me.clone(),
             qr: None,
             passkey: None,
             problem: None,
             online: None,
             connection: None,
+            is_deleted: document.desired == Desired::Deleted,
         }
     }
 

@@ -22,12 +22,13 @@ use wharf_core::ids::SessionName;
 use wharf_core::session::SessionStatus;
 use wharf_core::store::StoreError;
 
+use self::connecting::chain;
 use self::dialing::DialError;
 use super::backoff::{Backoff, Row};
 use super::counters::Counters;
 use super::presence::{Occasion, PresenceKeeper};
 use super::state::{self, AfterClose, Passkey, Problem, Trigger, View};
-use super::store::SessionDocument;
+use super::store::{Desired, SessionDocument};
 use super::{Connection, SessionConfig, Shared, ShownQr};
 
 /// Commands that wait for one session.
@@ -36,7 +37,9 @@ pub(super) const COMMANDS_WAITING_MAX: usize = 32;
 /// What a session can be told to do. Each is fine in every state.
 pub(super) enum Command {
     /// Run.
-    Start {
+    Start,
+    /// Run, because the server has started. Nobody hears of what goes wrong with that, so nothing can.
+    StartAtBoot {
         /// How long to wait with that.
         after: Duration,
     },
@@ -69,6 +72,8 @@ pub(super) struct Supervisor {
     live: Option<Live>,
     /// When to connect, where that is to happen.
     connect_at: Option<Instant>,
+    /// When to go on with its deletion, where that was cut off or went wrong.
+    delete_at: Option<Instant>,
     /// The connection that is being made, if one is.
     dialing: JoinSet<Result<Live, DialError>>,
     /// The connections since one was stable.
@@ -94,6 +99,7 @@ enum Wake {
     Request(Request),
     Signal(Signal),
     Connect,
+    Delete,
     Dialed(Box<Result<Live, DialError>>),
     Deaf,
     Late,
@@ -108,8 +114,8 @@ impl Supervisor {
         requests: mpsc::Receiver<Request>,
         counters: Arc<Counters>,
     ) -> (Self, watch::Receiver<View>) {
-        let view = View::stopped(document.config.clone(), document.me.clone(), document.statuses.clone());
-        let (view, receiver) = watch::channel(view);
+        let (view, receiver) = watch::channel(View::stopped(&document));
+        let is_deleted = document.desired == Desired::Deleted;
         let supervisor = Self {
             name,
             shared,
@@ -119,6 +125,7 @@ impl Supervisor {
             counters,
             live: None,
             connect_at: None,
+            delete_at: is_deleted.then(Instant::now),
             dialing: JoinSet::new(),
             row: Row::default(),
         };
@@ -145,10 +152,15 @@ impl Supervisor {
                 }
                 Wake::Request((command, answer)) => {
                     let is_end = matches!(command, Command::Delete);
+                    if self.is_deleted() && !is_end {
+                        // Whoever still knows it is cut off.
+                        continue;
+                    }
                     let outcome = self.obey(command).await;
                     match &outcome {
                         Ok(()) if is_end => return Some(answer),
                         Ok(()) => {}
+                        Err(error) if self.is_deleted() => self.delete_later(&chain(error)),
                         Err(error) => self.fail_if_idle(error).await,
                     }
                     // The caller may have hung up; the command is done all the same.
@@ -156,6 +168,11 @@ impl Supervisor {
                 }
                 Wake::Signal(signal) => self.react(signal).await,
                 Wake::Connect => self.connect().await,
+                Wake::Delete => match self.delete().await {
+                    // Nobody waits for that.
+                    Ok(()) => return Some(oneshot::channel().0),
+                    Err(error) => self.delete_later(&chain(&error)),
+                },
                 Wake::Dialed(dialed) => self.dialed(*dialed).await,
                 Wake::Presence(occasion) => self.present(occasion).await,
                 Wake::Deaf => {
@@ -185,6 +202,7 @@ impl Supervisor {
             () = until(offline_at) => Wake::Presence(Occasion::Rested),
             Some(dialed) = self.dialing.join_next() => Wake::Dialed(Box::new(dialing::outcome(dialed))),
             () = until(self.connect_at) => Wake::Connect,
+            () = until(self.delete_at) => Wake::Delete,
             () = until(login_by) => Wake::Late,
             () = until(deaf_at) => match self.live.as_ref().map(|live| live.connection.inbox().stalled_since().elapsed()) {
                 Some(silence) if silence >= self.shared.silence_max => Wake::Deaf,
@@ -199,6 +217,10 @@ impl Supervisor {
             self.view.borrow().status,
             SessionStatus::Stopped | SessionStatus::Failed
         )
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.document.desired == Desired::Deleted
     }
 
     async fn react(&mut self, signal: Signal) {

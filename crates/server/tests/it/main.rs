@@ -10,6 +10,7 @@ mod boot;
 mod commands;
 mod crash;
 mod deprecated;
+mod full_disk;
 mod harness;
 mod keyless;
 mod messages;

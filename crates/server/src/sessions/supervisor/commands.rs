@@ -10,7 +10,7 @@ use wharf_core::session::SessionStatus;
 use wharf_core::store::StoreError;
 
 use super::{Command, Supervisor, connecting};
-use crate::sessions::backoff::Row;
+use crate::sessions::backoff::{Backoff, Row};
 use crate::sessions::state::Trigger;
 use crate::sessions::store::{Desired, SessionDocument, forget};
 
@@ -20,9 +20,14 @@ const LOGOUT_WITHIN: Duration = Duration::from_secs(10);
 impl Supervisor {
     pub(super) async fn obey(&mut self, command: Command) -> Result<(), StoreError> {
         match command {
-            Command::Start { .. } if self.is_running() => Ok(()),
-            Command::Start { after } => self.start(after).await,
-            Command::Restart => self.start(Duration::ZERO).await,
+            Command::Start | Command::StartAtBoot { .. } if self.is_running() => Ok(()),
+            Command::Start | Command::Restart => self.start().await,
+            Command::StartAtBoot { after } => {
+                // Stored with its new status, as soon as there is room.
+                self.document.desired = Desired::Running;
+                self.begin(after).await;
+                Ok(())
+            }
             Command::Stop => self.stop().await,
             Command::Update(config) => {
                 let mut document = self.document.clone();
@@ -32,7 +37,7 @@ impl Supervisor {
                 self.view.send_modify(|view| view.config = config);
                 match self.is_stopped() {
                     true => Ok(()),
-                    false => self.start(Duration::ZERO).await,
+                    false => self.start().await,
                 }
             }
             Command::Logout => self.log_out().await,
@@ -45,31 +50,39 @@ impl Supervisor {
         self.view.borrow().status == SessionStatus::Stopped
     }
 
+    async fn start(&mut self) -> Result<(), StoreError> {
+        self.desire(Desired::Running).await?;
+        self.begin(Duration::ZERO).await;
+        Ok(())
+    }
+
     /// Begins, or begins anew. The connection itself is made afterwards, so that the caller need not wait and the next
     /// command can still prevent it.
-    async fn start(&mut self, after: Duration) -> Result<(), StoreError> {
-        self.keep(SessionDocument {
-            desired: Desired::Running,
-            ..self.document.clone()
-        })
-        .await?;
+    async fn begin(&mut self, after: Duration) {
         if !self.disconnect().await {
-            return Ok(());
+            return;
         }
         self.row = Row::default();
         self.connect_at = Some(Instant::now() + after);
         self.enter(Trigger::Start, None).await;
-        Ok(())
+    }
+
+    /// Stores what the session should be doing. What is stored already needs no room on a full disk.
+    async fn desire(&mut self, desired: Desired) -> Result<(), StoreError> {
+        if self.document.desired == desired {
+            return Ok(());
+        }
+        let document = SessionDocument {
+            desired,
+            ..self.document.clone()
+        };
+        self.keep(document).await
     }
 
     async fn stop(&mut self) -> Result<(), StoreError> {
         self.connect_at = None;
         self.disconnect().await;
-        self.keep(SessionDocument {
-            desired: Desired::Stopped,
-            ..self.document.clone()
-        })
-        .await?;
+        self.desire(Desired::Stopped).await?;
         self.enter(Trigger::Stop, None).await;
         Ok(())
     }
@@ -89,7 +102,7 @@ impl Supervisor {
         self.forget_unlinked().await?;
         match was_stopped {
             true => Ok(()),
-            false => self.start(Duration::ZERO).await,
+            false => self.start().await,
         }
     }
 
@@ -108,21 +121,31 @@ impl Supervisor {
         }
     }
 
-    /// The mark comes first, so that a crash in between is finished at the next start.
-    async fn delete(&mut self) -> Result<(), StoreError> {
-        self.keep(SessionDocument {
-            desired: Desired::Deleted,
-            ..self.document.clone()
-        })
-        .await?;
+    /// Begins with the deletion, or goes on with it. The mark comes first, so that a crash in between is finished at the
+    /// next start.
+    pub(super) async fn delete(&mut self) -> Result<(), StoreError> {
+        self.delete_at = None;
+        match self.desire(Desired::Deleted).await {
+            // The session's folder is what makes room. After a crash in between the session says that its data is gone.
+            Err(StoreError::Full) => self.document.desired = Desired::Deleted,
+            outcome => outcome?,
+        }
+        self.view.send_modify(|view| view.is_deleted = true);
         self.connect_at = None;
         self.unlink().await?;
-        self.shared.storage.delete_session(&self.name).await?;
-        self.shared.events.forget(&self.name, forget(&self.name)).await?;
         self.view.send_modify(|view| {
             view.status = SessionStatus::Stopped;
             view.problem = None;
         });
-        Ok(())
+        self.shared.storage.delete_session(&self.name).await?;
+        self.shared.events.forget(&self.name, forget(&self.name)).await
+    }
+
+    /// Goes on with the deletion after a while, until the session is gone: its name belongs to nobody else before.
+    pub(super) fn delete_later(&mut self, why: &str) {
+        let delay = self.row.next(Backoff::STEADILY, self.shared.random.as_ref());
+        let delay_ms = delay.map(|delay| delay.as_millis());
+        tracing::error!(session = %self.name, delay_ms, "the session cannot be deleted, it is tried again: {why}");
+        self.delete_at = delay.map(|delay| Instant::now() + delay);
     }
 }

@@ -83,11 +83,15 @@ impl Supervisor {
         };
         if AssertUnwindSafe(again).catch_unwind().await.is_err() {
             tracing::error!(session = %self.name, "the session cannot be taken down in order, it is left to itself");
-            // What is forgotten ends as well, only nobody waits for it.
+            // What is forgotten ends as well, only nobody waits for it here: the engine begins the next connection of
+            // this session only after it has ended (`engine/slots.rs`).
             self.live = None;
             self.dialing = JoinSet::new();
             self.connect_at = None;
             self.view.send_modify(|view| view.status = SessionStatus::Failed);
+        }
+        if self.is_deleted() {
+            self.delete_later("the session's own task panicked");
         }
     }
 
@@ -195,7 +199,7 @@ impl Supervisor {
 }
 
 /// The whole story of an error, for the log and for the session's status.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut story = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
