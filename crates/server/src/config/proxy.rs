@@ -20,8 +20,9 @@ const SERVER: Variable = Variable {
 const SERVER_LIST: Variable = Variable {
     names: &["WHATSAPP_PROXY_SERVER_LIST"],
     default: "",
-    about: "Several such proxies, with commas between them, where `WHATSAPP_PROXY_SERVER` is not set. Each session that is \
-            created gets the next one, and keeps it.",
+    about: "Several such proxies, with commas between them, where `WHATSAPP_PROXY_SERVER` is not set. Sessions \
+            take turns: each gets the first turn that is free when it is created, keeps it, and gives it back when it is \
+            deleted.",
     secret: false,
 };
 const INDEX_PREFIX: Variable = Variable {
@@ -85,7 +86,7 @@ impl ProxiesConfig {
         self.servers.first()
     }
 
-    /// The proxy of a session that has none of its own; `turn` is how many sessions there were when it was created.
+    /// The proxy of a session that has none of its own; `turn` is its place among them.
     pub(crate) fn of(&self, session: &SessionName, turn: usize) -> Option<&Proxy> {
         let index = self.number(session).unwrap_or(turn);
         self.servers.get(index.checked_rem(self.servers.len())?)

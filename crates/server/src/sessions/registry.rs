@@ -1,6 +1,6 @@
 //! All sessions of this server, by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub(crate) struct Registry {
 /// One session.
 pub(crate) struct Session {
     name: SessionName,
+    /// Its turn where sessions share a list of proxies.
+    turn: usize,
     view: watch::Receiver<View>,
     requests: mpsc::Sender<Request>,
     counters: Arc<Counters>,
@@ -88,9 +90,9 @@ impl Registry {
                 let _ = session.requests.try_send((Command::StartAtBoot { after }, outcome));
                 after += config.start_delay;
             }
+            registry.write().insert(name, session);
         }
         for name in &config.start {
-            registry.write().insert(name, session);
             if registry.get(name).is_none() {
                 registry.create_at_boot(name, after).await;
                 after += config.start_delay;
@@ -139,8 +141,6 @@ impl Registry {
     }
 
     /// Makes a session, under a random name where none is given, and starts it if `start`.
-    ///
-    /// In a task of its own: a caller that hangs up must not leave a session that is stored and does not run.
     pub(crate) async fn create(
         self: &Arc<Self>,
         name: Option<SessionName>,
@@ -148,15 +148,55 @@ impl Registry {
         start: bool,
     ) -> Result<Arc<Session>, CreateError> {
         let registry = Arc::clone(self);
-        let creation = self.shared.tasks.spawn(async move {
+        self.undisturbed(async move {
             let session = registry.make(name, config).await?;
             if start {
                 session.start().await?;
             }
             Ok(session)
-        });
+        })
+        .await
+    }
+
+    /// Runs the session with this name, and makes it where there is none. Where there is, it takes this configuration, if
+    /// one is given; a session that runs and has it already goes on undisturbed.
+    pub(crate) async fn create_or_update(
+        self: &Arc<Self>,
+        name: SessionName,
+        config: Option<SessionConfig>,
+    ) -> Result<Arc<Session>, CreateError> {
+        let registry = Arc::clone(self);
+        self.undisturbed(async move {
+            let known = match registry.get(&name) {
+                None => {
+                    let made = registry.make(Some(name.clone()), config.clone().unwrap_or_default());
+                    match made.await {
+                        // Another caller made it meanwhile.
+                        Err(CreateError::Exists(_)) => registry.get(&name),
+                        made => Some(made?),
+                    }
+                }
+                known => known,
+            };
+            let session = known.ok_or(CommandError::CutOff)?;
+            if let Some(config) = config
+                && *session.view().config != config
+            {
+                session.update(config).await?;
+            }
+            session.start().await?;
+            Ok(session)
+        })
+        .await
+    }
+
+    /// Does this in a task of its own, so that it is done whole when the caller hangs up.
+    async fn undisturbed(
+        &self,
+        creation: impl Future<Output = Result<Arc<Session>, CreateError>> + Send + 'static,
+    ) -> Result<Arc<Session>, CreateError> {
         let cut_off = |error: tokio::task::JoinError| CreateError::Store(StoreError::Internal(error.into()));
-        creation.await.map_err(cut_off)?
+        self.shared.tasks.spawn(creation).await.map_err(cut_off)?
     }
 
     async fn make(
@@ -164,6 +204,11 @@ impl Registry {
         name: Option<SessionName>,
         config: SessionConfig,
     ) -> Result<Arc<Session>, CreateError> {
+        if let Some(name) = &name
+            && self.held(name).is_some_and(|session| session.is_deleted())
+        {
+            self.delete(name).await?;
+        }
         let _turn = self.creation.lock().await;
         let name = match name {
             Some(name) => name,
@@ -175,7 +220,7 @@ impl Registry {
         if self.read().len() >= SESSIONS_MAX {
             return Err(CreateError::TooMany);
         }
-        let document = SessionDocument::new(config, self.read().len());
+        let document = SessionDocument::new(config, self.free_turn());
         let batch = document.put(&name, Expect::Absent)?;
         match self.shared.storage.server().write(batch).await {
             Err(StoreError::Conflict { .. }) => return Err(CreateError::Exists(name)),
@@ -184,6 +229,13 @@ impl Registry {
         let session = self.run(name.clone(), document);
         self.write().insert(name, Arc::clone(&session));
         Ok(session)
+    }
+
+    /// The first turn that no session has. What was deleted gives its own back, so that proxies stay evenly used.
+    fn free_turn(&self) -> usize {
+        let taken: BTreeSet<usize> = self.read().values().map(|session| session.turn).collect();
+        let mut turns = 0..taken.len();
+        turns.find(|turn| !taken.contains(turn)).unwrap_or(taken.len())
     }
 
     /// Deletes a session with everything it has; fine where there is none.
@@ -204,11 +256,6 @@ impl Registry {
     }
 
     /// Ends every session's connection; what they should be doing stays as it is.
-        if let Some(name) = &name
-            && self.held(name).is_some_and(|session| session.is_deleted())
-        {
-            self.delete(name).await?;
-        }
     pub(crate) async fn shut_down(&self) {
         self.shared.shutdown.cancel();
         self.shared.tasks.close();
@@ -217,6 +264,7 @@ impl Registry {
 
     fn run(self: &Arc<Self>, name: SessionName, document: SessionDocument) -> Arc<Session> {
         let (requests, receiver) = mpsc::channel(COMMANDS_WAITING_MAX);
+        let turn = document.turn;
         let counters = Arc::new(Counters::default());
         let (mut supervisor, view) = Supervisor::new(
             name.clone(),
@@ -227,6 +275,7 @@ impl Registry {
         );
         let session = Arc::new(Session {
             name: name.clone(),
+            turn,
             view,
             requests,
             counters,
@@ -297,6 +346,10 @@ impl Session {
         }
     }
 
+    fn is_deleted(&self) -> bool {
+        self.view.borrow().is_deleted
+    }
+
     /// Runs it; fine if it runs.
     pub(crate) async fn start(&self) -> Result<(), CommandError> {
         self.order(Command::Start).await
@@ -333,7 +386,3 @@ impl Session {
         Ok(outcome.await.map_err(|_| CommandError::CutOff)??)
     }
 }
-    fn is_deleted(&self) -> bool {
-        self.view.borrow().is_deleted
-    }
-

@@ -29,7 +29,7 @@ pub(super) struct SessionDocument {
     pub(super) statuses: Vec<SessionStatusPoint>,
     /// WhatsApp has unlinked the device: its store is worthless, and the next start begins with an empty one.
     pub(super) unlinked: bool,
-    /// How many sessions there were when it was created: its turn where they share a list of proxies.
+    /// Its turn where sessions share a list of proxies: the first that was free when it was created.
     #[serde(default)]
     pub(super) turn: usize,
 }

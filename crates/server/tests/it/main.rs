@@ -16,6 +16,7 @@ mod keyless;
 mod messages;
 mod pairing;
 mod poison;
+mod proxies;
 mod refusals;
 #[path = "../../../wharf/tests/it/support/seeded.rs"]
 mod seeded;

@@ -52,7 +52,7 @@ pub(super) struct Dial {
     pub(super) view: watch::Receiver<View>,
     pub(super) counters: Arc<Counters>,
     pub(super) settings: Settings,
-    /// How many sessions there were when this one was created.
+    /// The session's turn where sessions share a list of proxies.
     pub(super) turn: usize,
 }
 
