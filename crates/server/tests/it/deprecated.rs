@@ -1,5 +1,6 @@
 //! WAHA's older operations with the session's name in the body.
 
+use futures::future::join_all;
 use serde_json::json;
 
 use crate::harness::Wharf;
@@ -28,6 +29,60 @@ async fn start_makes_a_session_or_changes_it_and_runs_it() {
         .await;
     assert_eq!(changed.json()["config"], json!({"debug": true}));
     wharf.link().await;
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn start_with_the_same_configuration_leaves_a_session_that_runs_alone() {
+    let mut wharf = Wharf::start().await;
+    let config = json!({"metadata": {"a": "1"}});
+    wharf.working("a", config.clone()).await;
+    let body = json!({"name": "a", "config": config});
+    let again = wharf.post("/api/sessions/start", body).await;
+    assert_eq!((again.status, again.json()["status"].clone()), (201, json!("WORKING")));
+    assert!(wharf.has_no_link());
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn start_of_a_new_session_from_many_callers_succeeds_for_all() {
+    let mut wharf = Wharf::start().await;
+    let gate = wharf.server_writes().shut();
+    let body = json!({"name": "a", "config": {"debug": true}});
+    let starts = (0..8).map(|_| wharf.post("/api/sessions/start", body.clone()));
+    let making = async {
+        gate.reached().await;
+        // The others have not found it either by now.
+        assert_eq!(wharf.get("/api/sessions/a").await.status, 404);
+        wharf.server_writes().open();
+        gate.let_one_pass();
+    };
+    let (answers, ()) = tokio::join!(join_all(starts), making);
+    let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [201; 8]);
+    wharf.link().await.work();
+    wharf.until_status("a", "WORKING").await;
+    assert!(wharf.has_no_link());
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn start_is_done_whole_where_the_caller_hangs_up() {
+    let mut wharf = Wharf::start().await;
+    wharf.post("/api/sessions", json!({"name": "a", "start": false})).await;
+    let gate = wharf.server_writes().shut();
+    let config = json!({"metadata": {"a": "1"}});
+    tokio::select! {
+        answer = wharf.post("/api/sessions/start", json!({"name": "a", "config": config})) => panic!("{answer:?}"),
+        () = gate.reached() => {}
+    }
+    // The server has noticed by the time that it answers another one.
+    assert_eq!(wharf.get("/ping").await.status, 200);
+    wharf.server_writes().open();
+    gate.let_one_pass();
+    wharf.link().await.work();
+    let session = wharf.until_status("a", "WORKING").await;
+    assert_eq!(session["config"], config);
     wharf.stop().await;
 }
 

@@ -105,21 +105,7 @@ async fn start_by_name(
 ) -> ApiResult<(StatusCode, Json<SessionSummary>)> {
     let name = required(request.name)?;
     let config = request.config.map(|config| accept(Some(config), None)).transpose()?;
-    let session = match state.registry.get(&name) {
-        None => {
-            state
-                .registry
-                .create(Some(name), config.unwrap_or_default(), true)
-                .await?
-        }
-        Some(session) => {
-            if let Some(config) = config {
-                session.update(config).await?;
-            }
-            session.start().await?;
-            session
-        }
-    };
+    let session = state.registry.create_or_update(name, config).await?;
     Ok((StatusCode::CREATED, Json(summary(&session))))
 }
 
