@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use jiff::tz::TimeZone;
 use log::LevelFilter;
 use tracing::span::{Attributes, Id};
-use tracing::{Level, Subscriber};
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::Layer;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::layer;
@@ -33,6 +34,10 @@ const OURS: &[&str] = &[
 
 /// The span that the tasks of a session with `config.debug` run in; see `sessions/settings.rs` of the server.
 const DEBUGGED: &str = "debugged";
+
+/// The part of the protocol library that logs pairing codes and the numbers that they are for, and its least important level
+/// that has neither.
+const PAIRING_CODES: (&str, Level) = ("Client/PairCode", Level::WARN);
 
 /// Starts logging. Does nothing where a log was started already, as in tests.
 pub(crate) fn start(config: &LoggingConfig, clock: Arc<dyn Clock>) {
@@ -63,7 +68,15 @@ where
     };
     tracing_subscriber::registry()
         .with(EnvFilter::new(directives(config.level)))
+        // Not one of the directives: a session with `config.debug` is let through whatever those say.
+        .with(filter_fn(is_public))
         .with(lines)
+}
+
+/// Whether something may be logged at all.
+fn is_public(metadata: &Metadata<'_>) -> bool {
+    let (target, level) = PAIRING_CODES;
+    metadata.target() != target || *metadata.level() <= level
 }
 
 fn directives(level: Level) -> String {

@@ -72,7 +72,12 @@ async fn the_env_file_of_a_waha_starts() {
 
 #[tokio::test]
 async fn each_request_is_one_line_at_the_level_that_is_set() {
-    for (level, http_level, expected) in [("info", "info", 1), ("info", "debug", 0), ("error", "error", 1)] {
+    for (level, http_level, expected) in [
+        ("info", "info", 1),
+        ("info", "debug", 0),
+        ("error", "error", 1),
+        ("info", "silent", 0),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let mut serve = serve_with_sandbox(folder.path());
@@ -145,6 +150,30 @@ async fn a_session_with_debug_logs_more_than_others() {
     assert!(details.iter().any(|line| of_library(&line)), "{details:#?}");
     for line in details {
         assert!(line["spans"].to_string().contains(r#""session":"loud""#), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn no_log_has_a_pairing_code() {
+    for (level, debug) in [("trace", false), ("info", true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let mut serve = serve_with_sandbox(folder.path());
+        serve.env("WAHA_LOG_LEVEL", level).env("WAHA_API_KEY", KEY);
+        let mut server = Process::start_logging_to(File::create(&log).unwrap(), serve);
+        let api = address(&server.line_with("wharf ").await);
+        let client = Client::new(&api, "");
+        let session = json!({"name": "default", "config": {"debug": debug}});
+        client.api("POST", "/api/sessions", session).await;
+        let asked = json!({ "phoneNumber": ALICE });
+        let answer = client.api("POST", "/api/default/auth/request-code", asked).await;
+        let code = answer["code"].as_str().unwrap().to_owned();
+        server.terminate().await;
+        let logged = fs::read_to_string(&log).unwrap();
+        assert!(logged.contains("DEBUG"), "{level}: {logged}");
+        for code in [code.replace('-', ""), code] {
+            assert!(!logged.contains(&code), "{level}: {code}");
+        }
     }
 }
 

@@ -1,14 +1,15 @@
 //! Recorded cases: what is asked, in which state of a session, and what is answered, in `recorded/*.jsonl`.
 //!
 //! One file for each state, one line for each case: `method`, `path`, `headers`, and `body` (JSON), `text` or `spaces` (as
-//! many) as what is sent; `status`, `answer` (JSON; `null` for nothing, `"*"` for anything) and `answer_headers` (how they
-//! begin) as what must come back. They follow what WAHA answers; where they do not, `docs/compatibility.md` says why.
+//! many) as what is sent; `status`, `answer` (JSON; `null` for an empty body, `"*"` for anything) or `answer_text` (the body
+//! word for word), and `answer_headers` (how they begin) as what must come back. They follow what WAHA answers; where they do
+//! not, `docs/compatibility.md` says why.
 
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
 use reqwest::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use crate::support::{ALICE, KEY, TestWharf};
@@ -24,9 +25,16 @@ struct Case {
     text: Option<String>,
     spaces: Option<usize>,
     status: u16,
+    #[serde(default, deserialize_with = "stated")]
     answer: Option<Value>,
+    answer_text: Option<String>,
     #[serde(default)]
     answer_headers: BTreeMap<String, String>,
+}
+
+/// A value that is there, also where it is `null`, which serde reads as one that is not.
+fn stated<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(value).map(Some)
 }
 
 impl Case {
@@ -60,12 +68,16 @@ impl Case {
             .answer_headers
             .iter()
             .all(|(name, value)| header(name).starts_with(value));
-        let fits = answer.status == self.status
-            && headers_fit
-            && self
-                .answer
-                .as_ref()
-                .is_none_or(|expected| is_like(expected, &answer.json()));
+        let body_fits = match &self.answer {
+            None => true,
+            Some(Value::Null) => answer.body.is_empty(),
+            Some(expected) => is_like(expected, &answer.json()),
+        };
+        let text_fits = self
+            .answer_text
+            .as_ref()
+            .is_none_or(|text| answer.body == text.as_bytes());
+        let fits = answer.status == self.status && headers_fit && body_fits && text_fits;
         (!fits).then(|| {
             let (method, path, status) = (self.method, self.path, self.status);
             let (expected, headers) = (self.answer, self.answer_headers);

@@ -225,7 +225,12 @@ async fn a_session_that_waits_for_a_scan_shows_another_code_after_its_socket_was
 
 #[tokio::test]
 async fn a_socket_that_is_open_and_silent_is_given_up() {
-    let wharf = TestWharf::start_with(&[("WHARF_SESSION_SILENCE_SECONDS", "3")]).await;
+    let mut wharf = TestWharf::start().await;
+    wharf.stop().await;
+    // Sooner than any connection to WhatsApp may be given up.
+    wharf
+        .boot_changed(|config| config.sessions.silence_max = Duration::from_secs(3))
+        .await;
     let receiver = session(&wharf, "default").await;
     wharf.network.set_faults(vec![stall("message", 1)]).unwrap();
     wharf.network.send(BOB, ALICE, "into the void", None).await.unwrap();

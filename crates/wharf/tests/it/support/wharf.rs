@@ -120,7 +120,13 @@ impl TestWharf {
 
     /// Like [`Self::boot`], with somebody who decides over every write, and so that it can be crashed.
     pub(crate) async fn boot_rigged(&mut self, judge: Arc<dyn Judge>) {
-        let (config, peer) = self.configuration();
+        self.boot_changed(|_| ()).await;
+    }
+
+    /// Like [`Self::boot`], with settings that no variable allows.
+    pub(crate) async fn boot_changed(&mut self, change: fn(&mut Config)) {
+        let (mut config, peer) = self.configuration();
+        change(&mut config);
         let doomed = Runtime::new().unwrap();
         let server = doomed.spawn(async move {
             let storage = open_storage(&config).await.unwrap();
