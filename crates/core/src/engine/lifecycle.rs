@@ -105,7 +105,7 @@ pub enum Signal {
     Message {
         /// The message.
         message: Box<Message>,
-        /// As for [`Inbox::commit`].
+        /// To be written once it is kept and told.
         marks: Batch,
     },
     /// A message came that cannot be read, now or for good.

@@ -2,9 +2,11 @@
 //!
 //! The order is what makes it safe (each step can be repeated with the same result): the message with the engine's marks
 //! in the session's store, then the event with its deliveries in the log, then the engine may tell WhatsApp. Never calls
-//! the engine: it is called from inside it. What becomes of a message after it was kept is in [`acks`].
+//! the engine: it is called from inside it. What nobody waits for is kept in [`records`], what becomes of a message after it was
+//! kept is in [`acks`].
 
 mod acks;
+mod records;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -27,15 +29,10 @@ use super::counters::Counters;
 use super::messages;
 use super::state::View;
 use crate::events::{EventLog, EventSource, Identity, NewEvent};
+pub(super) use records::Record;
 
 /// What a reduced message says of itself in `_data`.
 const REDUCED: &str = "the message cannot be stored as it came, most of it was left out";
-
-/// How long acks wait for others, to share one commit with them: each commit costs more CPU time than everything else
-/// about an ack, an ack seldom comes alone, and nobody waits for one.
-const ACKS_GATHERED_FOR: Duration = Duration::from_millis(20);
-/// The most records that are taken at once.
-const RECORDS_AT_ONCE_MAX: usize = 128;
 
 /// What a connection reports to.
 pub(crate) struct SessionInbox {
@@ -60,16 +57,6 @@ pub(crate) struct SessionInbox {
     counters: Arc<Counters>,
     /// Which chats are neither kept nor told.
     ignore: IgnoreConfig,
-}
-
-/// What is kept in the background, in order.
-pub(super) enum Record {
-    /// Messages have come further.
-    Ack(AckUpdate),
-    /// A message that was not held back until it was kept, with the engine's marks.
-    Message(Box<Message>, Batch),
-    /// A message that cannot be read, with the engine's marks.
-    Waiting(Box<Message>, Batch),
 }
 
 /// A message on its way into the store and the log.
@@ -161,44 +148,6 @@ impl SessionInbox {
         Committing { inbox: self, since }
     }
 
-    /// Takes no more records; [`Self::keep_records`] ends after those that are there.
-    pub(super) fn close_records(&self) {
-        lock(&self.records).take();
-    }
-
-    /// Keeps records in the order in which they came, until [`Self::close_records`].
-    pub(super) async fn keep_records(&self, mut records: mpsc::UnboundedReceiver<Record>) {
-        let (mut waiting, mut acks) = (Vec::new(), Vec::new());
-        while records.recv_many(&mut waiting, RECORDS_AT_ONCE_MAX).await > 0 {
-            if waiting.iter().all(|record| matches!(record, Record::Ack(_))) {
-                tokio::time::sleep(ACKS_GATHERED_FOR).await;
-                let more = std::iter::from_fn(|| records.try_recv().ok());
-                waiting.extend(more.take(RECORDS_AT_ONCE_MAX));
-            }
-            for record in waiting.drain(..) {
-                match record {
-                    Record::Ack(update) => acks.push(update),
-                    Record::Message(message, marks) => {
-                        self.raise_acks(&mut acks).await;
-                        self.check(self.commit(vec![*message], marks).await);
-                    }
-                    Record::Waiting(message, marks) => {
-                        self.raise_acks(&mut acks).await;
-                        self.check(self.tell_waiting(*message, marks).await);
-                    }
-                }
-            }
-            self.raise_acks(&mut acks).await;
-        }
-    }
-
-    /// Nobody waits for a record, so the log is all that tells when one is lost.
-    fn check(&self, kept: Result<(), StoreError>) {
-        if let Err(error) = kept {
-            tracing::error!(session = %self.name, error = %error, "a receipt or message could not be kept");
-        }
-    }
-
     async fn write(&self, batch: Batch) -> Result<(), StoreError> {
         match batch.is_empty() {
             true => Ok(()),
@@ -206,11 +155,24 @@ impl SessionInbox {
         }
     }
 
-    fn record(&self, record: Record) {
-        if let Some(records) = lock(&self.records).as_ref() {
-            // Fails only when the session has stopped; then WhatsApp's next redelivery brings it again.
-            let _ = records.send(record);
+    /// Keeps and tells what the session does not ignore. `marks` are written with the messages, `last` when all is told.
+    async fn keep(&self, messages: Vec<Message>, marks: Batch, last: Batch) -> Result<(), StoreError> {
+        let _committing = self.begin_commit();
+        let mut told: Vec<Received> = messages
+            .into_iter()
+            .filter(|message| message.kind == MessageKind::Content && !self.ignores(message))
+            .map(Received::whole)
+            .collect();
+        let _turn = self.turn.lock().await;
+        match self.take_in(&mut told, marks.clone()).await {
+            // Neither room nor time helps: with the next redelivery it would be the same.
+            Err(StoreError::Internal(error)) if !told.is_empty() => {
+                tracing::warn!(session = %self.name, error = error.as_ref(), "messages are taken in one by one");
+                return self.take_in_one_by_one(told, marks.and(last)).await;
+            }
+            outcome => outcome?,
         }
+        self.write(last).await
     }
 
     /// Keeps messages and marks, then logs the messages' events. Can be repeated.
@@ -293,27 +255,6 @@ impl SessionInbox {
         }
     }
 
-    /// Tells of a message that cannot be read, unless it was read meanwhile. The marks come last: the engine makes them
-    /// to be told no more.
-    async fn tell_waiting(&self, message: Message, marks: Batch) -> Result<(), StoreError> {
-        let _turn = self.turn.lock().await;
-        let known = messages::known(self.store(), std::slice::from_ref(&message.stanza)).await?;
-        let is_ignored = self.ignores(&message);
-        if known.is_empty() && !is_ignored {
-            let payload = self.events.dialect().message(&message);
-            let identity = Identity::Repeatable {
-                at: message.timestamp,
-                key: message.stanza.clone(),
-            };
-            let event = NewEvent::new(EventName::MessageWaiting, &payload, identity)?;
-            let events = vec![event.in_chat(&message.id.chat)];
-            self.events.append(&self.source(), events, Batch::new()).await?;
-            let count = self.counters.waiting.count();
-            tracing::warn!(session = %self.name, id = %message.id, count, "a message cannot be read");
-        }
-        self.write(marks).await
-    }
-
     /// `message.any` for everything, and `message` for what others write.
     fn add_message_events(&self, received: &Received, events: &mut Vec<NewEvent>) -> Result<(), StoreError> {
         let Received { message, is_reduced } = received;
@@ -363,21 +304,7 @@ impl Drop for Committing<'_> {
 #[async_trait]
 impl Inbox for SessionInbox {
     async fn commit(&self, messages: Vec<Message>, marks: Batch) -> Result<(), StoreError> {
-        let _committing = self.begin_commit();
-        let mut told: Vec<Received> = messages
-            .into_iter()
-            .filter(|message| message.kind == MessageKind::Content && !self.ignores(message))
-            .map(Received::whole)
-            .collect();
-        let _turn = self.turn.lock().await;
-        match self.take_in(&mut told, marks.clone()).await {
-            // Neither room nor time helps: with the next redelivery it would be the same.
-            Err(StoreError::Internal(error)) if !told.is_empty() => {
-                tracing::warn!(session = %self.name, error = error.as_ref(), "messages are taken in one by one");
-                self.take_in_one_by_one(told, marks).await
-            }
-            outcome => outcome,
-        }
+        self.keep(messages, marks, Batch::new()).await
     }
 
     fn signal(&self, signal: Signal) {

@@ -40,6 +40,15 @@ pub(super) async fn known(store: &dyn Store, stanzas: &[String]) -> Result<Vec<S
     Ok(found.iter().filter_map(read).collect())
 }
 
+/// The message as it is kept already, under the name that its stanza has now or under another: the phone, and WhatsApp at
+/// another time, may have named its people by their other addresses.
+pub(super) async fn same(store: &dyn Store, message: &Message) -> Result<Option<StoredMessage>, StoreError> {
+    match known(store, std::slice::from_ref(&message.stanza)).await?.pop() {
+        Some(stored) => Ok(Some(stored)),
+        None => get(store, &message.id).await,
+    }
+}
+
 /// What is left of a message that cannot be stored whole: who wrote it, where and when, and the beginning of its text.
 pub(super) fn reduced(mut message: Message) -> Message {
     message

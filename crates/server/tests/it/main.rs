@@ -17,6 +17,7 @@ mod messages;
 mod pairing;
 mod poison;
 mod proxies;
+mod records;
 mod refusals;
 #[path = "../../../wharf/tests/it/support/seeded.rs"]
 mod seeded;

@@ -93,7 +93,7 @@ impl SessionInbox {
     }
 
     /// Raises acks, those of many messages together, and leaves none.
-    pub(super) async fn raise_acks(&self, updates: &mut Vec<AckUpdate>) {
+    pub(super) async fn raise_acks(&self, updates: &mut Vec<AckUpdate>) -> Result<(), StoreError> {
         let updates = updates.drain(..).map(|update| self.without_outgoing(update));
         let mut updates = updates.peekable();
         while let Some(first) = updates.next() {
@@ -102,8 +102,9 @@ impl SessionInbox {
                 ids += next.ids.len();
                 together.push(next);
             }
-            self.check(self.raise_together(together).await);
+            self.raise_together(together).await?;
         }
+        Ok(())
     }
 
     async fn raise_together(&self, updates: Vec<AckUpdate>) -> Result<(), StoreError> {
