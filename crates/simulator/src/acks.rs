@@ -8,7 +8,7 @@
 
 use wacore_binary::Node;
 
-use crate::model::{DeviceRef, State};
+use crate::model::{ConnId, DeviceRef, State};
 use crate::queue::Acked;
 use crate::stanza::{self, Malformed};
 
@@ -18,18 +18,25 @@ const CLASSES: [&str; 4] = ["message", "receipt", "notification", "call"];
 impl State {
     /// `<ack>`: the client has a receipt or notification, or gives up on a message.
     pub(crate) fn on_ack(&mut self, who: &DeviceRef, ack: &Node) -> Result<(), Malformed> {
-        let class = stanza::required(ack, "class")?;
-        let id = stanza::required(ack, "id")?;
-        stanza::required_jid(ack, "to")?;
-        if !CLASSES.contains(&class.as_str()) {
-            return Err(Malformed::new(format!("<ack> of class {class}")));
-        }
+        let (class, id) = named(ack)?;
         let from = stanza::jid(ack, "from")?;
         if from.is_some_and(|from| self.resolve_device(&from).as_ref() != Some(who)) {
             return Err(Malformed::new("<ack> from another device"));
         }
         self.acknowledged(who, &class, &id, ack, |given| is_echo(given, ack));
         Ok(())
+    }
+
+    /// `<ack>` of a device that is not linked yet.
+    pub(crate) fn on_ack_before_login(&mut self, conn: ConnId, ack: &Node) -> Result<(), Malformed> {
+        let (class, id) = named(ack)?;
+        self.acknowledged_before_login(conn, &class, &id, ack, |given| is_echo(given, ack));
+        Ok(())
+    }
+
+    /// An IQ that a device answers which is not linked yet.
+    pub(crate) fn on_result_before_login(&mut self, conn: ConnId, id: &str, result: &Node) {
+        self.acknowledged_before_login(conn, "iq", id, result, |_| true);
     }
 
     /// A `<receipt>` for messages: the device has them, if it says so.
@@ -42,14 +49,51 @@ impl State {
     fn acknowledged(&mut self, who: &DeviceRef, tag: &str, id: &str, by: &Node, fits: impl Fn(&Node) -> bool) {
         self.close_overdue(who, |given| given.node.tag == tag && given.id == id && fits(given.node));
         let Some(device) = self.device_mut(who) else { return };
-        match device.queue.ack(tag, id, fits) {
+        let acked = device.queue.ack(tag, id, fits);
+        self.count(acked, &who.to_string(), || describe(by, id));
+    }
+
+    fn acknowledged_before_login(
+        &mut self,
+        conn: ConnId,
+        tag: &str,
+        id: &str,
+        by: &Node,
+        fits: impl Fn(&Node) -> bool,
+    ) {
+        let Some(mut told) = self.registration_mut(conn).map(|it| std::mem::take(&mut it.told)) else {
+            return;
+        };
+        self.close_overdue_before_login(&told, |given| {
+            given.node.tag == tag && given.id == id && fits(given.node)
+        });
+        let acked = told.ack(tag, id, fits);
+        if let Some(registration) = self.registration_mut(conn) {
+            registration.told = told;
+        }
+        self.count(acked, "", || describe(by, id));
+    }
+
+    fn count(&mut self, acked: Acked, device: &str, what: impl FnOnce() -> String) {
+        match acked {
             Acked::Now => self.touch(),
             Acked::Before => {}
             Acked::Never => {
                 let now = self.now();
-                self.counters.unmatched(now, &who.to_string(), describe(by, id));
+                self.counters.unmatched(now, device, what());
             }
         }
+    }
+}
+
+/// Class and id of what an `<ack>` acknowledges.
+fn named(ack: &Node) -> Result<(String, String), Malformed> {
+    let class = stanza::required(ack, "class")?;
+    let id = stanza::required(ack, "id")?;
+    stanza::required_jid(ack, "to")?;
+    match CLASSES.contains(&class.as_str()) {
+        true => Ok((class, id)),
+        false => Err(Malformed::new(format!("<ack> of class {class}"))),
     }
 }
 

@@ -47,6 +47,8 @@ enum Ended {
     ByClient,
     #[error("closed by the network")]
     ByNetwork,
+    #[error("cut by the network")]
+    Cut,
     #[error("the socket failed: {0}")]
     Socket(String),
     #[error("not the protocol: {0}")]
@@ -59,8 +61,17 @@ enum Ended {
     Silent,
 }
 
+/// How a connection was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Farewell {
+    /// The socket was closed.
+    Closed,
+    /// Without a word: the socket is still open, and is to be dropped as by a network that fails.
+    Cut,
+}
+
 /// Serves one connection until it ends.
-pub(crate) async fn serve<S, R, W>(network: &Network, mut socket: S, media_host: Option<String>)
+pub(crate) async fn serve<S, R, W>(network: &Network, mut socket: S, media_host: Option<String>) -> Farewell
 where
     S: Stream<Item = Result<Bytes, R>> + Sink<Bytes, Error = W> + Unpin + Send,
     R: std::fmt::Display + Send,
@@ -70,13 +81,19 @@ where
     // The token makes a shutdown wait for this connection.
     let _alive = tasks.token();
     let outcome = if network.is_out() {
-        Err(Ended::ByNetwork)
+        Err(Ended::Cut)
     } else {
         tokio::select! {
             () = ended.cancelled() => Err(Ended::ByNetwork),
             outcome = converse(network, &mut socket, media_host) => outcome,
         }
     };
+    if let Err(why) = &outcome {
+        tracing::debug!(%why, "connection ended");
+    }
+    if matches!(outcome, Err(Ended::Cut)) {
+        return Farewell::Cut;
+    }
     let _ = timeout(WRITE_TIMEOUT, socket.close()).await; // The peer may be gone already.
     if !ended.is_cancelled() {
         // A socket that is closed with something unread in it takes back what was sent last: the client would never learn
@@ -84,9 +101,7 @@ where
         let unread = async { while let Some(Ok(_)) = socket.next().await {} };
         let _ = timeout(LINGER, unread).await; // A client that does not close is let go.
     }
-    if let Err(why) = outcome {
-        tracing::debug!(%why, "connection ended");
-    }
+    Farewell::Closed
 }
 
 async fn converse<S, R, W>(network: &Network, socket: &mut S, media_host: Option<String>) -> Result<(), Ended>
@@ -333,6 +348,7 @@ impl Open<'_> {
                     flush(socket).await?;
                     return Err(Ended::ByNetwork);
                 }
+                Out::Cut => return Err(Ended::Cut),
             }
             left -= 1;
             next = if left > 0 { out.try_recv().ok() } else { None };

@@ -36,6 +36,7 @@ mod tls;
 mod views;
 
 pub use clock::{Clock, Env, Random, SystemClock, SystemRandom};
+pub use connection::Farewell;
 pub use error::SandboxError;
 pub use faults::{Fault, FaultAction, FaultDirection, FaultMatch};
 pub use metrics::{Handshakes, Metrics, Strictness, Unacked};

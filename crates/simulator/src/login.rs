@@ -24,7 +24,7 @@ impl State {
     pub(crate) fn on_payload(&mut self, conn: ConnId, pattern: Pattern, client_static: Vec<u8>, payload: &[u8]) {
         self.counters.handshake(pattern);
         if self.outage {
-            return self.disconnect(conn);
+            return self.cut(conn);
         }
         let Ok(payload) = ClientPayload::decode_from_slice(payload) else {
             let now = self.now();
@@ -164,6 +164,7 @@ impl State {
         tracing::debug!(conn, ?mode, "killed");
         let last = match mode {
             KillMode::Close => return self.disconnect(conn),
+            KillMode::Cut => return self.cut(conn),
             KillMode::StreamError { code } => NodeBuilder::new("stream:error").attr("code", u32::from(code)).build(),
             KillMode::Conflict { kind } => conflict(kind),
             KillMode::Failure { reason } => failure(reason),

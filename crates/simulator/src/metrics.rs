@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use wacore_binary::Node;
 
-use crate::model::{DeviceRef, State};
+use crate::model::{DeviceRef, Role, State};
 use crate::noise::Pattern;
-use crate::queue::Delivered;
+use crate::queue::{Delivered, Queue};
 use crate::stanza;
 
 /// A snapshot of the network's counters.
@@ -25,7 +25,8 @@ pub struct Metrics {
     pub malformed: Vec<Strictness>,
     /// How many there were in all.
     pub malformed_count: u64,
-    /// The newest deliveries that a device did not acknowledge in time: those that still wait come last.
+    /// The newest deliveries that a device did not acknowledge in time, which is before it is linked where it was told
+    /// something until then: those that still wait come last.
     pub unacked: Vec<Unacked>,
     /// How many there were in all, whether they still wait, were acknowledged late or ended with their connection.
     pub unacked_count: u64,
@@ -41,7 +42,7 @@ pub struct Metrics {
     pub prekeys_reused: u64,
     /// Connections of linked devices that ended before everything that they delivered was acknowledged.
     pub cut_off: u64,
-    /// Logins of a device that was connected already.
+    /// Logins of a device that was connected already, linked or still to be linked.
     pub replaced: u64,
     /// Logins of linked devices.
     pub logins: u64,
@@ -65,7 +66,7 @@ pub struct Strictness {
 /// A delivery without its acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unacked {
-    /// Which device got it.
+    /// Which device got it; empty before login.
     pub device: String,
     /// The stanza's tag.
     pub stanza: String,
@@ -163,9 +164,11 @@ impl Counters {
         self.0.outage_dials += 1;
     }
 
-    fn overdue(&mut self, unacked: Unacked) {
-        self.0.unacked_count += 1;
-        remember(&mut self.0.unacked, unacked);
+    fn overdue(&mut self, unacked: impl IntoIterator<Item = Unacked>) {
+        for unacked in unacked {
+            self.0.unacked_count += 1;
+            remember(&mut self.0.unacked, unacked);
+        }
     }
 }
 
@@ -184,14 +187,21 @@ fn remember<T>(list: &mut Vec<T>, newest: T) {
     list.push(newest);
 }
 
-fn unacked(who: &DeviceRef, delivered: Delivered<'_>, open: bool) -> Unacked {
+fn unacked(device: &str, delivered: Delivered<'_>, open: bool) -> Unacked {
     Unacked {
-        device: who.to_string(),
+        device: device.to_owned(),
         stanza: delivered.node.tag.to_string(),
         id: delivered.id.to_owned(),
         delivered_at: delivered.at,
         open,
     }
+}
+
+/// What was delivered before `due`, waits, and is about to wait no more.
+fn unacked_before(due: u64, device: &str, queue: &Queue, closing: impl Fn(Delivered<'_>) -> bool) -> Vec<Unacked> {
+    let overdue = queue.open().filter(|delivered| delivered.at < due);
+    let closing = overdue.filter(|delivered| closing(*delivered));
+    closing.map(|delivered| unacked(device, delivered, false)).collect()
 }
 
 /// The name a stanza is counted under.
@@ -212,9 +222,8 @@ impl State {
     pub(crate) fn metrics(&self) -> Metrics {
         let mut counters = self.counters.clone();
         let due = self.due();
-        for (who, delivered) in self.open().filter(|(_, delivered)| delivered.at < due) {
-            counters.overdue(unacked(&who, delivered, true));
-        }
+        let overdue = self.open().filter(|(_, delivered)| delivered.at < due);
+        counters.overdue(overdue.map(|(device, delivered)| unacked(&device, delivered, true)));
         counters.0.connections = self.links.values().filter(|link| link.is_client()).count() as u64;
         counters.0
     }
@@ -227,14 +236,20 @@ impl State {
 
     /// Counts a device's overdue deliveries among those that are about to stop waiting, so that they are not forgotten.
     pub(crate) fn close_overdue(&mut self, who: &DeviceRef, closing: impl Fn(Delivered<'_>) -> bool) {
-        let due = self.due();
         let Some(device) = self.device(who) else { return };
-        let overdue = device.queue.open().filter(|delivered| delivered.at < due);
-        let closing = overdue.filter(|delivered| closing(*delivered));
-        let closed: Vec<Unacked> = closing.map(|delivered| unacked(who, delivered, false)).collect();
-        for closed in closed {
-            self.counters.overdue(closed);
-        }
+        let overdue = unacked_before(self.due(), &who.to_string(), &device.queue, closing);
+        self.counters.overdue(overdue);
+    }
+
+    /// The same of what a device was told that is not linked yet.
+    pub(crate) fn close_overdue_before_login(&mut self, told: &Queue, closing: impl Fn(Delivered<'_>) -> bool) {
+        let overdue = unacked_before(self.due(), "", told, closing);
+        self.counters.overdue(overdue);
+    }
+
+    /// Counts what a device has not acknowledged when it is linked, however short: it comes on no other connection.
+    pub(crate) fn close_before_login(&mut self, told: &Queue) {
+        self.counters.overdue(unacked_before(u64::MAX, "", told, |_| true));
     }
 
     /// What was delivered before this time should have been acknowledged.
@@ -242,14 +257,25 @@ impl State {
         self.now().saturating_sub(UNACKED_AFTER_S)
     }
 
-    fn open(&self) -> impl Iterator<Item = (DeviceRef, Delivered<'_>)> {
-        let devices = self.saved.accounts.values().flat_map(|account| {
-            let connected = account.devices.values().filter(|device| device.conn.is_some());
+    /// What waits on connections that can answer: a stalled one hears nothing, not even that its client is gone.
+    fn open(&self) -> impl Iterator<Item = (String, Delivered<'_>)> {
+        let answers = |conn| self.links.get(&conn).is_some_and(|link| !link.stalled);
+        let devices = self.saved.accounts.values().flat_map(move |account| {
+            let connected = account
+                .devices
+                .values()
+                .filter(move |device| device.conn.is_some_and(answers));
             connected.map(|device| (&account.number, device))
         });
-        devices.flat_map(|(number, device)| {
+        let linked = devices.flat_map(|(number, device)| {
             let open = device.queue.open();
-            open.map(|delivered| (DeviceRef::new(number.clone(), device.id), delivered))
-        })
+            open.map(|delivered| (DeviceRef::new(number.clone(), device.id).to_string(), delivered))
+        });
+        let registrations = self.links.values().filter_map(|link| match &link.role {
+            Role::Registering(registration) => Some(registration),
+            Role::New | Role::Device(_) => None,
+        });
+        let told = registrations.flat_map(|registration| registration.told.open());
+        linked.chain(told.map(|delivered| (String::new(), delivered)))
     }
 }

@@ -205,6 +205,8 @@ pub(crate) enum Out {
     Stall,
     /// Close after what was sent before.
     Close,
+    /// Drop the socket without a word.
+    Cut,
     /// For phones: a companion can receive its first messages.
     Ready(u16),
     /// For phones: a device that was allowed to link with the account's passkey has come further.
@@ -270,6 +272,8 @@ pub(crate) struct Registration {
     /// The passkey that it was asked for.
     pub(crate) passkey: Option<PasskeyRequest>,
     pub(crate) offer: Option<Offer>,
+    /// What it was told and has to acknowledge.
+    pub(crate) told: Queue,
 }
 
 /// What a phone offered to a device that shows a pairing code.

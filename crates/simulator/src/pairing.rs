@@ -26,7 +26,7 @@ use crate::queue::Queue;
 use crate::stanza::{self, Malformed};
 use crate::views::DeviceView;
 
-/// Most companions of one account, as WhatsApp allows.
+/// Most companions of one account: a bound of the sandbox's own, which leaves room for tests that link many.
 const COMPANIONS_MAX: usize = 64;
 const KEY_LEN: usize = 32;
 
@@ -163,7 +163,10 @@ impl State {
                 Ok(())
             }
             // The client confirms the refs.
-            ("result", None, _) => Ok(()),
+            ("result", None, _) => {
+                self.on_result_before_login(conn, &id, node);
+                Ok(())
+            }
             ("get", None, "w:p") => {
                 self.reply(conn, stanza::iq_result(node, Vec::new()));
                 Ok(())
@@ -194,7 +197,18 @@ impl State {
             .attr("id", self.random_id())
             .attr("t", self.now())
             .children(children);
-        self.reply(conn, notification.build());
+        self.tell_unlinked(conn, notification.build());
+    }
+
+    /// Sends what a device has to acknowledge although it is not linked yet. It comes on this connection or never.
+    fn tell_unlinked(&mut self, conn: ConnId, stanza: Node) {
+        let now = self.now();
+        if let Some(registration) = self.registration_mut(conn)
+            && registration.told.push(stanza.clone()).is_ok()
+        {
+            registration.told.delivered(now);
+        }
+        self.reply(conn, stanza);
     }
 
     /// A device may show what it shows for at least this long.
@@ -242,6 +256,8 @@ impl State {
             conn: None,
             held: Default::default(),
         };
+        let told = std::mem::take(&mut registration.told);
+        self.close_before_login(&told);
         let now = self.now();
         if let Some(account) = self.account_mut(&offer.who.number) {
             // The list of a later offer has this one's index too; this one's list lacks the later index.

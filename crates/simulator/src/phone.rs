@@ -189,7 +189,7 @@ impl Phone {
                 Out::Node(node) | Out::Later(_, node) => self.desk(&network).handle(&node),
                 Out::Ready(device) => self.desk(&network).welcome(device),
                 Out::Linking(conn, step) => self.link_further(&network, conn, step),
-                Out::Close | Out::Stall => {} // For clients; a phone stays as long as its network.
+                Out::Close | Out::Cut | Out::Stall => {} // For clients; a phone stays as long as its network.
             }
             self.publish();
             if stanzas.is_empty() {

@@ -86,12 +86,8 @@ impl State {
     }
 
     fn is_online(&self, number: &str) -> bool {
-        self.account(number).is_some_and(|account| {
-            account
-                .devices
-                .values()
-                .any(|device| self.shows_online(device))
-        })
+        self.account(number)
+            .is_some_and(|account| account.devices.values().any(|device| self.shows_online(device)))
     }
 
     /// Whether a device shows its account as online.

@@ -13,7 +13,7 @@ use crate::stanza;
 /// Most stanzas that wait for one device.
 pub(crate) const QUEUE_LEN_MAX: usize = 100_000;
 /// How many acknowledged stanzas are remembered, so that one more acknowledgement is known to be a repetition.
-const ACKED_MAX: usize = 1_000;
+const ACKED_MAX: usize = 500;
 
 /// The stanzas of one device.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -22,9 +22,9 @@ pub(crate) struct Queue {
     delivered: VecDeque<Queued>,
     /// Not delivered on the current connection.
     waiting: VecDeque<Queued>,
-    /// Acknowledged lately: tag and id.
+    /// Acknowledged lately, without what was in them.
     #[serde(default)]
-    acked: VecDeque<String>,
+    answered: VecDeque<Queued>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,6 +34,18 @@ struct Queued {
     id: String,
     #[serde(skip)]
     delivered_at: u64,
+}
+
+impl Queued {
+    /// Who it is about, which is all that an acknowledgement repeats.
+    fn envelope(&self) -> Self {
+        let (tag, attrs) = (self.node.tag.clone(), self.node.attrs.clone());
+        Self {
+            node: Node::new(tag, attrs, None),
+            id: self.id.clone(),
+            delivered_at: self.delivered_at,
+        }
+    }
 }
 
 /// A stanza that went out and waits for its acknowledgement.
@@ -50,7 +62,7 @@ pub(crate) struct Delivered<'q> {
 pub(crate) enum Acked {
     /// A stanza that waited for it.
     Now,
-    /// A stanza that was acknowledged before.
+    /// A stanza that was acknowledged before, in the same words.
     Before,
     /// Nothing that this device was given.
     Never,
@@ -103,27 +115,32 @@ impl Queue {
     /// Removes every stanza of this tag with this id that fits.
     pub(crate) fn ack(&mut self, tag: &str, id: &str, fits: impl Fn(&Node) -> bool) -> Acked {
         let before = self.len();
-        let keep = |queued: &Queued| queued.id != id || queued.node.tag != tag || !fits(&queued.node);
+        let is_meant = |queued: &Queued| queued.id == id && queued.node.tag == tag && fits(&queued.node);
+        let answered = &mut self.answered;
+        let mut keep = |queued: &Queued| {
+            let is_meant = is_meant(queued);
+            if is_meant {
+                answered.push_back(queued.envelope());
+            }
+            !is_meant
+        };
         // Acknowledgements mostly come in order, so the common case is the front.
         if self.delivered.front().is_some_and(|queued| !keep(queued)) {
             self.delivered.pop_front();
         }
-        self.delivered.retain(keep);
-        if self.len() == before {
+        self.delivered.retain(&mut keep);
+        if self.delivered.len() + self.waiting.len() == before {
             // A late acknowledgement of what the connection before delivered.
-            self.waiting.retain(keep);
+            self.waiting.retain(&mut keep);
         }
-        let key = format!("{tag} {id}");
         if self.len() == before {
-            return match self.acked.contains(&key) {
+            return match self.answered.iter().any(is_meant) {
                 true => Acked::Before,
                 false => Acked::Never,
             };
         }
-        self.acked.push_back(key);
-        if self.acked.len() > ACKED_MAX {
-            self.acked.pop_front();
-        }
+        let forgotten = self.answered.len().saturating_sub(ACKED_MAX);
+        self.answered.drain(..forgotten);
         Acked::Now
     }
 
@@ -198,6 +215,7 @@ mod tests {
         assert_eq!(queue.open().filter(|delivered| delivered.at < 2).count(), 1);
         assert_eq!(queue.ack("message", "A", |_| true), Acked::Now);
         assert_eq!(queue.ack("message", "A", |_| true), Acked::Before);
+        assert_eq!(queue.ack("message", "A", |_| false), Acked::Never);
         assert_eq!(queue.len(), 0);
     }
 

@@ -38,8 +38,7 @@ impl State {
             (None, "iq") => self.on_pairing_iq(conn, node),
             // Baileys sends its telemetry id and, when a name is preset, a presence before it is logged in.
             (None, "ib" | "presence") => Ok(()),
-            // What a device hears before it is linked is worth nothing later, so it is not kept until it is acknowledged.
-            (None, "ack") => acknowledgement(node).map(drop),
+            (None, "ack") => self.on_ack_before_login(conn, node),
             (None, tag) => Err(Malformed::new(format!("<{tag}> before login"))),
             (Some(who), "iq") => self.on_iq(conn, &who, node),
             (Some(who), "message") => self.on_message(conn, &who, node),
@@ -268,19 +267,31 @@ impl State {
 
     /// Ends a connection: its unacknowledged stanzas are due again.
     pub(crate) fn disconnect(&mut self, conn: ConnId) {
+        self.end(conn, Out::Close);
+    }
+
+    /// Ends a connection as a network does that fails.
+    pub(crate) fn cut(&mut self, conn: ConnId) {
+        self.end(conn, Out::Cut);
+    }
+
+    fn end(&mut self, conn: ConnId, last: Out) {
         let Some(link) = self.links.remove(&conn) else { return };
-        let _ = link.out.try_send(Out::Close); // A full channel ends too: its sender is dropped here.
+        let _ = link.out.try_send(last); // A full channel ends too: its sender is dropped here.
         match link.role {
             Role::New => {}
             Role::Registering(registration) => {
                 for code in &registration.refs {
                     self.refs.remove(code);
                 }
+                self.close_overdue_before_login(&registration.told, |_| true);
             }
             Role::Device(who) => {
                 if self.device(&who).is_some_and(|device| device.conn == Some(conn)) {
                     self.close_overdue(&who, |_| true);
-                    let is_cut_off = self.device(&who).is_some_and(|device| device.queue.open().next().is_some());
+                    let is_cut_off = self
+                        .device(&who)
+                        .is_some_and(|device| device.queue.open().next().is_some());
                     self.counters.closed(is_cut_off);
                     if let Some(device) = self.device_mut(&who) {
                         device.conn = None;
@@ -318,17 +329,6 @@ pub(crate) fn ib(child: Node) -> Node {
         .attr("from", stanza::server_jid())
         .children([child])
         .build()
-}
-
-/// Class and id of what an `<ack>` acknowledges.
-fn acknowledgement(node: &Node) -> Result<(String, String), Malformed> {
-    let class = stanza::required(node, "class")?;
-    let id = stanza::required(node, "id")?;
-    stanza::required(node, "to")?;
-    if !matches!(class.as_str(), "message" | "receipt" | "notification" | "call") {
-        return Err(Malformed::new(format!("<ack> of class {class}")));
-    }
-    Ok((class, id))
 }
 
 fn preview(total: usize, by_tag: &std::collections::BTreeMap<String, usize>) -> Node {

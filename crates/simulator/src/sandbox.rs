@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Env;
-use crate::connection;
+use crate::connection::{self, Farewell};
 use crate::error::SandboxError;
 use crate::faults::Fault;
 use crate::metrics::{Metrics, Unacked};
@@ -62,13 +62,13 @@ impl Sandbox {
 
     /// Serves one client connection (binary websocket messages) until it ends. `media_host` is where this client reaches a
     /// TLS listener, as `host:port`; without one it is told that media is not available.
-    pub async fn accept<S, R, W>(&self, socket: S, media_host: Option<String>)
+    pub async fn accept<S, R, W>(&self, socket: S, media_host: Option<String>) -> Farewell
     where
         S: Stream<Item = Result<Bytes, R>> + Sink<Bytes, Error = W> + Unpin + Send,
         R: std::fmt::Display + Send,
         W: std::fmt::Display + Send,
     {
-        connection::serve(&self.0, socket, media_host).await;
+        connection::serve(&self.0, socket, media_host).await
     }
 
     /// A new account with a phone. Without a number the next free fictional one is taken.
@@ -199,7 +199,7 @@ impl Sandbox {
     pub fn set_outage(&self, outage: bool) {
         self.0.lock().outage = outage;
         if outage {
-            self.kill_all(KillMode::Close);
+            self.kill_all(KillMode::Cut);
         }
     }
 

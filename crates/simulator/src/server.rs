@@ -14,6 +14,7 @@ mod network;
 mod page;
 mod persist;
 mod phones;
+mod reset;
 mod routes;
 mod sessions;
 mod webhooks;

@@ -142,8 +142,10 @@ pub enum ReceiptKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "mode", rename_all = "snake_case")]
 pub enum KillMode {
-    /// Close the socket without a word.
+    /// Close the socket in order, and say nothing of why.
     Close,
+    /// Drop the socket without a word, as a network does that fails.
+    Cut,
     /// Send `<stream:error code>` first.
     StreamError {
         /// The stream error's code, for example 503.

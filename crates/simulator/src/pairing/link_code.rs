@@ -26,8 +26,9 @@ const REF_LEN: usize = 16;
 const WRAPPED_KEY_LEN: usize = 32 + 16 + 32;
 /// A wrapped key bundle: salt, initialisation vector, two keys, a secret, and the tag.
 const WRAPPED_BUNDLE_LEN: usize = 32 + 12 + 3 * 32 + 16;
-/// What a device may say it is: browsers 1 to 9, Android tablets and phones d to f (wacore `companion_reg.rs`).
-const PLATFORM_IDS: &[u8] = b"123456789def";
+/// What a device may say it is: browsers and desktops 1 to 9 (wacore `companion_reg.rs`), a Mac c (whatsmeow `pair-code.go`
+/// PairClientMacOS), Android tablets and phones d to f.
+const PLATFORM_IDS: &[u8] = b"123456789cdef";
 /// The browsers of `Chrome (Linux)`; the last is what Android devices say.
 const BROWSERS: &[&str] = &["Chrome", "Edge", "Firefox", "IE", "Opera", "Safari", "Android"];
 /// The systems of `Chrome (Linux)` that are known to be accepted. Anything that is no system, such as a product's name, is

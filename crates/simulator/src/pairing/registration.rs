@@ -13,6 +13,7 @@ use crate::error::SandboxError;
 use crate::keys::{be_number, verify};
 use crate::model::{Bundle, ConnId, Registration, Role, SignedPrekey, State};
 use crate::phone::history::HistoryDepth;
+use crate::queue::Queue;
 use crate::stanza::{self, Malformed};
 
 /// Refs of one registration; the client shows the first for 60 s and each other one for 20 s.
@@ -104,11 +105,15 @@ impl State {
             hello: None,
             passkey: None,
             offer: None,
+            told: Queue::default(),
         };
+        if self.is_registering(&registration.noise_public) {
+            self.counters.replaced();
+        }
         if let Some(link) = self.links.get_mut(&conn) {
             link.role = Role::Registering(Box::new(registration));
         }
-        self.reply(conn, request);
+        self.tell_unlinked(conn, request);
         Ok(())
     }
 
@@ -143,7 +148,16 @@ impl State {
         }
     }
 
-    pub(super) fn registration_mut(&mut self, conn: ConnId) -> Option<&mut Registration> {
+    /// Whether a device with this key shows a code already, on a connection that is not stalled: of such a one it is not
+    /// seen when its client closes it.
+    fn is_registering(&self, noise_public: &[u8]) -> bool {
+        self.links.values().any(|link| match &link.role {
+            Role::Registering(registration) => !link.stalled && registration.noise_public == noise_public,
+            Role::New | Role::Device(_) => false,
+        })
+    }
+
+    pub(crate) fn registration_mut(&mut self, conn: ConnId) -> Option<&mut Registration> {
         match &mut self.links.get_mut(&conn)?.role {
             Role::Registering(registration) => Some(registration),
             Role::New | Role::Device(_) => None,

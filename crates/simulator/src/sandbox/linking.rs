@@ -12,8 +12,9 @@ use crate::passkey::Passkey;
 use crate::phone::linking::{CodeAttempt, Linking, link_code};
 use crate::views::{LinkView, PhoneView};
 
-/// How long a device may take for each answer of its own.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a device may take for each answer of its own. To a link code it takes its time on purpose: it stretches the code
+/// with 131072 rounds, for seconds on a busy machine and without optimisation.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Sandbox {
     /// The phone scans the text of a QR code and links the device that shows it.

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -19,6 +19,8 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::reset::Resettable;
 
 /// HTTP connections of one listener that are open at the same time; further ones wait in the system's queue. Upgraded
 /// websockets do not count.
@@ -76,6 +78,8 @@ async fn serve_connection(
 ) -> io::Result<()> {
     // Stanzas are small and answered at once; waiting to fill a packet would only add latency.
     stream.set_nodelay(true)?;
+    let (stream, reset) = Resettable::new(stream);
+    let router = router.layer(Extension(reset));
     match tls {
         None => serve_http(stream, router, stop).await,
         Some(tls) => {

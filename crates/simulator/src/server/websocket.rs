@@ -4,6 +4,7 @@
 
 use std::future::ready;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -14,7 +15,9 @@ use axum::response::Response;
 use futures::{Sink, SinkExt, Stream, StreamExt};
 
 use super::error::ApiError;
+use super::reset::Reset;
 use super::routes::AppState;
+use crate::connection::Farewell;
 
 /// The path of WhatsApp's own websocket.
 pub(crate) const CHAT_PATH: &str = "/ws/chat";
@@ -24,6 +27,7 @@ const CLIENT_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Upgrades and hands the connection to the network until it ends.
 pub(crate) async fn open_chat(
     State(state): State<AppState>,
+    Extension(reset): Extension<Reset>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
@@ -38,7 +42,10 @@ pub(crate) async fn open_chat(
         .on_failed_upgrade(|error| tracing::debug!(%error, "a websocket upgrade failed"))
         .on_upgrade(async move |socket| {
             if !state.stop.is_cancelled() {
-                state.sandbox.accept(binary(socket), media_host).await;
+                let mut socket = binary(socket);
+                if state.sandbox.accept(&mut socket, media_host).await == Farewell::Cut {
+                    reset.request();
+                }
             }
             drop(tracked);
         });

@@ -30,7 +30,7 @@ use wacore_noise::{IkHandshakeState, IkServerHelloOutcome, NoiseCipher, NoiseHan
 use waproto::whatsapp::client_payload::DevicePairingRegistrationData;
 use waproto::whatsapp::handshake_message::{ClientFinish, ClientHello};
 use waproto::whatsapp::{ClientPayload, DeviceProps, HandshakeMessage};
-use wharf_simulator::{Sandbox, SandboxError};
+use wharf_simulator::{Farewell, Sandbox, SandboxError};
 
 /// Where the client reaches the TLS listener.
 pub(crate) const MEDIA_HOST: &str = "sandbox.test:3901";
@@ -148,7 +148,7 @@ pub(crate) struct Client {
     written: u32,
     read: u32,
     next_id: u32,
-    _served: JoinSet<()>,
+    _served: JoinSet<Farewell>,
 }
 
 pub(crate) fn server() -> Jid {
@@ -172,6 +172,20 @@ pub(crate) fn content(node: &Node) -> Vec<u8> {
         Some(NodeContent::Bytes(bytes)) => bytes.clone(),
         other => panic!("not bytes: {other:?}"),
     }
+}
+
+/// The text of the first QR code that a device shows after this request.
+pub(crate) fn code_in(request: &Node, device: &Device) -> String {
+    let refs = at(request, &["pair-device"]).children().unwrap();
+    assert_eq!(refs.len(), 6);
+    let fields = [
+        String::from_utf8(content(&refs[0])).unwrap(),
+        BASE64_STANDARD.encode(device.noise.public_key.public_key_bytes()),
+        BASE64_STANDARD.encode(device.identity.public_key.public_key_bytes()),
+        BASE64_STANDARD.encode(device.secret),
+        "1".to_owned(),
+    ];
+    fields.join(",")
 }
 
 impl Client {
@@ -453,21 +467,12 @@ impl Client {
     /// Reads the refs and answers the text of the pairing code.
     pub(crate) async fn pairing_code(&mut self, device: &Device) -> String {
         let request = self.expect("iq").await;
-        let refs = at(&request, &["pair-device"]).children().unwrap();
-        assert_eq!(refs.len(), 6);
         let confirm = NodeBuilder::new("iq")
             .attr("type", "result")
             .attr("to", server())
             .attr("id", attr(&request, "id"));
         self.send(confirm.build()).await;
-        let fields = [
-            String::from_utf8(content(&refs[0])).unwrap(),
-            BASE64_STANDARD.encode(device.noise.public_key.public_key_bytes()),
-            BASE64_STANDARD.encode(device.identity.public_key.public_key_bytes()),
-            BASE64_STANDARD.encode(device.secret),
-            "1".to_owned(),
-        ];
-        fields.join(",")
+        code_in(&request, device)
     }
 
     /// Answers `<pair-success>` with the device's signature; `spoil` may damage it.

@@ -29,6 +29,51 @@ async fn a_device_pairs_and_logs_in_with_full_and_resumed_handshakes() {
 }
 
 #[tokio::test]
+async fn what_a_device_is_told_before_it_is_linked_must_be_acknowledged() {
+    let (clock, sandbox) = held();
+    let mut device = Device::new();
+    let mut client = Client::register(&sandbox, &mut device, "Test").await;
+    let request = client.expect("iq").await;
+    clock.pass(11);
+    let metrics = sandbox.metrics();
+    assert_eq!((metrics.unacked_count, metrics.unacked[0].open), (1, true));
+    assert_eq!(metrics.unacked[0].id, attr(&request, "id"));
+    for (id, unmatched) in [("another", 1), (attr(&request, "id").as_str(), 1)] {
+        let result = NodeBuilder::new("iq").attr("type", "result").attr("id", id);
+        client.send(result.attr("to", server()).build()).await;
+        client.iq("get", "w:p", Vec::new()).await;
+        assert_eq!(sandbox.metrics().unmatched_count, unmatched, "{id}");
+    }
+    sandbox.settled(PATIENCE).await.unwrap();
+    let metrics = sandbox.metrics();
+    assert_eq!((metrics.unacked_count, metrics.unacked[0].open), (1, false));
+}
+
+#[tokio::test]
+async fn a_device_that_is_linked_has_acknowledged_what_it_was_told_before() {
+    let sandbox = sandbox();
+    let mut device = Device::new();
+    let mut client = Client::register(&sandbox, &mut device, "Test").await;
+    let request = client.expect("iq").await;
+    let code = code_in(&request, &device);
+    let (scanned, ()) = tokio::join!(sandbox.scan(ALICE, &code), client.sign(&mut device, |_| {}));
+    scanned.unwrap();
+    assert_eq!(sandbox.metrics().unacked_count, 1);
+}
+
+#[tokio::test]
+async fn a_second_connection_of_a_device_that_shows_a_code_is_counted() {
+    let sandbox = sandbox();
+    let mut device = Device::new();
+    let mut first = Client::register(&sandbox, &mut device, "Test").await;
+    first.pairing_code(&device).await;
+    assert_eq!(sandbox.metrics().replaced, 0);
+    let mut second = Client::register(&sandbox, &mut device, "Test").await;
+    second.pairing_code(&device).await;
+    assert_eq!(sandbox.metrics().replaced, 1);
+}
+
+#[tokio::test]
 async fn a_code_is_good_for_one_scan_and_only_for_its_device() {
     let sandbox = sandbox();
     let mut device = Device::new();

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use client::{Client, Device, PATIENCE, at, attr, content};
+use client::{Client, Device, PATIENCE, at, attr, code_in, content, server};
 use futures::FutureExt as _;
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node};

@@ -1,8 +1,11 @@
 //! The network as a whole: faults, metrics, reset, changes, shutdown.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::*;
@@ -25,6 +28,24 @@ async fn faults_are_replaced_and_read_back() {
         .refusal(422);
     client.post("/admin/faults", json!({"faults": []})).await.expect(200);
     assert_eq!(client.get("/admin/faults").await.expect(200), json!({"faults": []}));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_outage_resets_sockets_without_a_word() {
+    let (server, client) = start().await;
+    client.post("/admin/outage", json!({"on": true})).await.expect(204);
+    let mut socket = TcpStream::connect(server.local_addr()).await.unwrap();
+    let upgrade = "GET /ws/chat HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                   sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    socket.write_all(upgrade.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let ended = timeout(Duration::from_secs(5), socket.read_to_end(&mut answer))
+        .await
+        .unwrap();
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    // What may have arrived before is the upgrade itself, and no frame that closes it.
+    assert!(answer.is_empty() || answer.ends_with(b"\r\n\r\n"), "{answer:?}");
     server.shutdown().await;
 }
 
