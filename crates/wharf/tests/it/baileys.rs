@@ -2,14 +2,17 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use wharf_simulator::{InboxEntry, InboxKind};
 
-use crate::support::{ALICE, CAROL, NOBODY, TestWharf, within};
+use crate::support::{ALICE, CAROL, NOBODY, TestWharf};
 
+/// The longest that anything takes with Baileys: it starts an interpreter, and stretches keys of codes in it.
+const BAILEYS_PATIENCE: Duration = Duration::from_secs(60);
 /// Baileys' number for a message that was read (`WebMessageInfo.Status`).
 const READ: i64 = 4;
 
@@ -47,7 +50,7 @@ impl Baileys {
 
     async fn quit(mut self) {
         self.command(json!({ "cmd": "quit" })).await;
-        within("baileys to end", self.child.wait()).await.unwrap();
+        patiently("baileys to end", self.child.wait()).await.unwrap();
     }
 
     async fn command(&mut self, command: Value) {
@@ -67,8 +70,13 @@ impl Baileys {
                 }
             }
         };
-        within(&format!("{what} from baileys"), search).await
+        patiently(&format!("{what} from baileys"), search).await
     }
+}
+
+async fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(BAILEYS_PATIENCE, future).await;
+    done.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
 /// A Baileys client that is linked to Carol's phone.
@@ -95,7 +103,7 @@ async fn baileys_is_linked_by_a_code_that_is_entered_on_the_phone() {
             changed.changed().await.unwrap();
         }
     };
-    within("the network to hear of the code", asked).await;
+    patiently("the network to hear of the code", asked).await;
     let wrong = format!("{}{}", &code[..7], if code.ends_with('2') { '3' } else { '2' });
     let refused = wharf.network.enter_code(CAROL, &wrong).await.unwrap_err();
     assert_eq!(refused.to_string(), "the code is wrong");
@@ -108,6 +116,7 @@ async fn baileys_is_linked_by_a_code_that_is_entered_on_the_phone() {
         .await;
     wharf.settled().await;
     baileys.quit().await;
+    wharf.finish().await;
 }
 
 fn to_carol(text: &str) -> Value {
@@ -154,6 +163,7 @@ async fn baileys_and_wharf_write_to_each_other_end_to_end_encrypted() {
         .await;
     wharf.settled().await;
     baileys.quit().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -192,4 +202,5 @@ async fn baileys_gets_its_history_looks_people_up_types_and_comes_back() {
         .await;
     wharf.settled().await;
     baileys.quit().await;
+    wharf.finish().await;
 }

@@ -66,7 +66,7 @@ async fn a_text_arrives_and_its_acknowledgements_come_back() {
         .filter(|it| it.event["event"] == "message")
         .count();
     assert_eq!(plain, 0, "our own sends are not `message`");
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn a_text_from_a_phone_is_an_event_once() {
     wharf
         .phone_shows(BOB, "the delivery", |it| it.receipt == Some(ReceiptKind::Delivered))
         .await;
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn echo_answers_reads_and_is_quoted() {
     receiver
         .wait_for("READ", |event| event["payload"]["ackName"] == "READ")
         .await;
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn a_reply_quotes_by_full_and_by_bare_id() {
             .await;
         assert_eq!(shown.reply_to.as_deref(), Some(asked.as_str()));
     }
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn mentions_arrive_as_mentions() {
         named.starts_with(CAROL) || carol.lid.starts_with(named.split('@').next().unwrap()),
         "{named}"
     );
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn the_phones_own_messages_are_ours_from_the_app() {
     wharf.network.send(BOB, ALICE, "answer", None).await.unwrap();
     let message = receiver.wait_for_event("message").await.event;
     assert_eq!(message["payload"]["body"], "answer");
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn send_seen_shows_the_sender_that_it_was_read() {
             it.id.as_deref() == Some(&other) && it.receipt == Some(ReceiptKind::Read)
         })
         .await;
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -220,7 +220,7 @@ async fn typing_is_shown_and_ends() {
             })
             .await;
     }
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -231,7 +231,7 @@ async fn a_number_that_nobody_has_gets_nothing() {
     wharf.post("/api/sendText", text(BOB, "after")).await.expect(201);
     let any = receiver.wait_for_event("message.any").await.event;
     assert_eq!(any["payload"]["body"], "after", "the refused text left no event");
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -268,7 +268,7 @@ async fn bad_requests_say_which_field_and_send_nothing() {
         receiver.wait_for_event("message.any").await.event["payload"]["body"],
         "the only one"
     );
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -319,5 +319,5 @@ async fn order_is_kept_per_chat() {
         .collect();
     let expected: Vec<String> = (0..TEXTS).map(|number| format!("text {number}")).collect();
     assert_eq!(bodies, expected);
-    wharf.settled().await;
+    wharf.finish().await;
 }

@@ -54,7 +54,7 @@ async fn a_restart_needs_no_new_scan_and_loses_nothing() {
         .filter(|it| it.event["payload"]["status"] == "SCAN_QR_CODE")
         .count();
     assert_eq!(scans, 1, "only the first pairing showed a QR code");
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn a_stopped_session_stays_stopped_after_a_restart() {
     let session = wharf.get("/api/sessions/default").await.expect(200);
     assert_eq!(session["status"], "STOPPED");
     assert_eq!(session["me"]["id"], format!("{ALICE}@c.us"));
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn a_broken_connection_is_dialled_again() {
         receiver.wait_for(&text, |event| event["payload"]["body"] == text).await;
         wharf.wait_for_status("default", "WORKING").await;
     }
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn a_webhook_that_was_down_gets_its_events_after_a_restart() {
         ids.dedup();
         assert_eq!(ids.len(), 1, "every attempt of {name} has the same id: {ids:?}");
     }
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 /// Holds back the row of the first message of one person, and notices when the Signal session with that person is on disk.
@@ -218,6 +218,7 @@ async fn a_message_whose_signal_state_outlived_its_row_is_recovered_with_one_eve
     }
     let waiting = |name: &String| name.starts_with("message.waiting");
     assert!(!receiver.names().iter().any(waiting), "{:?}", receiver.names());
+    wharf.finish().await;
 }
 
 /// A disk without room, while it is so.
@@ -269,6 +270,7 @@ async fn a_full_disk_acknowledges_nothing_and_recovers_when_there_is_room() {
         .collect();
     assert_eq!(told, texts, "each once, in order");
     wharf.get("/health").await.expect(200);
+    wharf.finish().await;
 }
 
 /// A disk that is full whenever a delivery is to be removed, and counts how often that was tried.
@@ -318,5 +320,5 @@ async fn a_full_disk_does_not_make_webhooks_repeat_themselves() {
         "{:?}",
         receiver.names()
     );
-    wharf.settled().await;
+    wharf.finish().await;
 }

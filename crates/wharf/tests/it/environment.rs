@@ -208,8 +208,9 @@ async fn device(settings: &[(&str, &str)], config: Value) -> Value {
     wharf.scan("default", ALICE).await;
     wharf.wait_for_status("default", "WORKING").await;
     wharf.settled().await;
-    let mut devices = wharf.network.phone(ALICE).unwrap().devices;
-    serde_json::to_value(devices.remove(0)).unwrap()
+    let device = serde_json::to_value(&wharf.network.phone(ALICE).unwrap().devices[0]).unwrap();
+    wharf.finish().await;
+    device
 }
 
 #[tokio::test]
@@ -269,6 +270,7 @@ async fn a_session_is_online_only_while_it_does_something() {
     wharf.post("/api/sendText", chat).await.expect(201);
     until_online(&wharf, true).await;
     until_online(&wharf, false).await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -281,6 +283,7 @@ async fn a_session_stays_offline_where_it_is_not_to_be_shown() {
     wharf.post("/api/sendText", chat).await.expect(201);
     receiver.wait_for_event("message.ack").await;
     assert!(!wharf.network.phone(ALICE).unwrap().devices[0].online);
+    wharf.finish().await;
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ async fn the_envelope_is_wahas() {
         event["payload"]["timestamp"].as_i64().unwrap() < 100_000_000_000,
         "seconds"
     );
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn requests_are_signed_and_carry_the_callers_headers() {
     assert_eq!(delivery.header("content-type"), "application/json");
     assert!(!delivery.header("x-webhook-request-id").is_empty());
     assert!(delivery.header("x-webhook-timestamp").parse::<i64>().unwrap() > 1_600_000_000_000);
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn only_the_named_events_are_sent() {
         .wait_for("the second text", |event| event["payload"]["body"] == "two")
         .await;
     assert_eq!(receiver.names(), ["message.any one", "message.any two"]);
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn a_failed_delivery_is_tried_again_with_the_same_id() {
         .wait_for("the next text", |event| event["payload"]["body"] == "next")
         .await;
     assert_eq!(receiver.deliveries().len(), 5);
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -146,6 +146,7 @@ async fn a_receiver_that_fails_does_not_hold_up_the_others() {
     let came = healthy.wait_for_count(5).await;
     let bodies: Vec<_> = came.iter().map(|it| it.event["payload"]["body"].clone()).collect();
     assert_eq!(bodies, ["text 0", "text 1", "text 2", "text 3", "text 4"]);
+    wharf.finish().await;
 }
 
 #[tokio::test]

@@ -88,7 +88,7 @@ async fn a_damaged_session_fails_alone_and_says_what_to_do() {
         1,
         "it is the same device"
     );
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -101,6 +101,7 @@ async fn a_damaged_session_can_be_deleted() {
     wharf.delete("/api/sessions/default").await.expect(200);
     wharf.get("/api/sessions/default").await.expect(404);
     assert!(!wharf.session_dir("default").exists());
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -137,6 +138,7 @@ async fn a_session_whose_folder_is_gone_fails_until_it_is_back_or_logged_out() {
     wharf.post("/api/sessions/default/logout", json!({})).await.expect(201);
     wharf.post("/api/sessions/default/start", json!({})).await.expect(201);
     wharf.wait_for_status("default", "SCAN_QR_CODE").await;
+    wharf.finish().await;
 }
 
 /// A session file that shows its damage with the next message.
@@ -177,7 +179,7 @@ async fn damage_that_shows_while_a_session_runs_fails_it_and_acknowledges_nothin
     receiver
         .wait_for("the text", |event| event["payload"]["body"] == "kept by the network")
         .await;
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 /// The program without the right of root to write everywhere, where root runs the tests.

@@ -104,5 +104,5 @@ async fn every_declared_operation_succeeds() {
         unseen.is_empty(),
         "declared, but no test has seen them succeed: {unseen:?}"
     );
-    wharf.settled().await;
+    wharf.finish().await;
 }

@@ -129,6 +129,7 @@ async fn scanning_links_the_session_within_moments() {
     assert_eq!(working.event["me"]["id"], format!("{ALICE}@c.us"));
     assert_eq!(working.event["metadata"], json!({ "user.id": "123" }));
     assert_eq!(working.event["engine"], "WEBJS");
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -139,6 +140,7 @@ async fn there_is_no_qr_code_once_the_session_works() {
     assert_eq!(body["session"], "default");
     assert_eq!(body["status"], "WORKING");
     assert_eq!(body["expected"], json!(["SCAN_QR_CODE"]));
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -158,6 +160,7 @@ async fn a_session_whose_qr_codes_run_out_fails_and_says_why() {
     wharf.post("/api/sessions/default/restart", json!({})).await.expect(201);
     wharf.scan("default", ALICE).await;
     wharf.wait_for_status("default", "WORKING").await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -185,7 +188,7 @@ async fn a_code_that_is_entered_on_the_phone_links_the_session() {
     receiver
         .wait_for("a text", |event| event["payload"]["body"] == "to the linked one")
         .await;
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -201,6 +204,7 @@ async fn a_wrong_code_links_nothing_and_can_be_corrected() {
 
     wharf.network.enter_code(ALICE, &code).await.unwrap();
     wharf.wait_for_status("default", "WORKING").await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -218,6 +222,7 @@ async fn an_expired_code_and_one_that_was_replaced_are_void() {
     assert_eq!(replaced.to_string(), "the code is wrong");
     wharf.network.enter_code(ALICE, &second).await.unwrap();
     wharf.wait_for_status("default", "WORKING").await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -236,6 +241,7 @@ async fn whatsapp_giving_out_no_more_codes_is_told_and_the_qr_code_stays() {
     }
     wharf.scan("default", ALICE).await;
     wharf.wait_for_status("default", "WORKING").await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -289,7 +295,7 @@ async fn an_account_with_a_passkey_wants_it_to_sign_and_the_codes_to_be_compared
             "WORKING"
         ]
     );
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -304,6 +310,7 @@ async fn a_code_for_an_account_with_a_passkey_is_not_enough() {
     assert!(wharf.network.phone(CAROL).unwrap().devices.is_empty());
     finish_with_passkey(&wharf, "default", CAROL).await;
     assert_eq!(wharf.network.phone(CAROL).unwrap().devices.len(), 1);
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -317,6 +324,7 @@ async fn a_session_that_waits_for_a_passkey_can_be_started_anew() {
     wharf.network.set_passkey(CAROL, false).await.unwrap();
     wharf.scan("default", CAROL).await;
     wharf.wait_for_status("default", "WORKING").await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -342,6 +350,7 @@ async fn the_screenshot_is_the_qr_code_while_there_is_one() {
     wharf.wait_for_status("default", "WORKING").await;
     wharf.get("/api/screenshot").await.expect(422);
     wharf.get("/api/screenshot?session=nobody").await.expect(404);
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -362,6 +371,7 @@ async fn a_code_can_be_requested_while_the_session_is_still_starting() {
         .expect(422);
     let expected = "Can request code only in SCAN_QR_CODE status. The current status is WORKING";
     assert_eq!(refused["message"], expected);
+    wharf.finish().await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! The network's name is one that only the test's proxy resolves, so nothing can pass it by.
 
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
 
 use crate::support::proxy::{SANDBOX_HOST, Speaks, TestProxy};
 use crate::support::{ALICE, BOB, ECHO, Receiver, TestWharf};
@@ -58,7 +59,7 @@ async fn pair_send_and_receive(speaks: Speaks, scheme: &str) {
     wharf.wait_for_status("default", "WORKING").await;
     assert_all_went_through(&wharf, &proxy);
     assert_eq!(proxy.refused(), 0);
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -152,7 +153,10 @@ async fn a_proxy_that_refuses_the_login_is_told_and_tried_again() {
 
 #[tokio::test]
 async fn a_proxy_that_is_not_there_is_told_and_can_be_changed() {
-    let gone = TestProxy::start(Speaks::Socks5, None).await.address;
+    // Nobody else gets a port that is bound, and nobody listens there.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let gone = socket.local_addr().unwrap();
     let wharf = TestWharf::start_at(SANDBOX_HOST, &[]).await;
     let receiver = Receiver::start().await;
     let wrong = json!({ "server": format!("socks5://{gone}") });
@@ -202,6 +206,7 @@ async fn a_proxy_that_dies_takes_down_only_its_own_sessions() {
     wharf.post("/api/sendText", text).await.expect(201);
     assert_eq!(wharf.get("/api/sessions/bob").await.expect(200)["status"], "WORKING");
     assert_eq!(wharf.get("/api/sessions/alice").await.expect(200)["status"], "STARTING");
+    wharf.finish().await;
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! The README's first message, word for word: its commands are taken out of the file and run by a shell.
+//! The README's first message and the sandbox's passkey, word for word: their commands are taken out of the files and run by
+//! a shell.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,20 +16,20 @@ fn root() -> PathBuf {
         .unwrap()
 }
 
-/// The shell blocks between the two marks.
-fn walk() -> String {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let walk = readme
+/// The shell blocks between the two marks of a document, of which there must be this many.
+fn walk(document: &str, blocks_min: usize) -> String {
+    let text = fs::read_to_string(root().join(document)).unwrap();
+    let walk = text
         .split("<!-- walk:")
         .nth(1)
         .and_then(|rest| rest.split("<!-- end of walk -->").next());
-    let walk = walk.expect("the README has no walk");
+    let walk = walk.unwrap_or_else(|| panic!("{document} has no walk"));
     let blocks: Vec<_> = walk
         .split("```bash\n")
         .skip(1)
         .map(|block| block.split("```").next().unwrap())
         .collect();
-    assert!(blocks.len() >= 5, "only {} blocks", blocks.len());
+    assert!(blocks.len() >= blocks_min, "only {} blocks in {document}", blocks.len());
     blocks.concat()
 }
 
@@ -57,10 +58,14 @@ async fn the_first_message_works_as_the_readme_says() {
     let mut server = Process::start(serve);
     server.line_with("The API's documentation").await;
 
-    let mut shell = with_data("bash");
-    shell.args(["-euo", "pipefail", "-c", &walk()]);
-    let ended = run(shell).await;
-    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    let in_shell = async |commands: &str| {
+        let mut shell = with_data("bash");
+        shell.args(["-euo", "pipefail", "-c", commands]);
+        let ended = run(shell).await;
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        ended
+    };
+    let ended = in_shell(&walk("README.md", 5)).await;
     let hooks = ended.stdout.lines().last().unwrap().to_owned();
     let wait_for_all = async {
         let mut hooks = hooks;
@@ -78,11 +83,15 @@ async fn the_first_message_works_as_the_readme_says() {
             if wanted.iter().all(|word| hooks.contains(word)) {
                 return;
             }
-            let mut again = with_data("bash");
-            again.args(["-c", "curl -s 'localhost:3900/hook/me?after=0&wait=1'"]);
-            hooks = run(again).await.stdout.replace('\\', "");
+            let again = in_shell("curl -s 'localhost:3900/hook/me?after=0&wait=1'").await;
+            hooks = again.stdout.replace('\\', "");
         }
     };
     within("all events in the sandbox's inbox", wait_for_all).await;
+
+    in_shell(&walk("docs/sandbox.md", 1)).await;
+    let is_linked = r#"eval "$(./dev env)"; curl -fsS localhost:3000/api/sessions/carol -H "X-Api-Key: $KEY""#;
+    let linked = async { while !in_shell(is_linked).await.stdout.contains("\"WORKING\"") {} };
+    within("the session with a passkey to be linked", linked).await;
     assert_eq!(server.terminate().await.0, Some(0));
 }

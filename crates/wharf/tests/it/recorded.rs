@@ -169,4 +169,5 @@ async fn answers_of_a_working_session_are_as_recorded() {
     wharf.scan("default", ALICE).await;
     wharf.wait_for_status("default", "WORKING").await;
     replay(&wharf, Some(KEY), include_str!("recorded/working.jsonl")).await;
+    wharf.finish().await;
 }

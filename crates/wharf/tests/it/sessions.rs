@@ -156,6 +156,7 @@ async fn start_stop_and_restart_can_be_repeated() {
     wharf.wait_for_status("default", "WORKING").await;
     wharf.post("/api/sessions/default/restart", json!({})).await.expect(201);
     wharf.wait_for_status("default", "WORKING").await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -194,6 +195,7 @@ async fn me_is_null_until_a_phone_has_scanned() {
     assert_eq!(me["pushName"], "Alice");
     assert!(me["lid"].as_str().unwrap().ends_with("@lid"), "{me}");
     assert!(me["jid"].as_str().unwrap().starts_with(&format!("{ALICE}:")), "{me}");
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -218,6 +220,7 @@ async fn logout_forgets_the_account_and_waits_for_the_next_scan() {
         .wait_for("the session as Bob", |event| event["me"]["pushName"] == "Bob")
         .await;
     assert_eq!(working.event["session"], "default");
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -233,6 +236,7 @@ async fn the_phone_unlinks_the_device_and_the_session_says_so() {
     assert!(data["message"].as_str().is_some_and(|text| !text.is_empty()), "{data}");
     wharf.post("/api/sessions/default/restart", json!({})).await.expect(201);
     wharf.wait_for_status("default", "SCAN_QR_CODE").await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -243,6 +247,7 @@ async fn deleting_a_running_session_unlinks_nothing_else() {
     wharf.get("/api/sessions/default").await.expect(404);
     let second = wharf.get("/api/sessions/second").await.expect(200);
     assert_eq!(second["status"], "WORKING");
+    wharf.finish().await;
 }
 
 #[tokio::test]

@@ -47,6 +47,7 @@ async fn a_message_that_cannot_be_read_is_waiting_until_it_is_sent_again() {
     assert_eq!(payload["from"], format!("{BOB}@c.us"));
     assert_eq!((&payload["body"], &payload["hasMedia"]), (&json!(""), &json!(false)));
     assert_ne!(waiting[0]["id"], message["id"], "each is an event of its own");
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -81,6 +82,7 @@ async fn a_message_that_nobody_sends_again_is_waiting_once_and_holds_nothing_up(
     );
     let texts = events(&receiver, &["message"]);
     assert!(texts.iter().all(|event| event["payload"]["body"] == "next"));
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -111,6 +113,7 @@ async fn a_message_that_a_crash_lost_is_recovered_from_the_phone_where_its_sende
         "{names:?}"
     );
     assert!(events(&receiver, &["message.waiting"]).is_empty(), "{names:?}");
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -129,7 +132,7 @@ async fn a_message_that_a_crash_lost_and_nobody_sends_again_is_waiting_before_it
         fault(lost("message", Value::Null)),
     ];
     wharf.network.set_faults(faults).unwrap();
-    wharf.boot().await;
+    wharf.boot_rigged(Arc::new(Unreadable::default())).await;
     let is_told = || !events(&receiver, &["message.waiting"]).is_empty();
     let told = async {
         let mut ticks = tokio::time::interval(Duration::from_millis(10));
@@ -140,6 +143,7 @@ async fn a_message_that_a_crash_lost_and_nobody_sends_again_is_waiting_before_it
                 ticks.tick().await;
             }
             assert!(queued(&wharf) > 0, "it is not acknowledged");
+            wharf.network_time.pass(Duration::from_secs(4 * 60));
             wharf.post("/api/sessions/default/restart", json!({})).await.expect(201);
         }
     };
@@ -157,6 +161,7 @@ async fn a_message_that_a_crash_lost_and_nobody_sends_again_is_waiting_before_it
             .iter()
             .all(|event| event["payload"]["body"] != "lost")
     );
+    wharf.finish().await;
 }
 
 /// A disk from which no Signal session can be read, while it is so, and how often one was asked for then.
@@ -209,6 +214,7 @@ async fn a_message_whose_signal_session_cannot_be_read_just_now_is_not_waiting()
         "{names:?}"
     );
     assert!(events(&receiver, &["message.waiting"]).is_empty(), "{names:?}");
+    wharf.finish().await;
 }
 
 /// Stanzas that the network keeps for Alice's device.

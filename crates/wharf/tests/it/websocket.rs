@@ -44,7 +44,7 @@ async fn the_same_event_comes_by_webhook_and_by_websocket() {
     let posted = receiver.wait_for_event("message").await.event;
     assert_eq!(live, posted);
     socket.close(None).await.unwrap();
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn filters_keep_other_sessions_and_events_out() {
     wharf.post("/api/sessions/default/stop", json!({})).await.expect(201);
     let event = next_event(&mut socket).await;
     assert_eq!(event["payload"]["status"], "STOPPED");
-    wharf.settled().await;
+    wharf.finish().await;
 }
 
 #[tokio::test]

@@ -20,7 +20,8 @@ use super::time::NetworkTime;
 use super::{ALICE, KEY, PATIENCE, Receiver, contract, within};
 
 /// A server and the network that it is on. Dropping it fails the test where the network saw a stanza that it does not
-/// know, a malformed one, one that was never acknowledged, or two connections of one device.
+/// know, a malformed one, one that was acknowledged late or never, or two connections of one device. Where a device was
+/// linked, a test ends with [`Self::finish`]: only waiting tells whether everything is acknowledged.
 pub(crate) struct TestWharf {
     pub(crate) network: Sandbox,
     pub(crate) network_time: NetworkTime,
@@ -33,6 +34,7 @@ pub(crate) struct TestWharf {
     /// What a server runs in that can be crashed.
     doomed: Option<Runtime>,
     client: reqwest::Client,
+    is_finished: bool,
 }
 
 /// What the server answered.
@@ -107,6 +109,7 @@ impl TestWharf {
             running: None,
             doomed: None,
             client,
+            is_finished: false,
         };
         wharf.boot().await;
         wharf
@@ -114,12 +117,6 @@ impl TestWharf {
 
     /// Starts the server on the same folder and network; it must have been stopped.
     pub(crate) async fn boot(&mut self) {
-        let (config, peer) = self.configuration();
-        self.running = Some(start(config, peer, Arc::new(SystemRandom)).await.unwrap());
-    }
-
-    /// Like [`Self::boot`], with somebody who decides over every write, and so that it can be crashed.
-    pub(crate) async fn boot_rigged(&mut self, judge: Arc<dyn Judge>) {
         self.boot_changed(|_| ()).await;
     }
 
@@ -127,11 +124,19 @@ impl TestWharf {
     pub(crate) async fn boot_changed(&mut self, change: fn(&mut Config)) {
         let (mut config, peer) = self.configuration();
         change(&mut config);
+        self.running = Some(start(config, peer, Arc::new(SystemRandom)).await.unwrap());
+    }
+
+    /// Like [`Self::boot`], with somebody who decides over every write, on the network's time, and so that it can be crashed.
+    pub(crate) async fn boot_rigged(&mut self, judge: Arc<dyn Judge>) {
+        let (config, peer) = self.configuration();
+        let clock = Arc::new(self.network_time.clone());
         let doomed = Runtime::new().unwrap();
         let server = doomed.spawn(async move {
             let storage = open_storage(&config).await.unwrap();
             let rigged = Arc::new(Rigged { storage, judge });
-            start_on(rigged, config, peer, Arc::new(SystemRandom)).await.unwrap()
+            let random = Arc::new(SystemRandom);
+            start_on(rigged, config, peer, clock, random).await.unwrap()
         });
         self.running = Some(server.await.unwrap());
         self.doomed = Some(doomed);
@@ -168,10 +173,16 @@ impl TestWharf {
         (config, Peer::SandboxAt(url))
     }
 
-    /// Waits until every device has acknowledged everything that it got; the strictest end of a test.
+    /// Waits until every device has acknowledged everything that it got.
     pub(crate) async fn settled(&self) {
         let left = self.network.settled(PATIENCE).await;
         assert_eq!(left, Ok(()), "stanzas that nobody acknowledged");
+    }
+
+    /// The end of a test that links a device: everything is acknowledged.
+    pub(crate) async fn finish(mut self) {
+        self.settled().await;
+        self.is_finished = true;
     }
 
     /// Stops the server as SIGTERM does; the network stays.
@@ -342,6 +353,10 @@ impl Drop for TestWharf {
             return;
         }
         let metrics = self.network.metrics();
+        assert!(
+            self.is_finished || metrics.logins == 0,
+            "a test that links a device ends with `finish`"
+        );
         let bad = metrics.unknown_count
             + metrics.malformed_count
             + metrics.unacked_count
