@@ -3,6 +3,7 @@
 //! Knows no database, no HTTP and no WhatsApp library. A port is a trait named after what it offers: [`store::Store`],
 //! [`engine::Engine`], [`clock::Clock`], [`random::Random`].
 
+pub mod address;
 pub mod clock;
 pub mod engine;
 pub mod events;

@@ -9,9 +9,11 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
 use futures::StreamExt;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Method, redirect};
 use url::Url;
 use wacore::net::{HttpClient, HttpRequest, HttpResponse};
+use wharf_core::address::is_forbidden;
 use wharf_core::engine::Proxy;
 
 use crate::error::ConfigError;
@@ -49,7 +51,7 @@ impl Http {
             .timeout(EXCHANGE_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT);
         let client = match proxy {
-            Some(proxy) => client.proxy(through(proxy)?),
+            Some(proxy) => client.proxy(through(proxy)?).dns_resolver(Guarded),
             None => client,
         };
         let client = client.build().map_err(unusable)?;
@@ -75,6 +77,20 @@ impl HttpClient for Http {
         let status_code = response.status().as_u16();
         let body = body(response).await?;
         Ok(HttpResponse { status_code, body })
+    }
+}
+
+/// Resolves the name of a proxy, which a caller can name; one that is written as an address was looked at by the dial that
+/// came before. Any other name is the proxy's to resolve.
+struct Guarded;
+
+impl Resolve for Guarded {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let allowed: Vec<_> = found.filter(|address| !is_forbidden(address.ip())).collect();
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
     }
 }
 

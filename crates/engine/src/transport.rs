@@ -17,6 +17,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_websockets::{ClientBuilder, Limits};
 use wacore::net::{Transport, TransportEvent, TransportFactory, WHATSAPP_WEB_ORIGIN};
+use wharf_core::address::is_forbidden;
 use wharf_core::engine::{Inbox, Proxy, ProxyScheme, Signal};
 use whatsapp_rust::transport::from_websocket;
 
@@ -55,6 +56,8 @@ enum DialError {
         #[source]
         cause: std::io::Error,
     },
+    #[error("{host} is link-local or a metadata service")]
+    Forbidden { host: String },
     #[error("{host} cannot be reached")]
     Connect {
         host: String,
@@ -134,7 +137,7 @@ impl Dialer {
     /// A stream to the host: through the proxy if there is one, and never past it.
     async fn stream(&self, host: &str, port: u16, proxy: Option<&Proxy>) -> Result<Box<dyn Wire>, DialError> {
         let Some(proxy) = proxy else {
-            return Ok(Box::new(self.tcp(host, port).await?));
+            return Ok(Box::new(tcp(host, resolve(host, port).await?).await?));
         };
         self.gate.check_proxy(proxy)?;
         match tokio::time::timeout(PROXY_TIMEOUT, self.through(proxy, host, port)).await {
@@ -156,7 +159,14 @@ impl Dialer {
     }
 
     async fn reach(&self, proxy: &Proxy) -> Result<Box<dyn Wire>, DialError> {
-        let stream: Box<dyn Wire> = Box::new(self.tcp(&proxy.host, proxy.port).await?);
+        let mut addresses = resolve(&proxy.host, proxy.port).await?;
+        // A caller can name the proxy of a session.
+        addresses.retain(|address| !is_forbidden(address.ip()));
+        if addresses.is_empty() {
+            let host = proxy.host.clone();
+            return Err(DialError::Forbidden { host });
+        }
+        let stream: Box<dyn Wire> = Box::new(tcp(&proxy.host, addresses).await?);
         match proxy.scheme {
             ProxyScheme::Http | ProxyScheme::Socks5 => Ok(stream),
             ProxyScheme::Https => self.secure(&proxy.host, stream).await,
@@ -170,26 +180,6 @@ impl Dialer {
             cause,
         })?;
         Ok(Box::new(stream))
-    }
-
-    async fn tcp(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
-        let resolved = tokio::net::lookup_host((host.trim_matches(['[', ']']), port)).await;
-        let addresses = resolved.map_err(|cause| DialError::Resolve {
-            host: host.to_owned(),
-            cause,
-        })?;
-        let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "it has no address");
-        for address in addresses {
-            match tokio::time::timeout(ADDRESS_TIMEOUT, connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => last = error,
-                Err(_) => last = std::io::ErrorKind::TimedOut.into(),
-            }
-        }
-        Err(DialError::Connect {
-            host: host.to_owned(),
-            cause: last,
-        })
     }
 
     async fn upgrade(&self, host: &str, stream: Box<dyn Wire>) -> Result<Socket, DialError> {
@@ -208,6 +198,31 @@ impl Dialer {
             .map_err(failed)?;
         Ok(from_websocket(websocket))
     }
+}
+
+async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
+    let resolved = tokio::net::lookup_host((host.trim_matches(['[', ']']), port)).await;
+    let addresses = resolved.map_err(|cause| DialError::Resolve {
+        host: host.to_owned(),
+        cause,
+    })?;
+    Ok(addresses.collect())
+}
+
+/// A stream to the first of the host's addresses that takes one.
+async fn tcp(host: &str, addresses: Vec<SocketAddr>) -> Result<TcpStream, DialError> {
+    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "it has no address");
+    for address in addresses {
+        match tokio::time::timeout(ADDRESS_TIMEOUT, connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = std::io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(DialError::Connect {
+        host: host.to_owned(),
+        cause: last,
+    })
 }
 
 async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {

@@ -158,6 +158,19 @@ async fn a_dial_says_that_there_is_no_proxy() {
 }
 
 #[tokio::test]
+async fn no_proxy_is_a_metadata_service_however_it_is_written() {
+    for host in ["169.254.169.254", "0xA9FEA9FE", "[fe80::1]", "[::ffff:169.254.169.254]"] {
+        let server = Proxy {
+            host: host.to_owned(),
+            ..proxy(ProxyScheme::Socks5, 80, None)
+        };
+        let reason = dial(1, public_tls(), server).await;
+        let expected = format!("cannot be reached: {host} is link-local or a metadata service");
+        assert!(reason.starts_with("proxy: ") && reason.ends_with(&expected), "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn a_dial_says_that_the_proxy_refused_the_login() {
     let (port, _site) = site("").await;
     for (scheme, speaks, login, expected) in [

@@ -1,5 +1,6 @@
 //! The proxies that sessions connect through, where their own configuration names none.
 
+use wharf_core::address::is_forbidden;
 use wharf_core::engine::{Proxy, ProxyScheme};
 use wharf_core::ids::SessionName;
 
@@ -108,6 +109,8 @@ impl ProxiesConfig {
 pub(crate) enum ProxyError {
     #[error("must be host:port, or a URL that begins with http://, https://, socks5:// or socks5h://")]
     Server,
+    #[error("must not be link-local or a metadata service")]
+    Forbidden,
     #[error("must have no credentials in it, they belong into username and password")]
     Credentials,
     #[error(
@@ -133,6 +136,11 @@ pub(crate) fn read_proxy(server: &str, username: Option<&str>, password: Option<
     }
     let is_bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
     let host = url.host_str().filter(|host| is_bare && !host.is_empty());
+    // A name, and a number in another spelling, is looked at when it is resolved.
+    let literal = host.and_then(|host| host.trim_matches(['[', ']']).parse().ok());
+    if literal.is_some_and(is_forbidden) {
+        return Err(ProxyError::Forbidden);
+    }
     let (username, password) = (username.unwrap_or_default(), password.unwrap_or_default());
     let fits = |text: &str| text.len() <= CREDENTIAL_BYTES_MAX;
     if !fits(username) || !fits(password) || username.contains(':') {
@@ -189,6 +197,11 @@ mod tests {
             ("localhost:port", "", ProxyError::Server),
             ("http://localhost:1/path", "", ProxyError::Server),
             ("socks5://", "", ProxyError::Server),
+            ("169.254.169.254:80", "", ProxyError::Forbidden),
+            ("https://0xA9FEA9FE", "", ProxyError::Forbidden),
+            ("socks5://169.254.169.254", "", ProxyError::Forbidden),
+            ("socks5h://[fe80::1]:1080", "", ProxyError::Forbidden),
+            ("[fd00:ec2::254]:80", "", ProxyError::Forbidden),
             ("me:secret@localhost:1", "", ProxyError::Credentials),
             ("localhost:1", "a:b", ProxyError::Login),
             ("localhost:1", long.as_str(), ProxyError::Login),
