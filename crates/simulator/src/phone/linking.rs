@@ -36,7 +36,8 @@ const CODE_ALPHABET: &[u8; 32] = b"123456789ABCDEFGHJKLMNPQRSTVWXYZ";
 const COMPARED_LEN: usize = 5;
 
 /// How long a phone takes for an answer over the connection that a real one has. Clients count on it: they take note of what
-/// they sent only once the server has acknowledged it (whatsapp-rust `passkey/flow.rs`).
+/// they sent only once the server has acknowledged it (whatsapp-rust `passkey/flow.rs`, a known limit in
+/// `docs/compatibility.md`).
 const ANSWER_DELAY: Duration = Duration::from_millis(250);
 
 /// What became of a device that a phone links.
