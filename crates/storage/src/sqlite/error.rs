@@ -80,7 +80,7 @@ impl From<sqlx::Error> for Fault {
             sqlx::Error::WorkerCrashed => Self::Unavailable(Arc::new(error)),
             // The columns are ours, so only a damaged page holds another type.
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::Corrupt(Arc::new(error)),
-            sqlx::Error::Database(ref cause) => match primary_code(cause.as_ref()) {
+            sqlx::Error::Database(ref cause) => match code(cause.as_ref()).map(primary) {
                 Some(SQLITE_FULL) => Self::Full,
                 Some(SQLITE_PERM | SQLITE_READONLY) => Self::Denied(Arc::new(error)),
                 Some(
@@ -122,9 +122,21 @@ const SQLITE_FULL: u32 = 13;
 const SQLITE_CANTOPEN: u32 = 14;
 const SQLITE_NOTADB: u32 = 26;
 
-fn primary_code(error: &dyn sqlx::error::DatabaseError) -> Option<u32> {
-    let extended: u32 = error.code()?.parse().ok()?;
-    Some(extended & 0xff)
+/// What an index in shared memory that cannot grow is called. SQLite says of it that the disk may be full, and on Linux
+/// nothing else keeps a few pages from being written.
+const SQLITE_IOERR_SHMSIZE: u32 = SQLITE_IOERR | 19 << 8;
+
+/// SQLite's extended result code.
+fn code(error: &dyn sqlx::error::DatabaseError) -> Option<u32> {
+    error.code()?.parse().ok()
+}
+
+/// The primary result code of what happened.
+fn primary(extended: u32) -> u32 {
+    match extended {
+        SQLITE_IOERR_SHMSIZE => SQLITE_FULL,
+        extended => extended & 0xff,
+    }
 }
 
 #[cfg(test)]
@@ -161,6 +173,13 @@ mod tests {
             let error = from_io(kind.into(), Path::new("session.sqlite3"));
             assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_disk_without_room_for_the_index_is_full_too() {
+        // What a server says that starts on a full disk.
+        assert_eq!(primary(4874), SQLITE_FULL);
+        assert_eq!(primary(SQLITE_IOERR | 3 << 8), SQLITE_IOERR);
     }
 
     #[tokio::test]
