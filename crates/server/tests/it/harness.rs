@@ -97,6 +97,7 @@ impl Wharf {
             inner: Arc::new(local),
             is_full: Arc::default(),
             server_is_full: Arc::new(server_is_full.into()),
+            server_panics: Arc::default(),
             server_writes: Arc::default(),
             session_writes: Arc::default(),
         });
@@ -180,6 +181,11 @@ impl Wharf {
     /// From now on, or no more, writes to the server's own store fail because the disk is full.
     pub(crate) fn server_disk_is_full(&self, full: bool) {
         self.storage.server_is_full.store(full, Ordering::SeqCst);
+    }
+
+    /// From now on, or no more, writes to the server's own store panic.
+    pub(crate) fn server_store_panics(&self, panics: bool) {
+        self.storage.server_panics.store(panics, Ordering::SeqCst);
     }
 
     /// What every connection passes that the server makes.
@@ -548,6 +554,7 @@ struct FaultyStorage {
     inner: Arc<LocalStorage>,
     is_full: Arc<AtomicBool>,
     server_is_full: Arc<AtomicBool>,
+    server_panics: Arc<AtomicBool>,
     server_writes: Arc<Door>,
     session_writes: Arc<Door>,
 }
@@ -555,6 +562,7 @@ struct FaultyStorage {
 struct FaultyStore {
     inner: Arc<dyn Store>,
     is_full: Arc<AtomicBool>,
+    panics: Arc<AtomicBool>,
     writes: Arc<Door>,
 }
 
@@ -564,15 +572,19 @@ impl Storage for FaultyStorage {
         Arc::new(FaultyStore {
             inner: self.inner.server(),
             is_full: Arc::clone(&self.server_is_full),
+            panics: Arc::clone(&self.server_panics),
             writes: Arc::clone(&self.server_writes),
         })
     }
 
     async fn session(&self, name: &SessionName) -> Result<Arc<dyn Store>, StoreError> {
         let inner = self.inner.session(name).await?;
-        let is_full = Arc::clone(&self.is_full);
-        let writes = Arc::clone(&self.session_writes);
-        Ok(Arc::new(FaultyStore { inner, is_full, writes }))
+        Ok(Arc::new(FaultyStore {
+            inner,
+            is_full: Arc::clone(&self.is_full),
+            panics: Arc::default(),
+            writes: Arc::clone(&self.session_writes),
+        }))
     }
 
     async fn delete_session(&self, name: &SessionName) -> Result<(), StoreError> {
@@ -611,6 +623,7 @@ impl Store for FaultyStore {
 
     async fn write(&self, batch: Batch) -> Result<(), StoreError> {
         self.writes.pass().await;
+        assert!(!self.panics.load(Ordering::SeqCst), "as the test asked");
         match self.is_full.load(Ordering::SeqCst) {
             true => Err(StoreError::Full),
             false => self.inner.write(batch).await,

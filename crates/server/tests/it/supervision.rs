@@ -320,6 +320,22 @@ async fn a_panic_of_its_task_does_not_leave_a_session_that_obeys_nobody() {
 }
 
 #[tokio::test]
+async fn a_panic_while_a_panic_is_seen_to_leaves_a_session_that_has_failed_and_obeys() {
+    let mut wharf = Wharf::start().await;
+    let first = wharf.working("a", json!({})).await;
+    wharf.server_store_panics(true);
+    let cut_off = wharf.put("/api/sessions/a", json!({})).await;
+    assert_eq!(cut_off.status, 503, "{cut_off:?}");
+    wharf.until_status("a", "FAILED").await;
+    assert!(first.engine.is_disconnected.load(Ordering::SeqCst));
+    wharf.server_store_panics(false);
+    wharf.post("/api/sessions/a/start", json!({})).await;
+    wharf.link().await.work();
+    wharf.until_status("a", "WORKING").await;
+    wharf.stop().await;
+}
+
+#[tokio::test]
 async fn a_newer_client_version_is_tried_and_none_to_try_is_told() {
     let mut wharf = Wharf::start().await;
     let first = wharf.working("a", json!({})).await;

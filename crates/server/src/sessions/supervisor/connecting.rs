@@ -83,12 +83,16 @@ impl Supervisor {
         };
         if AssertUnwindSafe(again).catch_unwind().await.is_err() {
             tracing::error!(session = %self.name, "the session cannot be taken down in order, it is left to itself");
-            // What is forgotten ends as well, only nobody waits for it here: the engine begins the next connection of
-            // this session only after it has ended (`engine/slots.rs`).
+            // What is forgotten ends as well, only nobody waits for it here. A start may come before that end: the engine
+            // has the next connection wait for the session's slot, which the one that ends holds until nothing of it is
+            // left (`engine/slots.rs`).
             self.live = None;
             self.dialing = JoinSet::new();
             self.connect_at = None;
-            self.view.send_modify(|view| view.status = SessionStatus::Failed);
+            self.view.send_modify(|view| {
+                view.status = SessionStatus::Failed;
+                view.connection = None;
+            });
         }
         if self.is_deleted() {
             self.delete_later("the session's own task panicked");
