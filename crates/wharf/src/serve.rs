@@ -73,7 +73,7 @@ impl Running {
 /// Starts a server with this configuration.
 pub async fn start(config: Config, peer: Peer, random: Arc<dyn Random>) -> anyhow::Result<Running> {
     let storage = open_storage(&config).await?;
-    start_on(storage, config, peer, random).await
+    start_on(storage, config, peer, Arc::new(SystemClock), random).await
 }
 
 /// Opens the store that the configuration names.
@@ -92,11 +92,11 @@ pub async fn start_on(
     storage: Arc<dyn Storage>,
     config: Config,
     peer: Peer,
+    clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 ) -> anyhow::Result<Running> {
     #[cfg(not(feature = "sandbox"))]
     crate::selftest::require_certificate_check()?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let sandbox = match &peer {
         Peer::OwnSandbox(options) => Some(Sandbox::start(options.clone()).await?),
         Peer::WhatsApp | Peer::SandboxAt(_) => None,

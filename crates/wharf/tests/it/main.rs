@@ -21,6 +21,7 @@ mod production;
 mod proxy;
 mod readme;
 mod recorded;
+mod recovered;
 mod sandbox_page;
 mod sessions;
 mod supervision;

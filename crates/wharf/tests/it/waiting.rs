@@ -143,7 +143,7 @@ async fn a_message_that_a_crash_lost_and_nobody_sends_again_is_waiting_before_it
                 ticks.tick().await;
             }
             assert!(queued(&wharf) > 0, "it is not acknowledged");
-            wharf.network_time.pass(Duration::from_secs(4 * 60));
+            wharf.server_time.pass(Duration::from_secs(4 * 60));
             wharf.post("/api/sessions/default/restart", json!({})).await.expect(201);
         }
     };

@@ -1,16 +1,17 @@
-//! The time of the sandbox network: the machine's, plus what a test lets pass.
+//! The time of a sandbox network, or of a server that a test rigs: the machine's, plus what the test lets pass.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use wharf_simulator::{Clock, Env, SystemClock};
 
-/// How much later it is on the network than on the machine. Clones share it.
+/// How much later it is there than on the machine. Clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct NetworkTime(Arc<AtomicU64>);
+pub(crate) struct TestTime(Arc<AtomicU64>);
 
-impl NetworkTime {
+impl TestTime {
     /// The surroundings of a network on this time.
     pub(crate) fn env(&self) -> Env {
         Env {
@@ -26,8 +27,14 @@ impl NetworkTime {
     }
 }
 
-impl Clock for NetworkTime {
+impl Clock for TestTime {
     fn now_ms(&self) -> u64 {
         SystemClock.now_ms() + self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl wharf_core::clock::Clock for TestTime {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.now_ms().cast_signed()).unwrap()
     }
 }

@@ -16,7 +16,7 @@ use wharf_server::config::{Config, Environment};
 use wharf_simulator::{InboxEntry, KillMode, Sandbox, SandboxServer, SandboxServerConfig, Seed};
 
 use super::rigged::{Judge, Rigged};
-use super::time::NetworkTime;
+use super::time::TestTime;
 use super::{ALICE, KEY, PATIENCE, Receiver, contract, within};
 
 /// A server and the network that it is on. Dropping it fails the test where the network saw a stanza that it does not
@@ -24,7 +24,9 @@ use super::{ALICE, KEY, PATIENCE, Receiver, contract, within};
 /// linked, a test ends with [`Self::finish`]: only waiting tells whether everything is acknowledged.
 pub(crate) struct TestWharf {
     pub(crate) network: Sandbox,
-    pub(crate) network_time: NetworkTime,
+    pub(crate) network_time: TestTime,
+    /// The time of a server of [`Self::boot_rigged`].
+    pub(crate) server_time: TestTime,
     sandbox: Option<SandboxServer>,
     folder: TempDir,
     settings: Vec<(String, String)>,
@@ -84,7 +86,7 @@ impl TestWharf {
     pub(crate) async fn start_at(network_host: &'static str, settings: &[(&str, &str)]) -> Self {
         // Fails where another test was faster with the same provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let network_time = NetworkTime::default();
+        let network_time = TestTime::default();
         let env = network_time.env();
         let network = Sandbox::new(env.clone(), Seed::Fresh);
         let config = SandboxServerConfig {
@@ -102,6 +104,7 @@ impl TestWharf {
         let mut wharf = Self {
             network,
             network_time,
+            server_time: TestTime::default(),
             sandbox: Some(sandbox),
             folder,
             settings,
@@ -127,10 +130,10 @@ impl TestWharf {
         self.running = Some(start(config, peer, Arc::new(SystemRandom)).await.unwrap());
     }
 
-    /// Like [`Self::boot`], with somebody who decides over every write, on the network's time, and so that it can be crashed.
+    /// Like [`Self::boot`], with somebody who decides over every write, on a time of its own, and so that it can be crashed.
     pub(crate) async fn boot_rigged(&mut self, judge: Arc<dyn Judge>) {
         let (config, peer) = self.configuration();
-        let clock = Arc::new(self.network_time.clone());
+        let clock = Arc::new(self.server_time.clone());
         let doomed = Runtime::new().unwrap();
         let server = doomed.spawn(async move {
             let storage = open_storage(&config).await.unwrap();

@@ -1,0 +1,94 @@
+//! Messages that a crash lost and that the phone gives back: told under one id and acknowledged, whatever comes in between.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+use tokio::sync::watch;
+use wharf_core::store::{Batch, Write};
+
+use crate::durability::Failpoint;
+use crate::support::rigged::{Judge, Verdict};
+use crate::support::{ALICE, BOB, Receiver, TestWharf, within};
+
+/// The text that is lost.
+const LOST: &str = "lost";
+
+/// Holds back the event of the lost text, until it is let through.
+#[derive(Default)]
+struct Untold {
+    lets_through: AtomicBool,
+    held: watch::Sender<bool>,
+}
+
+impl Judge for Untold {
+    fn judge(&self, batch: &Batch) -> Verdict {
+        let tells = batch.writes.iter().any(|write| {
+            matches!(write, Write::Put { collection, document, .. }
+                if collection.name == "events" && document.body.windows(LOST.len()).any(|part| part == LOST.as_bytes()))
+        });
+        match tells && !self.lets_through.load(Ordering::SeqCst) {
+            true => {
+                self.held.send_replace(true);
+                Verdict::HoldBack
+            }
+            false => Verdict::Pass,
+        }
+    }
+
+    fn written(&self, _: &Batch) {}
+}
+
+/// A server that has lost a text with a crash, whose sender does not hear that it is asked for.
+async fn lost() -> (TestWharf, Receiver) {
+    let (mut wharf, receiver) = TestWharf::with_alice().await;
+    wharf.stop().await;
+    let failpoint = Arc::new(Failpoint::of(&wharf, BOB));
+    wharf.boot_rigged(Arc::clone(&failpoint) as _).await;
+    wharf.wait_for_status("default", "WORKING").await;
+    failpoint.lose(&wharf, &receiver, BOB, LOST).await;
+    wharf.crash().await;
+    let retries = json!({ "match": { "stanza": "receipt", "type": "retry" }, "action": "drop", "count": 100 });
+    let faults = vec![serde_json::from_value(retries).unwrap()];
+    wharf.network.set_faults(faults).unwrap();
+    (wharf, receiver)
+}
+
+/// Everything is acknowledged, and the text was told once.
+async fn assert_told_once(wharf: TestWharf, receiver: &Receiver) {
+    receiver
+        .wait_for("the lost text", |event| event["payload"]["body"] == LOST)
+        .await;
+    let restarted = wharf.post("/api/sessions/default/restart", json!({})).await;
+    restarted.expect(201);
+    wharf.wait_for_status("default", "WORKING").await;
+    let mut changes = wharf.network.changed();
+    let acknowledged = async {
+        while wharf.network.phone(ALICE).unwrap().devices[0].queued > 0 {
+            changes.changed().await.unwrap();
+        }
+    };
+    within("everything to be acknowledged", acknowledged).await;
+    let names = receiver.names();
+    for name in ["message lost", "message.any lost"] {
+        assert_eq!(names.iter().filter(|told| *told == name).count(), 1, "{names:?}");
+    }
+    assert!(
+        !names.iter().any(|name| name.starts_with("message.waiting")),
+        "{names:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_crash_before_it_is_told_leaves_it_to_be_recovered_again() {
+    let (mut wharf, receiver) = lost().await;
+    let untold = Arc::new(Untold::default());
+    wharf.boot_rigged(Arc::clone(&untold) as _).await;
+    let mut held = untold.held.subscribe();
+    within("the event to be held back", held.wait_for(|held| *held))
+        .await
+        .unwrap();
+    wharf.crash().await;
+    wharf.boot().await;
+    assert_told_once(wharf, &receiver).await;
+}
