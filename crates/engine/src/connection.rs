@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
+use wacore::net::HttpClient;
 use wacore::types::events::{Event, Subscription};
 use wharf_core::clock::Clock;
 use wharf_core::engine::{Closed, EngineError, EngineOptions, Inbox, Signal};
@@ -70,7 +72,8 @@ struct Supervisor {
     versions: Arc<Versions>,
     /// The one that this connection names.
     version: Version,
-    _slot: Slot,
+    http: Arc<dyn HttpClient>,
+    _slot: Option<Slot>,
     tasks: Tasks,
     subscription: Subscription,
     stanzas: RawNodeLease,
@@ -85,12 +88,14 @@ impl Connection {
         options: EngineOptions,
         inbox: Arc<dyn Inbox>,
     ) -> Result<Self, EngineError> {
-        let slot = whatsapp.slots.take(&options.session).await;
+        let opening = Opening {
+            slot: Some(whatsapp.slots.take(&options.session).await),
+            tasks: Tasks::new(options.span.clone()),
+            called_off: whatsapp.called_off.clone(),
+        };
+        let tasks = opening.tasks.clone();
         let ending = Arc::new(Ending::default());
         let answered = Arc::new(Answered::default());
-        let tasks = Tasks::new(options.span.clone());
-        // Until the supervisor has them, nobody else would stop them.
-        let calling_off = tasks.stop_on_drop();
         let (backend, lost) = Backend::new(options.store.clone(), whatsapp.clock.clone(), ending.clone());
         let backend = Arc::new(backend);
         let device = device(&options, backend.clone()).await?;
@@ -106,8 +111,9 @@ impl Connection {
             clock: whatsapp.clock.clone(),
             ending: ending.clone(),
         };
-        let version = whatsapp.versions.current().await;
-        let client = build(whatsapp, &tasks, device, version, uplink, hook).await?;
+        let http = whatsapp.http(options.proxy.as_ref())?;
+        let version = whatsapp.versions.current(&http).await;
+        let client = build(&tasks, device, version, uplink, http.clone(), hook).await?;
         let waiting = Waiting {
             client: client.clone(),
             backend,
@@ -137,11 +143,11 @@ impl Connection {
             ending: ending.clone(),
             versions: whatsapp.versions.clone(),
             version,
-            _slot: slot,
+            http,
+            _slot: opening.done(),
             tasks,
             queued,
         };
-        calling_off.disarm();
         let supervision = TaskTracker::new();
         let tracker = supervision.clone();
         supervision.spawn(async move { supervisor.run(&tracker).await }.instrument(options.span));
@@ -171,6 +177,42 @@ impl Drop for Connection {
     }
 }
 
+/// A connection that is being made. Where that is called off, or fails, its tasks are stopped, and the session's slot is
+/// free when all of them are gone.
+struct Opening {
+    slot: Option<Slot>,
+    tasks: Tasks,
+    called_off: TaskTracker,
+}
+
+impl Opening {
+    /// It is made; whoever takes the slot stops the tasks.
+    fn done(mut self) -> Option<Slot> {
+        self.slot.take()
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        // Where the whole runtime ends, it drops the tasks.
+        if let (Some(slot), Ok(runtime)) = (self.slot.take(), Handle::try_current()) {
+            let tasks = self.tasks.clone();
+            let stop = async move {
+                stop(&tasks).await;
+                drop(slot);
+            };
+            self.called_off.spawn_on(stop, &runtime);
+        }
+    }
+}
+
+/// Whatever is left of a connection could still touch the store, where the next connection of its device works.
+async fn stop(tasks: &Tasks) {
+    while tasks.stop(STOP_TIMEOUT).await > 0 {
+        tracing::error!("tasks of a connection that ended do not stop; waiting for them");
+    }
+}
+
 impl Supervisor {
     async fn run(self, tracker: &TaskTracker) {
         // A session that hears nothing more must not go on, so the connection ends with its signaller, whatever ends it.
@@ -182,10 +224,7 @@ impl Supervisor {
         };
         let mut signalling = tracker.spawn(signalling.in_current_span());
         run_client(&self.client, &self.ending).await;
-        // Whatever is left could still touch the store, where the next connection of this device is about to work.
-        while self.tasks.stop(STOP_TIMEOUT).await > 0 {
-            tracing::error!("tasks of a connection that ended do not stop; waiting for them");
-        }
+        stop(&self.tasks).await;
         // With the subscription goes the queue's only sender, so the signaller ends once it has said everything.
         drop(self.stanzas);
         self.subscription.unsubscribe();
@@ -198,7 +237,7 @@ impl Supervisor {
             tracing::error!(%error, "signalling the events of a connection failed");
         }
         let closed = match self.ending.reason() {
-            Closed::Outdated if self.versions.renewed(self.version).await => Closed::Renewed,
+            Closed::Outdated if self.versions.renewed(self.version, &self.http).await => Closed::Renewed,
             closed => closed,
         };
         self.inbox.signal(Signal::Closed(closed));
@@ -264,18 +303,18 @@ fn caches() -> CacheConfig {
 
 /// The library's client, which runs nothing yet but its upkeep.
 async fn build(
-    whatsapp: &WhatsApp,
     tasks: &Tasks,
     device: Arc<PersistenceManager>,
     version: Version,
     uplink: Uplink,
+    http: Arc<dyn HttpClient>,
     hook: Hook,
 ) -> Result<Arc<Client>, EngineError> {
     let ending = hook.ending.clone();
     let client = Client::builder()
         .with_runtime(tasks.clone())
         .with_persistence_manager(device)
-        .with_http_client_arc(whatsapp.http(uplink.proxy.as_ref())?)
+        .with_http_client_arc(http)
         .with_transport_factory(uplink)
         .with_version_override(version)
         .with_cache_config(caches())
@@ -304,7 +343,35 @@ fn not_built(error: ClientBuilderError) -> EngineError {
 
 #[cfg(test)]
 mod tests {
+    use wacore::runtime::Runtime as _;
+
     use super::*;
+    use crate::slots::Slots;
+
+    #[tokio::test]
+    async fn the_slot_of_a_connection_that_is_called_off_is_free_when_its_last_task_is_gone() {
+        let (slots, session) = (Slots::default(), "one".parse().unwrap());
+        let opening = Opening {
+            slot: Some(slots.take(&session).await),
+            tasks: Tasks::new(tracing::Span::none()),
+            called_off: TaskTracker::new(),
+        };
+        // What runs on a thread of its own cannot be stopped half-way.
+        let (done, working) = std::sync::mpsc::channel::<()>();
+        let work = opening.tasks.spawn_blocking(Box::new(move || {
+            let _ = working.recv();
+        }));
+        let called_off = opening.called_off.clone();
+        drop(opening);
+        let free = tokio::time::timeout(Duration::from_millis(1), slots.take(&session));
+        assert!(free.await.is_err());
+        drop(done);
+        work.await;
+        called_off.close();
+        called_off.wait().await;
+        let free = tokio::time::timeout(Duration::from_secs(5), slots.take(&session));
+        assert!(free.await.is_ok());
+    }
 
     #[tokio::test]
     async fn a_teardown_survives_what_the_library_does() {

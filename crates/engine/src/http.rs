@@ -1,7 +1,7 @@
 //! Fetches and uploads what the protocol keeps outside of its socket: media, history, the web client's version.
 //!
-//! One client for all sessions without a proxy, and one for each connection with one. It follows no redirects, since WhatsApp's media hosts need none, and reaches only what
-//! [`Gate`] lets pass, because media addresses come out of messages.
+//! One client for all sessions without a proxy, and one for each connection with one. It follows no redirects, since
+//! WhatsApp's media hosts need none, and reaches only what [`Gate`] lets pass, because media addresses come out of messages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,8 @@ const BODY_BYTES_MAX: usize = 128 * 1024 * 1024;
 pub(crate) struct Http {
     client: Client,
     gate: Gate,
+    /// Its proxy is written as an address to which nothing may be sent.
+    is_forbidden: bool,
 }
 
 impl Http {
@@ -55,7 +57,12 @@ impl Http {
             None => client,
         };
         let client = client.build().map_err(unusable)?;
-        Ok(Self { client, gate })
+        let address = proxy.and_then(|proxy| proxy.host.trim_matches(['[', ']']).parse().ok());
+        Ok(Self {
+            client,
+            gate,
+            is_forbidden: address.is_some_and(is_forbidden),
+        })
     }
 }
 
@@ -64,6 +71,7 @@ impl HttpClient for Http {
     async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
         let url = Url::parse(&request.url).context("address is not a url")?;
         self.gate.check(&url)?;
+        ensure!(!self.is_forbidden, "nothing may be sent to the address of the proxy");
         let method = Method::from_bytes(request.method.as_bytes()).context("method is not one of http")?;
         let mut outgoing = self.client.request(method, url);
         for (name, value) in &request.headers {
@@ -80,8 +88,7 @@ impl HttpClient for Http {
     }
 }
 
-/// Resolves the name of a proxy, which a caller can name; one that is written as an address was looked at by the dial that
-/// came before. Any other name is the proxy's to resolve.
+/// Resolves the name of a proxy, which a caller can name. Any other name is the proxy's to resolve.
 struct Guarded;
 
 impl Resolve for Guarded {

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
 use wacore::runtime::{AbortHandle, Runtime};
@@ -32,11 +32,6 @@ impl Tasks {
             over: CancellationToken::new(),
             span,
         }
-    }
-
-    /// Stops every task when it is dropped, unless it is disarmed; for a connection that is called off while it is made.
-    pub(crate) fn stop_on_drop(&self) -> DropGuard {
-        self.over.clone().drop_guard()
     }
 
     /// Drops every task at its next await, and waits until all are gone. Answers how many were left after `patience`.
@@ -110,18 +105,6 @@ mod tests {
         }));
         assert_eq!(tasks.stop(Duration::from_secs(5)).await, 0);
         assert!(dropped.load(Ordering::SeqCst));
-    }
-
-    #[tokio::test]
-    async fn what_is_called_off_leaves_no_task() {
-        let tasks = Tasks::new(Span::none());
-        let calling_off = tasks.stop_on_drop();
-        tasks.spawn_detached(Box::pin(std::future::pending()));
-        drop(calling_off);
-        tasks.running.close();
-        tokio::time::timeout(Duration::from_secs(5), tasks.running.wait())
-            .await
-            .expect("the task goes on");
     }
 
     #[tokio::test]

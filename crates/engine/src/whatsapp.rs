@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio_util::task::TaskTracker;
 use wacore::net::HttpClient;
 use wharf_core::clock::Clock;
 use wharf_core::engine::{Connector, Engine, EngineError, EngineOptions, Inbox, Proxy};
+use wharf_core::ids::SessionName;
 
 use crate::connection::Connection;
 use crate::error::{ConfigError, failed};
@@ -25,8 +27,6 @@ pub struct WhatsAppConfig {
     pub clock: Arc<dyn Clock>,
     /// The version of WhatsApp Web to say; the current one where it is `None`.
     pub version: Option<Version>,
-    /// The proxy of what belongs to no session: asking which version is current.
-    pub proxy: Option<Proxy>,
 }
 
 /// Makes connections to WhatsApp, or to a sandbox network.
@@ -35,6 +35,8 @@ pub struct WhatsApp {
     pub(crate) versions: Arc<Versions>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) slots: Slots,
+    /// What is left of connections that were called off while they were made.
+    pub(crate) called_off: TaskTracker,
     gate: Gate,
     tls: Arc<rustls::ClientConfig>,
     direct: Arc<Http>,
@@ -43,20 +45,15 @@ pub struct WhatsApp {
 impl WhatsApp {
     /// Sets up what all sessions share. Connects to nothing yet.
     pub fn new(config: WhatsAppConfig) -> Result<Self, ConfigError> {
-        Self::through(Gate::new(&config.network)?, config.clock, config.version, config.proxy)
+        Self::through(Gate::new(&config.network)?, config.clock, config.version)
     }
 
-    fn through(
-        gate: Gate,
-        clock: Arc<dyn Clock>,
-        version: Option<Version>,
-        proxy: Option<Proxy>,
-    ) -> Result<Self, ConfigError> {
+    fn through(gate: Gate, clock: Arc<dyn Clock>, version: Option<Version>) -> Result<Self, ConfigError> {
         let tls = tls::client_config().map_err(|error| ConfigError::Client(Box::new(error)))?;
         let versions = match version {
             Some(version) => Versions::Fixed(version),
             None if gate.is_sandbox() => Versions::pinned(),
-            None => Versions::published(Arc::new(Http::new(gate.clone(), &tls, proxy.as_ref())?), clock.clone()),
+            None => Versions::published(clock.clone()),
         };
         Ok(Self {
             dialer: Arc::new(Dialer::new(gate.clone(), tls.clone())),
@@ -64,6 +61,7 @@ impl WhatsApp {
             versions: Arc::new(versions),
             clock,
             slots: Slots::default(),
+            called_off: TaskTracker::new(),
             gate,
             tls,
         })
@@ -83,6 +81,10 @@ impl WhatsApp {
 
 #[async_trait]
 impl Connector for WhatsApp {
+    async fn vacated(&self, session: &SessionName) {
+        drop(self.slots.take(session).await);
+    }
+
     async fn connect(&self, options: EngineOptions, inbox: Arc<dyn Inbox>) -> Result<Arc<dyn Engine>, EngineError> {
         let connection = Connection::open(self, options, inbox).await?;
         Ok(Arc::new(connection))

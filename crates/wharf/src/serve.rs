@@ -106,7 +106,6 @@ pub async fn start_on(
         network,
         clock: Arc::clone(&clock),
         version: None,
-        proxy: config.proxies.shared().cloned(),
     })?;
     let parts = Parts {
         storage: Arc::clone(&storage),

@@ -14,6 +14,9 @@ use crate::store::{Batch, Store, StoreError, Unusable};
 /// Makes connections.
 #[async_trait]
 pub trait Connector: Send + Sync + 'static {
+    /// Returns when nothing is left of a connection of this session; [`Self::connect`] waits for that too.
+    async fn vacated(&self, session: &SessionName);
+
     /// Starts a connection of one session: links to a phone if the store holds no account, else logs in. It dials once,
     /// and once more when a phone has scanned; what is lost stays lost, so that nobody but the caller says when to dial.
     ///

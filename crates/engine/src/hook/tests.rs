@@ -121,7 +121,6 @@ impl Device {
             },
             clock: Arc::new(SystemClock),
             version: None,
-            proxy: None,
         })
         .unwrap();
         let kept = Arc::new(Kept::default());

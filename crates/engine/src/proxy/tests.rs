@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use url::Url;
 use wacore::net::{HttpClient as _, HttpRequest, TransportFactory as _};
+use wharf_core::clock::SystemClock;
 use wharf_core::engine::{Inbox, Signal};
 use wharf_core::message::Message;
 use wharf_core::store::{Batch, StoreError};
@@ -18,6 +19,7 @@ use super::*;
 use crate::http::Http;
 use crate::network::{Gate, Network};
 use crate::transport::{Dialer, Uplink};
+use crate::{WhatsApp, WhatsAppConfig};
 
 /// What a proxy has to read as it was written, whatever it goes through on the way.
 const LOGIN: (&str, &str) = ("us er%41", "p@ss:w%rd/?#é");
@@ -108,6 +110,39 @@ async fn a_request_for_media_goes_through_the_proxy_which_resolves_the_name() {
     let request = HttpRequest::get(format!("http://{SANDBOX_HOST}:{port}/mms/image"));
     assert_eq!(http.execute(request).await.unwrap().body, b"cats");
     assert_eq!(running.opened(), [format!("{SANDBOX_HOST}:{port}")]);
+}
+
+#[tokio::test]
+async fn a_session_with_a_proxy_fetches_through_it_and_one_without_fetches_directly() {
+    let (port, _site) = site("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\ncats").await;
+    let running = TestProxy::start(Speaks::Socks5, None).await;
+    let through = proxy(ProxyScheme::Socks5, running.address.port(), None);
+    let url = Url::parse(&format!("ws://{SANDBOX_HOST}:{port}/ws/chat")).unwrap();
+    let whatsapp = WhatsApp::new(WhatsAppConfig {
+        network: Network::Sandbox { url },
+        clock: Arc::new(SystemClock),
+        version: None,
+    })
+    .unwrap();
+    let request = || HttpRequest::get(format!("http://{SANDBOX_HOST}:{port}/"));
+    let fetched = whatsapp.http(Some(&through)).unwrap().execute(request()).await;
+    assert_eq!(fetched.unwrap().body, b"cats");
+    assert_eq!(running.opened().len(), 1);
+    let directly = whatsapp.http(None).unwrap().execute(request()).await;
+    assert!(directly.is_err(), "only the proxy knows the name");
+    assert_eq!(running.opened().len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_fetched_through_a_metadata_service() {
+    let through = Proxy {
+        host: "169.254.169.254".to_owned(),
+        ..proxy(ProxyScheme::Http, 80, None)
+    };
+    let http = Http::new(gate(80), &public_tls(), Some(&through)).unwrap();
+    let refused = http.execute(HttpRequest::get(format!("http://{SANDBOX_HOST}/"))).await;
+    let error = refused.unwrap_err().to_string();
+    assert_eq!(error, "nothing may be sent to the address of the proxy");
 }
 
 #[tokio::test]

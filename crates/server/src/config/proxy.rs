@@ -82,11 +82,6 @@ impl ProxiesConfig {
         })
     }
 
-    /// The proxy of what belongs to no session.
-    pub fn shared(&self) -> Option<&Proxy> {
-        self.servers.first()
-    }
-
     /// The proxy of a session that has none of its own; `turn` is its place among them.
     pub(crate) fn of(&self, session: &SessionName, turn: usize) -> Option<&Proxy> {
         let index = self.number(session).unwrap_or(turn);
@@ -248,7 +243,7 @@ mod tests {
         let config = read(&both).unwrap();
         assert_eq!(of(&config, "a", 1), "http://only:1");
         let login = Some(("me".to_owned(), "secret".to_owned()));
-        assert_eq!(config.shared().unwrap().credentials, login);
+        assert_eq!(config.servers[0].credentials, login);
         assert_eq!(of(&read(&[]).unwrap(), "a", 1), "");
     }
 }

@@ -75,3 +75,23 @@ async fn they_start_with_a_delay_in_between_that_a_command_cuts_short() {
     assert_eq!(wharf.get("/api/sessions/c").await.json()["status"], "STOPPED");
     wharf.stop().await;
 }
+
+#[tokio::test]
+async fn sessions_whose_last_connection_is_not_gone_take_no_place_from_others() {
+    /// As many as there are places.
+    const WAITING: usize = 32;
+    let mut wharf = Wharf::start_with(&[("WHARF_CONNECTS_PER_SECOND", "1000")]).await;
+    let gate = wharf.vacating().shut();
+    for number in 0..WAITING {
+        wharf
+            .post("/api/sessions", json!({"name": format!("waits-{number}")}))
+            .await;
+        gate.reached().await;
+    }
+    wharf.vacating().open();
+    wharf.post("/api/sessions", json!({"name": "other"})).await;
+    assert_eq!(wharf.link().await.options.session.to_string(), "other");
+    gate.let_one_pass();
+    assert_ne!(wharf.link().await.options.session.to_string(), "other");
+    wharf.stop().await;
+}

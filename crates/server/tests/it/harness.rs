@@ -45,6 +45,7 @@ pub(crate) struct Wharf {
     server: Server,
     storage: Arc<FaultyStorage>,
     connecting: Arc<Door>,
+    vacating: Arc<Door>,
     overlaps: Arc<AtomicU32>,
     links: mpsc::UnboundedReceiver<Link>,
     http: reqwest::Client,
@@ -101,7 +102,7 @@ impl Wharf {
             server_writes: Arc::default(),
             session_writes: Arc::default(),
         });
-        let connecting = Arc::new(Door::default());
+        let (connecting, vacating) = (Arc::<Door>::default(), Arc::<Door>::default());
         let overlaps = Arc::new(AtomicU32::new(0));
         let (sender, links) = mpsc::unbounded_channel();
         let server = Server::start(
@@ -111,6 +112,7 @@ impl Wharf {
                 connector: Arc::new(PlayedConnector {
                     links: sender,
                     connecting: Arc::clone(&connecting),
+                    vacating: Arc::clone(&vacating),
                     engines: Mutex::default(),
                     overlaps: Arc::clone(&overlaps),
                 }),
@@ -122,6 +124,7 @@ impl Wharf {
             server: server.await.unwrap(),
             storage,
             connecting,
+            vacating,
             overlaps,
             links,
             http: client(),
@@ -191,6 +194,11 @@ impl Wharf {
     /// What every connection passes that the server makes.
     pub(crate) fn connecting(&self) -> &Door {
         &self.connecting
+    }
+
+    /// What everybody passes who waits for the end of a session's connection before.
+    pub(crate) fn vacating(&self) -> &Door {
+        &self.vacating
     }
 
     /// What every write to the server's own store passes.
@@ -366,6 +374,7 @@ impl Link {
 struct PlayedConnector {
     links: mpsc::UnboundedSender<Link>,
     connecting: Arc<Door>,
+    vacating: Arc<Door>,
     engines: Mutex<Vec<(SessionName, Arc<PlayedEngine>)>>,
     /// Connections that were made while another one of the same session had not ended.
     overlaps: Arc<AtomicU32>,
@@ -373,6 +382,10 @@ struct PlayedConnector {
 
 #[async_trait]
 impl Connector for PlayedConnector {
+    async fn vacated(&self, _session: &SessionName) {
+        self.vacating.pass().await;
+    }
+
     async fn connect(&self, options: EngineOptions, inbox: Arc<dyn Inbox>) -> Result<Arc<dyn Engine>, EngineError> {
         self.connecting.pass().await;
         let engine = Arc::new(PlayedEngine::default());

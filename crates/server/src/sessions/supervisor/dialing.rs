@@ -59,6 +59,8 @@ pub(super) struct Dial {
 impl Dial {
     /// Waits for a place and for its turn, as long as that takes, and makes the connection.
     pub(super) async fn run(self) -> Result<Live, DialError> {
+        // While something is left of the connection before, the places are for others.
+        self.shared.connector.vacated(&self.name).await;
         let place = self.shared.pace.turn().await;
         let place = place.map_err(|error| EngineError::Internal(error.into()))?;
         let span = self.settings.span(&self.name);

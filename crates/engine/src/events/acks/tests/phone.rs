@@ -78,7 +78,6 @@ async fn what_the_phone_reads_is_read_here() {
         network: Network::Sandbox { url },
         clock: Arc::new(SystemClock),
         version: None,
-        proxy: None,
     })
     .unwrap();
     let folder = tempfile::tempdir().unwrap();
