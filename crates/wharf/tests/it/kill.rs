@@ -34,6 +34,8 @@ const HITS_MIN: u64 = 3;
 const WEBHOOKS_TO_KILL_MAX: usize = 160;
 /// Texts that the session itself may send after a start before the others write again.
 const SENDS_TO_ROUND_MAX: usize = 5;
+/// How long a kill waits for stanzas that it can hit.
+const OPEN_WITHIN: Duration = Duration::from_secs(1);
 /// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -69,7 +71,7 @@ impl Run<'_> {
     /// The session `default`, linked to Alice.
     async fn pair(&self) {
         let client = self.client.at(self.api.borrow().as_ref().unwrap());
-        let events = ["message", "message.any", "session.status"];
+        let events = ["message", "message.any", "message.waiting", "session.status"];
         let webhook = json!({ "url": self.receiver.url(), "events": events });
         let body = json!({ "name": "default", "config": { "webhooks": [webhook] } });
         client.api("POST", "/api/sessions", body).await;
@@ -125,6 +127,8 @@ impl Run<'_> {
             self.rounds.send_replace(round);
             let webhooks = self.receiver.count() + roll(chance, WEBHOOKS_TO_KILL_MAX);
             self.receiver.reached(webhooks).await;
+            // Where nothing is open any more, this kill hits nothing.
+            let _ = timeout(OPEN_WITHIN, self.until_stanzas_are_open()).await;
             self.api.send_replace(None);
             server.kill().await;
             server = self.start_server().await;
@@ -132,13 +136,49 @@ impl Run<'_> {
         server
     }
 
+    /// How many stanzas wait for the session's acknowledgement.
+    async fn open_stanzas(&self) -> u64 {
+        let phone = self.client.look(&format!("/admin/phones/{ALICE}")).await;
+        phone["devices"][0]["queued"].as_u64().unwrap()
+    }
+
+    async fn until_stanzas_are_open(&self) {
+        while self.open_stanzas().await == 0 {}
+    }
+
     /// Waits until WhatsApp has an acknowledgement of everything.
     async fn settled(&self) {
         let mut ticks = tokio::time::interval(Duration::from_millis(20));
-        let path = format!("/admin/phones/{ALICE}");
-        while self.client.look(&path).await["devices"][0]["queued"] != 0 {
+        while self.open_stanzas().await != 0 {
             ticks.tick().await;
         }
+    }
+
+    /// How often each message of ours has come to the phones of these people, by WhatsApp's own ids.
+    async fn arrived(&self, numbers: &[String]) -> BTreeMap<String, usize> {
+        let mut arrived = BTreeMap::new();
+        for number in numbers {
+            let mut after = 0;
+            loop {
+                let page = self
+                    .client
+                    .look(&format!("/admin/phones/{number}/inbox?after={after}"))
+                    .await;
+                let entries = page["entries"].as_array().unwrap();
+                if entries.is_empty() {
+                    break;
+                }
+                for entry in entries
+                    .iter()
+                    .filter(|entry| entry["kind"] == "message" && entry["from"] == ALICE)
+                {
+                    let id = entry["id"].as_str().unwrap().to_owned();
+                    *arrived.entry(id).or_default() += 1;
+                }
+                after = page["next"].as_u64().unwrap();
+            }
+        }
+        arrived
     }
 
     /// What the webhook was told, once it was told everything or nothing more comes.
@@ -322,6 +362,15 @@ async fn a_thousand_texts_survive_ten_kills() {
     for name in ["message", "message.any"] {
         Told::of(name, &told).check(&format!("{name} at the webhook"), &numbers, &late);
         Told::of(name, &logged).check(&format!("{name} in the log"), &numbers, &late);
+    }
+    for (what, events) in [("at the webhook", &told), ("in the log", &logged)] {
+        let waiting = Told::of("message.waiting", events).ids;
+        assert!(waiting.is_empty(), "{what}: everything was delivered: {waiting:?}");
+    }
+    let arrived = run.arrived(&numbers).await;
+    for id in &sent {
+        let own = id.rsplit('_').next().unwrap();
+        assert_eq!(arrived.get(own), Some(&1), "{id} at the phone");
     }
     let any = Told::of("message.any", &told);
     assert!(
