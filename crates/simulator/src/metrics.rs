@@ -25,8 +25,8 @@ pub struct Metrics {
     pub malformed: Vec<Strictness>,
     /// How many there were in all.
     pub malformed_count: u64,
-    /// The newest deliveries that a device did not acknowledge in time, which is before it is linked where it was told
-    /// something until then: those that still wait come last.
+    /// The newest deliveries that a device did not acknowledge in time, and refs that it did not confirm before it was linked:
+    /// those that still wait come last.
     pub unacked: Vec<Unacked>,
     /// How many there were in all, whether they still wait, were acknowledged late or ended with their connection.
     pub unacked_count: u64,
@@ -247,9 +247,12 @@ impl State {
         self.counters.overdue(overdue);
     }
 
-    /// Counts what a device has not acknowledged when it is linked, however short: it comes on no other connection.
+    /// Counts what a device has not acknowledged when it is linked: it comes on no other connection. Its refs it has confirmed
+    /// by then; acks of notifications may still be on their way, as Baileys' are.
     pub(crate) fn close_before_login(&mut self, told: &Queue) {
-        self.counters.overdue(unacked_before(u64::MAX, "", told, |_| true));
+        let unconfirmed = unacked_before(u64::MAX, "", told, |given| given.node.tag == "iq");
+        self.counters.overdue(unconfirmed);
+        self.close_overdue_before_login(told, |given| given.node.tag != "iq");
     }
 
     /// What was delivered before this time should have been acknowledged.

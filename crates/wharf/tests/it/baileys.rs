@@ -107,6 +107,7 @@ async fn baileys_is_linked_by_a_code_that_is_entered_on_the_phone() {
     let wrong = format!("{}{}", &code[..7], if code.ends_with('2') { '3' } else { '2' });
     let refused = wharf.network.enter_code(CAROL, &wrong).await.unwrap_err();
     assert_eq!(refused.to_string(), "the code is wrong");
+    wharf.settled().await;
     wharf.network.enter_code(CAROL, code).await.unwrap();
     baileys.wait_for("a connection", |event| event["event"] == "open").await;
 

@@ -73,6 +73,7 @@ async fn finish_with_passkey(wharf: &TestWharf, name: &str, phone: &str) {
         on_the_phone.as_deref(),
         "both show the same code"
     );
+    wharf.settled().await;
     let confirm = format!("/api/{name}/auth/passkey/confirm");
     let (first, again) = tokio::join!(wharf.post(&confirm, json!({})), wharf.post(&confirm, json!({})));
     first.expect(201);
@@ -200,6 +201,7 @@ async fn a_wrong_code_links_nothing_and_can_be_corrected() {
     assert_eq!(wrong.to_string(), "the code is wrong");
     let elsewhere = wharf.network.enter_code(BOB, &code).await.unwrap_err();
     assert!(elsewhere.to_string().contains("no device waits"), "{elsewhere}");
+    wharf.settled().await;
     assert!(wharf.network.phone(ALICE).unwrap().devices.is_empty());
 
     wharf.network.enter_code(ALICE, &code).await.unwrap();
