@@ -56,20 +56,29 @@ pub(super) fn folder_name(name: &str) -> String {
     format!("{readable}.{}", hex::encode(&hash[..HASH_BYTES]))
 }
 
-/// Makes a folder that only its owner may enter, and makes sure that it is still there after a power loss.
+/// Makes a folder that only its owner may enter, with those above it that are missing, and makes sure that all of them are
+/// still there after a power loss.
 pub(super) fn make_private(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
+    make_private_each(folder, &sync)
+}
+
+/// `keep` writes the entry of a new folder, which is in the folder above it, to the disk.
+fn make_private_each(folder: &Path, keep: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+    // The parent of a relative name is the empty path.
+    if folder.as_os_str().is_empty() || folder.is_dir() {
         return Ok(());
     }
+    let parent = folder.parent().unwrap_or(Path::new(""));
+    make_private_each(parent, keep)?;
     let mut builder = DirBuilder::new();
-    builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)?;
-    match folder.parent() {
-        Some(parent) => sync(parent),
-        None => Ok(()),
+    match builder.create(folder) {
+        // Another session's task was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
+        outcome => outcome?,
     }
+    keep(parent)
 }
 
 /// Makes an empty file that only its owner may read. SQLite gives its `-wal` and `-shm` the same mode.
@@ -200,6 +209,28 @@ mod tests {
         assert_eq!(folders[0], "alice");
         assert!(folders[1].starts_with("Alice.") && folders[2].starts_with("ALICE."));
         assert_ne!(folders[1].to_lowercase(), folders[2].to_lowercase());
+    }
+
+    #[test]
+    fn the_folder_above_each_new_one_is_written_to_the_disk() {
+        let base = tempfile::tempdir().expect("a folder for the test");
+        let kept = std::cell::RefCell::new(Vec::new());
+        let keep = |folder: &Path| {
+            kept.borrow_mut().push(folder.to_owned());
+            Ok(())
+        };
+        let deepest = base.path().join("a/b/c");
+        for _ in 0..2 {
+            make_private_each(&deepest, &keep).expect("it can be made");
+        }
+        assert!(deepest.is_dir());
+        let above = ["", "a", "a/b"].map(|folder| base.path().join(folder));
+        let same: Vec<_> = kept
+            .borrow()
+            .iter()
+            .map(|folder| folder.components().collect::<PathBuf>())
+            .collect();
+        assert_eq!(same, above.map(|folder| folder.components().collect::<PathBuf>()));
     }
 
     #[test]
