@@ -13,6 +13,7 @@ mod durability;
 mod environment;
 mod events;
 mod folders;
+mod full_disk;
 mod kill;
 mod observability;
 mod openapi;

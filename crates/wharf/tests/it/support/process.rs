@@ -142,6 +142,11 @@ impl Process {
         self.seen[before..self.seen.len() - 1].to_vec()
     }
 
+    /// Its id at the system.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("the program has ended already")
+    }
+
     /// Kills it at once, as a crash does.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
@@ -154,9 +159,8 @@ impl Process {
 
     /// Sends a signal that must stop it within the time that a container engine gives.
     pub(crate) async fn signal(mut self, signal: &str) -> (Option<i32>, String) {
-        let id = self.child.id().expect("the program has ended already").to_string();
         // The shell's own, because a small system has no program of this name.
-        let kill = format!("kill -{signal} {id}");
+        let kill = format!("kill -{signal} {}", self.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
         let status = timeout(STOPS_WITHIN, self.child.wait())
             .await
