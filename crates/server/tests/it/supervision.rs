@@ -10,17 +10,27 @@ use wharf_core::engine::{Closed, Signal};
 use wharf_core::session::Me;
 use wharf_server::config::Config;
 
-use crate::harness::{ALICE, KEY, Receiver, Wharf, me, text};
+use crate::harness::{ALICE, KEY, Link, Receiver, Wharf, me, text};
 
 /// Connections that are set up at the same time.
 const CONNECTS_AT_ONCE: usize = 32;
-/// How long a connection may be silent in these tests; sooner than any to WhatsApp may be given up.
-const SILENCE: Duration = Duration::from_secs(1);
+/// How long a connection may be silent in these tests; sooner than any to WhatsApp may be given up. Longer than a busy machine
+/// holds up a test.
+const SILENCE: Duration = Duration::from_secs(3);
 /// Stopping leaves this much of the ten seconds that a container has to closing the storage.
 const STOPS_WITHIN: Duration = Duration::from_secs(8);
 
 fn impatient(config: &mut Config) {
     config.sessions.silence_max = SILENCE;
+}
+
+/// A session that has logged in. It may be too late to see it work: it is cut off once it was silent.
+async fn logged_in(wharf: &mut Wharf, name: &str) -> Link {
+    let made = wharf.post("/api/sessions", json!({"name": name})).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let link = wharf.link().await;
+    link.work();
+    link
 }
 
 #[tokio::test]
@@ -61,10 +71,10 @@ async fn a_connection_that_ended_is_made_anew() {
 #[tokio::test]
 async fn a_connection_that_falls_silent_is_made_anew_and_one_that_speaks_is_not() {
     let mut wharf = Wharf::start_changed(&[], impatient).await;
-    let silent = wharf.working("silent", json!({})).await;
+    let silent = logged_in(&mut wharf, "silent").await;
     // This test may be held up itself, so it remembers how long it said nothing.
     let (mut spoke, mut pause) = (Instant::now(), Duration::ZERO);
-    let speaks = wharf.working("speaks", json!({})).await;
+    let speaks = logged_in(&mut wharf, "speaks").await;
     let mut speaking = tokio::time::interval(Duration::from_millis(100));
     let second = loop {
         tokio::select! {
@@ -204,7 +214,7 @@ async fn a_message_that_cannot_be_kept_for_too_long_makes_the_connection_anew() 
 
 #[tokio::test]
 async fn a_connection_that_never_comes_to_its_login_is_made_anew() {
-    let mut wharf = Wharf::start_with(&[("WHARF_SESSION_LOGIN_SECONDS", "1")]).await;
+    let mut wharf = Wharf::start_with(&[("WHARF_SESSION_LOGIN_SECONDS", "3")]).await;
     wharf.post("/api/sessions", json!({"name": "a"})).await;
     let silent = wharf.link().await;
     let scanned = wharf.link().await;
@@ -222,7 +232,7 @@ async fn a_connection_that_never_comes_to_its_login_is_made_anew() {
 #[tokio::test]
 async fn only_stanzas_are_signs_of_life() {
     let mut wharf = Wharf::start_changed(&[], impatient).await;
-    let first = wharf.working("a", json!({})).await;
+    let first = logged_in(&mut wharf, "a").await;
     let mut speaking = tokio::time::interval(Duration::from_millis(100));
     loop {
         tokio::select! {
