@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::watch;
@@ -77,6 +78,7 @@ async fn assert_told_once(wharf: TestWharf, receiver: &Receiver) {
         !names.iter().any(|name| name.starts_with("message.waiting")),
         "{names:?}"
     );
+    wharf.finish().await;
 }
 
 #[tokio::test]
@@ -90,5 +92,25 @@ async fn a_crash_before_it_is_told_leaves_it_to_be_recovered_again() {
         .unwrap();
     wharf.crash().await;
     wharf.boot().await;
+    assert_told_once(wharf, &receiver).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_after_a_restart_is_the_same_message() {
+    let (mut wharf, receiver) = lost().await;
+    // The phone's answer comes with the next connection only, which has not asked for anything yet.
+    let answer = json!({ "direction": "out", "stanza": "message", "from": ALICE });
+    let mut faults = wharf.network.faults();
+    faults.push(serde_json::from_value(json!({ "match": answer, "action": "drop" })).unwrap());
+    wharf.network.set_faults(faults).unwrap();
+    wharf.boot().await;
+    let dropped = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        while wharf.network.faults().len() > 1 {
+            ticks.tick().await;
+        }
+    };
+    within("the phone's answer to be dropped", dropped).await;
+    wharf.restart().await;
     assert_told_once(wharf, &receiver).await;
 }
