@@ -12,7 +12,7 @@ use futures::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 use wacore::net::HttpClient;
 use wacore::types::events::{Event, Subscription};
 use wharf_core::clock::Clock;
@@ -88,11 +88,7 @@ impl Connection {
         options: EngineOptions,
         inbox: Arc<dyn Inbox>,
     ) -> Result<Self, EngineError> {
-        let opening = Opening {
-            slot: Some(whatsapp.slots.take(&options.session).await),
-            tasks: Tasks::new(options.span.clone()),
-            called_off: whatsapp.called_off.clone(),
-        };
+        let opening = Opening::begin(whatsapp, &options).await;
         let tasks = opening.tasks.clone();
         let ending = Arc::new(Ending::default());
         let answered = Arc::new(Answered::default());
@@ -121,10 +117,10 @@ impl Connection {
             clock: whatsapp.clock.clone(),
             drained: Arc::default(),
         };
-        let drained = waiting.drained.clone();
         upkeep::start(&tasks, waiting.clone(), lost);
         let sent = Arc::new(Unacknowledged::default());
         let linking = Arc::new(Linking::default());
+        let drained = waiting.drained.clone();
         let (events, queued) = Events::new(inbox.clone(), ending.clone(), answered, linking.clone(), drained);
         let supervisor = Supervisor {
             subscription: client.subscribe_handler(Arc::new(events)),
@@ -148,10 +144,6 @@ impl Connection {
             tasks,
             queued,
         };
-        let supervision = TaskTracker::new();
-        let tracker = supervision.clone();
-        supervision.spawn(async move { supervisor.run(&tracker).await }.instrument(options.span));
-        supervision.close();
         Ok(Self {
             client,
             clock: whatsapp.clock.clone(),
@@ -159,7 +151,7 @@ impl Connection {
             sent,
             ending,
             linking,
-            supervision,
+            supervision: supervisor.start(options.span),
         })
     }
 
@@ -186,6 +178,14 @@ struct Opening {
 }
 
 impl Opening {
+    async fn begin(whatsapp: &WhatsApp, options: &EngineOptions) -> Self {
+        Self {
+            slot: Some(whatsapp.slots.take(&options.session).await),
+            tasks: Tasks::new(options.span.clone()),
+            called_off: whatsapp.called_off.clone(),
+        }
+    }
+
     /// It is made; whoever takes the slot stops the tasks.
     fn done(mut self) -> Option<Slot> {
         self.slot.take()
@@ -214,6 +214,15 @@ async fn stop(tasks: &Tasks) {
 }
 
 impl Supervisor {
+    /// Runs it in tasks of its own.
+    fn start(self, span: Span) -> TaskTracker {
+        let supervision = TaskTracker::new();
+        let tracker = supervision.clone();
+        supervision.spawn(async move { self.run(&tracker).await }.instrument(span));
+        supervision.close();
+        supervision
+    }
+
     async fn run(self, tracker: &TaskTracker) {
         // A session that hears nothing more must not go on, so the connection ends with its signaller, whatever ends it.
         let deaf = self.ending.begun().clone().drop_guard();

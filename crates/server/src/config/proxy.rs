@@ -13,9 +13,8 @@ const SERVER: Variable = Variable {
     names: &["WHATSAPP_PROXY_SERVER"],
     default: "",
     about: "The proxy of every session that has no `config.proxy`: `host:port`, an HTTP proxy that knows CONNECT; or a URL that \
-            begins with `http://`, `https://`, `socks5://` or `socks5h://`. All that a session sends goes through it, and it \
-            resolves the names. The question which version of WhatsApp Web is current belongs to no session and goes \
-            through this proxy, or the first of the list. `HTTP_PROXY` and the like are not looked at.",
+            begins with `http://`, `https://`, `socks5://` or `socks5h://`. All that a session sends goes through it, also the \
+            question which version of WhatsApp Web is current, and it resolves the names. `HTTP_PROXY` and the like are not looked at.",
     secret: false,
 };
 const SERVER_LIST: Variable = Variable {

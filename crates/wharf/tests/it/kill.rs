@@ -181,6 +181,15 @@ impl Run<'_> {
         arrived
     }
 
+    /// Each message whose send was answered has come to its phone, once.
+    async fn check_arrived(&self, sent: &[String], numbers: &[String]) {
+        let arrived = self.arrived(numbers).await;
+        for id in sent {
+            let own = id.rsplit('_').next().unwrap();
+            assert_eq!(arrived.get(own), Some(&1), "{id} at the phone");
+        }
+    }
+
     /// What the webhook was told, once it was told everything or nothing more comes.
     async fn told(&self, sent: &[String]) -> Vec<Value> {
         let events = || -> Vec<Value> { self.receiver.deliveries().into_iter().map(|it| it.event).collect() };
@@ -367,11 +376,7 @@ async fn a_thousand_texts_survive_ten_kills() {
         let waiting = Told::of("message.waiting", events).ids;
         assert!(waiting.is_empty(), "{what}: everything was delivered: {waiting:?}");
     }
-    let arrived = run.arrived(&numbers).await;
-    for id in &sent {
-        let own = id.rsplit('_').next().unwrap();
-        assert_eq!(arrived.get(own), Some(&1), "{id} at the phone");
-    }
+    run.check_arrived(&sent, &numbers).await;
     let any = Told::of("message.any", &told);
     assert!(
         sent.iter().all(|id| any.ids.contains_key(id)),
