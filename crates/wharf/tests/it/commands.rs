@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::json;
+use tokio::sync::RwLock;
 
 use crate::support::seeded::{Numbers, seed};
 use crate::support::{ALICE, TestWharf};
@@ -16,13 +17,12 @@ const COMMANDS_EACH: usize = 6;
 const CONNECTIONS_AWAITED_MAX: u64 = 12;
 /// The longest that it waits for them.
 const PATIENCE_MS_MAX: u64 = 5_000;
-/// Connections and logins in the meantime: until then the commands have only called each other off, so they go on.
+/// Connections in the meantime: until then the commands have only called each other off, so they go on.
 const CONNECTIONS_MIN: u64 = 8;
-const LOGINS_MIN: u64 = 1;
+/// How often a phone links the session in the meantime, so that the commands are also given to one that is linked.
+const LINKS: usize = 3;
 /// How often a caller looks for connections.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How often a phone scans what the session shows.
-const SCAN_EVERY: Duration = Duration::from_millis(500);
 /// The longest that all of them together may take.
 const OBEYED_WITHIN: Duration = Duration::from_secs(120);
 
@@ -47,18 +47,17 @@ async fn command(wharf: &TestWharf, choice: u64) {
     assert!(matches!(status, 200 | 201 | 404 | 422 | 503), "{choice}: {answer:?}");
 }
 
-/// Runs all callers. `choices` says how much of what [`command`] knows they may ask for.
-async fn storm(wharf: &TestWharf, seed: u64, choices: u64) {
-    let (before, logins_before) = (connections(wharf), logins(wharf));
-    let has_connected =
-        || connections(wharf) >= before + CONNECTIONS_MIN && logins(wharf) >= logins_before + LOGINS_MIN;
+/// Runs all callers. `choices` says how much of what [`command`] knows they may ask for; all wait while `turn` is held.
+async fn storm(wharf: &TestWharf, seed: u64, choices: u64, turn: &RwLock<()>) {
+    let before = connections(wharf);
     let callers = (0..CALLERS).map(|caller| async move {
         let mut numbers = Numbers::of(seed.wrapping_add(caller));
         let mut asked = 0;
-        while asked < COMMANDS_EACH || !has_connected() {
+        while asked < COMMANDS_EACH || connections(wharf) < before + CONNECTIONS_MIN {
             let enough = connections(wharf) + numbers.below(CONNECTIONS_AWAITED_MAX);
             let patience = Duration::from_millis(numbers.below(PATIENCE_MS_MAX));
             let _ = tokio::time::timeout(patience, until_connected(wharf, enough)).await;
+            let _turn = turn.read().await;
             command(wharf, numbers.below(choices)).await;
             asked += 1;
         }
@@ -68,22 +67,13 @@ async fn storm(wharf: &TestWharf, seed: u64, choices: u64) {
         .expect("the session is stuck");
 }
 
-/// Has a phone scan every QR code, so that there are linked devices again after a logout.
-async fn scan_what_is_shown(wharf: &TestWharf) {
-    let mut ticks = tokio::time::interval(SCAN_EVERY);
-    loop {
-        ticks.tick().await;
-        let shown = wharf.get("/api/default/auth/qr?format=raw").await;
-        if shown.status.is_success() {
-            // The code may be gone by now, and the device before it has signed.
-            let _ = wharf.network.scan(ALICE, shown.json()["value"].as_str().unwrap()).await;
-        }
-    }
-}
-
-/// How often a linked device has logged in so far.
-fn logins(wharf: &TestWharf) -> u64 {
-    wharf.network.metrics().logins
+/// Links the session anew, whatever has become of it.
+async fn link(wharf: &TestWharf) {
+    let _ = wharf.post("/api/sessions", json!({ "name": "default" })).await;
+    wharf.post("/api/sessions/default/logout", json!({})).await.expect(201);
+    wharf.post("/api/sessions/default/start", json!({})).await.expect(201);
+    wharf.scan("default", ALICE).await;
+    wharf.wait_for_status("default", "WORKING").await;
 }
 
 /// How often a device has connected so far.
@@ -103,7 +93,7 @@ async fn until_connected(wharf: &TestWharf, enough: u64) {
 async fn a_linked_session_obeys_a_hundred_callers_and_never_connects_twice() {
     let (wharf, _receiver) = TestWharf::with_alice().await;
     // Without logging out and deleting: the device stays the same, and the network sees who uses it twice.
-    storm(&wharf, seed(), 7).await;
+    storm(&wharf, seed(), 7, &RwLock::default()).await;
     wharf.post("/api/sessions/default/start", json!({})).await.expect(201);
     wharf.wait_for_status("default", "WORKING").await;
     assert_eq!(wharf.network.phone(ALICE).unwrap().devices.len(), 1);
@@ -115,15 +105,20 @@ async fn a_linked_session_obeys_a_hundred_callers_and_never_connects_twice() {
 #[tokio::test]
 async fn a_session_survives_a_hundred_callers_who_also_log_out_and_delete() {
     let (wharf, _receiver) = TestWharf::with_alice().await;
-    tokio::select! {
-        () = storm(&wharf, seed(), 10) => {}
-        () = scan_what_is_shown(&wharf) => {}
-    }
-    let _ = wharf.post("/api/sessions", json!({ "name": "default" })).await;
-    wharf.post("/api/sessions/default/logout", json!({})).await.expect(201);
-    wharf.post("/api/sessions/default/start", json!({})).await.expect(201);
-    wharf.scan("default", ALICE).await;
-    wharf.wait_for_status("default", "WORKING").await;
+    let turn = RwLock::default();
+    let links = async {
+        for _ in 0..LINKS {
+            let held = turn.write().await;
+            link(&wharf).await;
+            drop(held);
+            // The others go on where it is linked.
+            let more = connections(&wharf) + 1;
+            let patience = Duration::from_millis(PATIENCE_MS_MAX);
+            let _ = tokio::time::timeout(patience, until_connected(&wharf, more)).await;
+        }
+    };
+    tokio::join!(storm(&wharf, seed(), 10, &turn), links);
+    link(&wharf).await;
     assert_eq!(wharf.network.metrics().replaced, 0, "two connections of one device");
     assert_eq!(wharf.network.metrics().connections, 1);
     wharf.finish().await;
