@@ -267,7 +267,9 @@ async fn warn_of_others(base_dir: &Path, folder: &Path) {
     }
     let path = base_dir.to_owned();
     // Where the folder cannot be read, opening it says why.
-    let others = blocking(move || folder::with_file(&path, SERVER_FILE)).await.unwrap_or_default();
+    let others = blocking(move || folder::with_file(&path, SERVER_FILE))
+        .await
+        .unwrap_or_default();
     if !others.is_empty() {
         let (base_dir, namespaces) = (base_dir.display(), others.join(", "));
         tracing::warn!(%base_dir, namespaces, "there are sessions under other namespaces, see WAHA_NAMESPACE");
