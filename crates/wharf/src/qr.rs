@@ -33,11 +33,12 @@ pub(crate) async fn print_all(mut shown: Receiver<ShownQr>) {
     }
 }
 
-/// Two modules above each other are one character. Drawn light on dark, as terminals are.
+/// Two modules above each other are one character. The crate fills what it calls dark, and on a terminal with a dark
+/// background, as most have, the filled ones are the light ones.
 fn drawn(code: &str) -> Option<String> {
     let code = QrCode::new(code).ok()?;
     let mut picture = code.render::<Dense1x2>();
-    Some(picture.dark_color(Dense1x2::Dark).light_color(Dense1x2::Light).build())
+    Some(picture.dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
 }
 
 #[cfg(test)]
