@@ -113,16 +113,23 @@ impl Network {
         text(&answer(self.post("/admin/phones").json(&json!({}))).await?, "number")
     }
 
-    /// The phone scans a QR code; answers the address of the device that it linked.
-    pub(crate) async fn scan(&self, number: &str, qr: &str) -> anyhow::Result<String> {
+    /// The phone scans a QR code.
+    pub(crate) async fn scan(&self, number: &str, qr: &str) -> anyhow::Result<()> {
         let scan = self.post(&format!("/admin/phones/{number}/scan"));
-        text(&answer(scan.json(&json!({ "qr": qr }))).await?, "jid")
+        answer(scan.json(&json!({ "qr": qr }))).await?;
+        Ok(())
     }
 
-    /// Closes a device's socket without a word.
-    pub(crate) async fn cut(&self, device: &str) -> anyhow::Result<()> {
-        let kill = self.post(&format!("/admin/devices/{device}/kill"));
-        answer(kill.json(&json!({ "mode": "close" }))).await?;
+    /// The phone sends a text.
+    pub(crate) async fn send_text(&self, number: &str, to: &str, text: &str) -> anyhow::Result<()> {
+        let send = self.post(&format!("/admin/phones/{number}/send"));
+        answer(send.json(&json!({ "to": to, "text": text }))).await?;
+        Ok(())
+    }
+
+    /// Cuts all sockets without a word.
+    pub(crate) async fn cut_all(&self) -> anyhow::Result<()> {
+        answer(self.post("/admin/kill").json(&json!({ "mode": "cut" }))).await?;
         Ok(())
     }
 
@@ -147,18 +154,32 @@ impl Network {
         let metrics = answer(self.http.get(format!("{}/admin/metrics", self.base))).await?;
         let number = |value: &Value| value.as_u64().unwrap_or_default();
         let handshakes = metrics["handshakes"].as_object().context("no handshakes")?;
-        let objections = [
+        Ok(Counters {
+            connections: number(&metrics["connections"]),
+            handshakes: handshakes.values().map(number).sum(),
+        })
+    }
+
+    /// What the network objects to, in its own words; it should be nothing.
+    pub(crate) async fn objections(&self) -> anyhow::Result<Vec<String>> {
+        let metrics = answer(self.http.get(format!("{}/admin/metrics", self.base))).await?;
+        let lists = ["unknown", "malformed", "unacked", "unmatched"]
+            .iter()
+            .flat_map(|kind| {
+                let list = metrics[*kind].as_array().map(Vec::as_slice).unwrap_or_default();
+                list.iter().map(move |objection| format!("{kind}: {objection}"))
+            });
+        let counts = [
             "unknown_count",
             "malformed_count",
             "unacked_count",
             "unmatched_count",
             "prekeys_reused",
-        ];
-        Ok(Counters {
-            connections: number(&metrics["connections"]),
-            handshakes: handshakes.values().map(number).sum(),
-            objections: objections.iter().map(|key| number(&metrics[*key])).sum(),
-        })
+        ]
+        .iter()
+        .filter(|key| metrics[**key] != 0)
+        .map(|key| format!("{key}: {}", metrics[*key]));
+        Ok(counts.chain(lists).collect())
     }
 
     fn post(&self, path: &str) -> RequestBuilder {
@@ -173,8 +194,6 @@ pub(crate) struct Counters {
     pub(crate) connections: u64,
     /// Handshakes that were completed.
     pub(crate) handshakes: u64,
-    /// What the network objects to: it should be none.
-    pub(crate) objections: u64,
 }
 
 /// The answer's JSON, `null` where it has no body; a failure where the status is one.

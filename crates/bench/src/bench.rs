@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
 use reqwest::Client;
 use tempfile::TempDir;
 
@@ -41,8 +41,8 @@ pub(crate) struct Stack {
 /// A server with linked sessions.
 pub(crate) struct Fleet {
     pub(crate) stack: Stack,
-    /// The addresses of the linked devices.
-    pub(crate) devices: Vec<String>,
+    /// How many they are.
+    pub(crate) sessions: usize,
 }
 
 impl Bench {
@@ -121,13 +121,15 @@ impl Stack {
 
     /// Stops the server and the network. Fails where the network objects to what it saw: such a run proves nothing.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
-        let counters = self.network.counters().await?;
+        let objections = self.network.objections().await?;
         self.server.stop().await?;
         self.network_program.stop().await?;
-        match counters.objections {
-            0 => Ok(()),
-            count => bail!("the network objects to {count} stanzas"),
-        }
+        ensure!(
+            objections.is_empty(),
+            "the network objects to\n{}",
+            objections.join("\n")
+        );
+        Ok(())
     }
 }
 

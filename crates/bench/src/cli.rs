@@ -23,6 +23,9 @@ pub(crate) struct Cli {
     /// Which commit was built, for the report
     #[arg(long, default_value = "unknown")]
     pub(crate) build: String,
+    /// Fail where an aim is missed
+    #[arg(long)]
+    pub(crate) strict: bool,
     #[command(flatten)]
     pub(crate) sizes: Sizes,
 }

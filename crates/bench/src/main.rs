@@ -1,7 +1,7 @@
 //! Measures a built Wharf from outside: what it takes to start, to hold sessions, to send, and to come back.
 //!
 //! Uses only the public HTTP interfaces of the server and of the sandbox network, each a process of its own, and what the
-//! system says about the server's process. Never links anything of Wharf's, so that it measures what is shipped.
+//! system says about the server's process. Never links anything of Wharf's.
 
 mod api;
 mod bench;
@@ -16,7 +16,7 @@ use std::fs;
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Parser;
 
 use crate::bench::Bench;
@@ -44,6 +44,12 @@ fn main() -> ExitCode {
 
 /// Runs the scenarios that were asked for, prints the table and writes the report.
 async fn run(cli: Cli) -> anyhow::Result<()> {
+    let sessions = &cli.sizes.sessions;
+    let is_rising = sessions.iter().all(|&count| count > 0) && sessions.is_sorted_by(|less, more| less < more);
+    ensure!(
+        is_rising && !sessions.is_empty(),
+        "--sessions must rise, from 1 or more"
+    );
     fs::create_dir_all(&cli.out).with_context(|| format!("cannot make the folder {}", cli.out.display()))?;
     let machine = Machine::read();
     let scenarios = match cli.scenarios.as_slice() {
@@ -66,5 +72,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write {}", file.display()))?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{report}\nwritten to {}", file.display())?;
-    outcome.and(ended)
+    outcome.and(ended)?;
+    let missed = report.missed();
+    ensure!(!cli.strict || missed.is_empty(), "missed: {}", missed.join("; "));
+    Ok(())
 }

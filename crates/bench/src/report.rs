@@ -60,10 +60,14 @@ impl Figure {
         self.samples.get(index).copied().unwrap_or(f64::NAN)
     }
 
+    fn is_missed(&self) -> bool {
+        self.aim_max.is_some_and(|aim| self.quantile(0.5) > aim)
+    }
+
     fn verdict(&self) -> String {
         match self.aim_max {
-            Some(aim) if self.quantile(0.5) <= aim => format!("≤ {}, met", number(aim)),
-            Some(aim) => format!("≤ {}, missed", number(aim)),
+            Some(aim) if self.is_missed() => format!("≤ {}, missed", number(aim)),
+            Some(aim) => format!("≤ {}, met", number(aim)),
             None => String::new(),
         }
     }
@@ -77,6 +81,12 @@ impl Report {
             load_after: machine::load(),
             figures,
         }
+    }
+
+    /// What was measured and misses its aim.
+    pub(crate) fn missed(&self) -> Vec<&str> {
+        let missed = self.figures.iter().filter(|figure| figure.is_missed());
+        missed.map(|figure| figure.what.as_str()).collect()
     }
 }
 

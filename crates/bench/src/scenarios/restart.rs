@@ -2,8 +2,8 @@
 
 use tokio::time::Instant;
 
-use super::sessions::fleet;
-use super::{all_work, millis};
+use super::sessions::{fleet, mib};
+use super::{all_work, float, millis};
 use crate::bench::Bench;
 use crate::cli::Sizes;
 use crate::process::Program;
@@ -14,8 +14,8 @@ const ALL_WORK_S_MAX: f64 = 30.0;
 /// Stops and starts the server again and again.
 pub(crate) async fn run(bench: &mut Bench, sizes: &Sizes) -> anyhow::Result<()> {
     let mut fleet = fleet(bench, sizes).await?;
-    let count = fleet.devices.len();
-    let (mut stops, mut starts, mut costs) = (Vec::new(), Vec::new(), Vec::new());
+    let count = fleet.sessions;
+    let (mut stops, mut starts, mut costs, mut memory) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..sizes.rounds {
         let mut begin = Instant::now();
         let stop = async |server: Program| {
@@ -27,6 +27,7 @@ pub(crate) async fn run(bench: &mut Bench, sizes: &Sizes) -> anyhow::Result<()> 
         fleet.stack = fleet.stack.restart(stop).await?;
         all_work(&fleet.stack.api, count).await?;
         starts.push(begin.elapsed().as_secs_f64());
+        memory.push(fleet.stack.server.memory()?.resident_kib);
         fleet.stack.server.rest().await?;
         costs.push(millis(fleet.stack.server.cpu_time()?) / 1e3);
     }
@@ -37,6 +38,10 @@ pub(crate) async fn run(bench: &mut Bench, sizes: &Sizes) -> anyhow::Result<()> 
         format!("start until {count} sessions work, CPU"),
         "s",
         costs,
+    ));
+    bench.note(mib(
+        &format!("memory with {count} sessions just started"),
+        memory.into_iter().map(float),
     ));
     bench.fleet = Some(fleet);
     Ok(())

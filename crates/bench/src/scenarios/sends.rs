@@ -1,6 +1,7 @@
 //! Texts per second, and what each costs: from the API call to the last of its acks.
 //!
-//! Steady state: the recipient's device and our own phone are known, and their Signal sessions exist.
+//! Steady state: the recipient's device and our own phone are known, and their Signal sessions exist, because the recipient
+//! has written back.
 
 use anyhow::ensure;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -29,6 +30,10 @@ pub(crate) async fn run(bench: &mut Bench, sizes: &Sizes) -> anyhow::Result<()> 
     ] {
         let (own, recipient) = (stack.network.new_phone().await?, stack.network.new_phone().await?);
         link(&stack, session, &own, webhook).await?;
+        send(&stack, session, &recipient, WARM_UP, 1).await?;
+        // Until the recipient has written back, every text carries the beginning of a Signal session once more.
+        stack.network.send_text(&recipient, &own, "Yes?").await?;
+        stack.server.rest().await?;
         send(&stack, session, &recipient, WARM_UP, 1).await?;
         for at_once in CONCURRENCY {
             measure(bench, &stack, sizes, (session, &recipient, at_once), label).await?;

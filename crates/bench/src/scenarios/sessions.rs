@@ -13,7 +13,7 @@ use crate::report::Figure;
 /// Memory per session, where there are most of them.
 const IDLE_SESSION_KIB_MAX: f64 = 512.0;
 /// How often a session is asked whether it works.
-const LOOK: Duration = Duration::from_millis(5);
+const LOOK: Duration = Duration::from_millis(20);
 /// Reads of the memory at each number of sessions, and the time between them.
 const READS: usize = 5;
 const READ_EVERY: Duration = Duration::from_millis(200);
@@ -24,12 +24,9 @@ pub(crate) async fn run(bench: &mut Bench, sizes: &Sizes) -> anyhow::Result<()> 
     let idle = Duration::from_secs(sizes.idle_seconds);
     stack.server.rest().await?;
     let empty = read_memory(&stack).await?;
-    bench.note(mib("memory with no session", &empty));
     let empty_kib = median(&empty);
-    let mut fleet = Fleet {
-        stack,
-        devices: Vec::new(),
-    };
+    bench.note(mib("memory with no session", empty));
+    let mut fleet = Fleet { stack, sessions: 0 };
     let most = sizes.sessions.iter().copied().max();
     for &wanted in &sizes.sessions {
         link_up_to(bench, &mut fleet, wanted).await?;
@@ -43,7 +40,7 @@ pub(crate) async fn run(bench: &mut Bench, sizes: &Sizes) -> anyhow::Result<()> 
         if Some(wanted) == most {
             each = each.at_most(IDLE_SESSION_KIB_MAX);
         }
-        bench.note(mib(&format!("memory with {wanted} idle sessions"), &memory));
+        bench.note(mib(&format!("memory with {wanted} idle sessions"), memory));
         bench.note(each);
         bench.note(Figure::new(
             format!("CPU with {wanted} idle sessions"),
@@ -62,7 +59,7 @@ pub(super) async fn fleet(bench: &mut Bench, sizes: &Sizes) -> anyhow::Result<Fl
     }
     let mut fleet = Fleet {
         stack: bench.stack().await?,
-        devices: Vec::new(),
+        sessions: 0,
     };
     let most = sizes.sessions.iter().copied().max();
     link_up_to(bench, &mut fleet, most.context("no number of sessions")?).await?;
@@ -70,21 +67,20 @@ pub(super) async fn fleet(bench: &mut Bench, sizes: &Sizes) -> anyhow::Result<Fl
 }
 
 async fn link_up_to(bench: &mut Bench, fleet: &mut Fleet, wanted: usize) -> anyhow::Result<()> {
-    let have = fleet.devices.len();
+    let have = fleet.sessions;
     let stack = &fleet.stack;
     let cpu = stack.server.cpu_time()?;
     let mut times = Vec::new();
     for index in have..wanted {
         let phone = stack.network.new_phone().await?;
         let begin = Instant::now();
-        fleet
-            .devices
-            .push(link(stack, &format!("s{index}"), &phone, None).await?);
+        link(stack, &format!("s{index}"), &phone, None).await?;
         times.push(millis(begin.elapsed()));
     }
     // Keys and history go on after a session works; they are part of the price.
     stack.server.rest().await?;
     let cpu = stack.server.cpu_time()? - cpu;
+    fleet.sessions = wanted;
     let which = format!("sessions {} to {wanted}", have + 1);
     bench.note(Figure::new(format!("pairing, {which}"), "ms", times));
     bench.note(Figure::new(
@@ -95,16 +91,16 @@ async fn link_up_to(bench: &mut Bench, fleet: &mut Fleet, wanted: usize) -> anyh
     Ok(())
 }
 
-/// Makes a session and links it to the phone; answers the address of its device once it is `WORKING`.
-pub(super) async fn link(stack: &Stack, session: &str, phone: &str, webhook: Option<&str>) -> anyhow::Result<String> {
+/// Makes a session, links it to the phone, and waits until it is `WORKING`.
+pub(super) async fn link(stack: &Stack, session: &str, phone: &str, webhook: Option<&str>) -> anyhow::Result<()> {
     stack.api.create(session, webhook).await?;
     let code = stack.api.qr(session).await?;
-    let device = stack.network.scan(phone, &code).await?;
+    stack.network.scan(phone, &code).await?;
     let mut looks = interval(LOOK);
     while stack.api.status(session).await? != "WORKING" {
         looks.tick().await;
     }
-    Ok(device)
+    Ok(())
 }
 
 /// The server's memory in KiB, read several times.
@@ -123,6 +119,6 @@ fn median(sorted: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn mib(what: &str, kib: &[f64]) -> Figure {
-    Figure::new(what, "MiB", kib.iter().map(|kib| kib / 1024.0))
+pub(super) fn mib(what: &str, kib: impl IntoIterator<Item = f64>) -> Figure {
+    Figure::new(what, "MiB", kib.into_iter().map(|kib| kib / 1024.0))
 }

@@ -1,7 +1,6 @@
 //! How long it takes until all sessions work again after all of their sockets were cut at once.
 
 use anyhow::Context;
-use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, interval, timeout};
 
 use super::sessions::fleet;
@@ -12,24 +11,17 @@ use crate::cli::Sizes;
 use crate::report::Figure;
 
 const ALL_WORK_S_MAX: f64 = 60.0;
-/// Sockets that are cut at the same time.
-const CUTS_AT_ONCE: usize = 64;
 
 /// Cuts all sockets again and again.
 pub(crate) async fn run(bench: &mut Bench, sizes: &Sizes) -> anyhow::Result<()> {
     let fleet = fleet(bench, sizes).await?;
-    let count = fleet.devices.len();
-    let (stack, devices) = (&fleet.stack, &fleet.devices);
+    let (stack, count) = (&fleet.stack, fleet.sessions);
     let (mut times, mut costs) = (Vec::new(), Vec::new());
     for _ in 0..sizes.rounds {
         stack.server.rest().await?;
         let (begin, cpu) = (Instant::now(), stack.server.cpu_time()?);
         let before = stack.network.counters().await?.handshakes;
-        stream::iter(devices)
-            .map(|device| stack.network.cut(device))
-            .buffer_unordered(CUTS_AT_ONCE)
-            .try_collect::<Vec<()>>()
-            .await?;
+        stack.network.cut_all().await?;
         // The server may not have noticed yet, so what it says counts only when everybody has shaken hands again.
         all_are_back(&stack.network, count, before).await?;
         all_work(&stack.api, count).await?;
