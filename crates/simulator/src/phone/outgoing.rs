@@ -285,14 +285,7 @@ impl Desk<'_> {
                 "a receipt is for a message of the other side".to_owned(),
             ));
         }
-        let Some(to) = self
-            .network
-            .lock()
-            .account(chat)
-            .map(|account| account.user_jid(Space::Lid))
-        else {
-            return Err(SandboxError::not_found("chat", chat));
-        };
+        let to = self.address_of(chat)?;
         let mut builder = NodeBuilder::new("receipt")
             .attr("to", to)
             .attr("id", id)
@@ -310,15 +303,15 @@ impl Desk<'_> {
         Ok(())
     }
 
+    fn address_of(&self, chat: &str) -> Result<Jid, SandboxError> {
+        let network = self.network.lock();
+        let account = network.account(chat);
+        let account = account.ok_or_else(|| SandboxError::not_found("chat", chat))?;
+        Ok(account.user_jid(Space::Lid))
+    }
+
     pub(super) fn send_typing(&mut self, chat: &str, state: TypingState) -> Result<(), SandboxError> {
-        let Some(to) = self
-            .network
-            .lock()
-            .account(chat)
-            .map(|account| account.user_jid(Space::Lid))
-        else {
-            return Err(SandboxError::not_found("chat", chat));
-        };
+        let to = self.address_of(chat)?;
         let state = match state {
             TypingState::Composing => stanza::empty("composing"),
             TypingState::Recording => NodeBuilder::new("composing").attr("media", "audio").build(),

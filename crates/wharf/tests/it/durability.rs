@@ -119,7 +119,7 @@ async fn a_webhook_that_was_down_gets_its_events_after_a_restart() {
 }
 
 /// Holds back the row of the first message of one person, and notices when the Signal session with that person is on disk.
-pub(crate) struct Failpoint {
+struct Failpoint {
     /// The linked identity of the sender.
     sender: String,
     is_held: AtomicBool,
@@ -127,8 +127,7 @@ pub(crate) struct Failpoint {
 }
 
 impl Failpoint {
-    /// The failpoint for messages from this number.
-    pub(crate) fn of(wharf: &TestWharf, number: &str) -> Self {
+    fn of(wharf: &TestWharf, number: &str) -> Self {
         let lid = wharf.network.phone(number).unwrap().lid;
         Self {
             sender: lid.split(['@', ':']).next().unwrap().to_owned(),
@@ -137,12 +136,11 @@ impl Failpoint {
         }
     }
 
-    /// Has somebody write a text that is lost if the process ends now: it is decrypted, that is on disk, and the text is not.
-    pub(crate) async fn lose(&self, wharf: &TestWharf, receiver: &Receiver, number: &str, text: &str) {
-        wharf.network.send(number, ALICE, text, None).await.unwrap();
+    /// Waits until the Signal session is on disk.
+    async fn reached(&self, wharf: &TestWharf, receiver: &Receiver) {
         let mut flushed = self.is_flushed.subscribe();
         // What others write makes the library flush the Signal sessions of all.
-        let lost = async {
+        let reached = async {
             let mut number = 0;
             while !*flushed.borrow_and_update() {
                 let text = format!("meanwhile {number}");
@@ -151,8 +149,21 @@ impl Failpoint {
                 number += 1;
             }
         };
-        within("the Signal session to be on disk", lost).await;
+        within("the Signal session to be on disk", reached).await;
     }
+}
+
+/// A server that crashed and lost a text of Bob's to Alice: it is decrypted, that is on disk, and the text is not.
+pub(crate) async fn crashed_with_a_lost_text(text: &str) -> (TestWharf, Receiver) {
+    let (mut wharf, receiver) = TestWharf::with_alice().await;
+    wharf.stop().await;
+    let failpoint = Arc::new(Failpoint::of(&wharf, BOB));
+    wharf.boot_rigged(Arc::clone(&failpoint) as _).await;
+    wharf.wait_for_status("default", "WORKING").await;
+    wharf.network.send(BOB, ALICE, text, None).await.unwrap();
+    failpoint.reached(&wharf, &receiver).await;
+    wharf.crash().await;
+    (wharf, receiver)
 }
 
 impl Judge for Failpoint {
@@ -190,14 +201,7 @@ fn event_ids(receiver: &Receiver, text: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn a_message_whose_signal_state_outlived_its_row_is_recovered_with_one_event() {
-    let (mut wharf, receiver) = TestWharf::with_alice().await;
-    wharf.stop().await;
-    let failpoint = Arc::new(Failpoint::of(&wharf, BOB));
-    wharf.boot_rigged(Arc::clone(&failpoint) as _).await;
-    wharf.wait_for_status("default", "WORKING").await;
-
-    failpoint.lose(&wharf, &receiver, BOB, "lost").await;
-    wharf.crash().await;
+    let (mut wharf, receiver) = crashed_with_a_lost_text("lost").await;
     assert_eq!(event_ids(&receiver, "lost").len(), 0, "nobody has stored it");
 
     wharf.boot().await;

@@ -8,9 +8,9 @@ use serde_json::json;
 use tokio::sync::watch;
 use wharf_core::store::{Batch, Write};
 
-use crate::durability::Failpoint;
+use crate::durability::crashed_with_a_lost_text;
 use crate::support::rigged::{Judge, Verdict};
-use crate::support::{ALICE, BOB, Receiver, TestWharf, within};
+use crate::support::{ALICE, Receiver, TestWharf, within};
 
 /// The text that is lost.
 const LOST: &str = "lost";
@@ -42,13 +42,7 @@ impl Judge for Untold {
 
 /// A server that has lost a text with a crash, whose sender does not hear that it is asked for.
 async fn lost() -> (TestWharf, Receiver) {
-    let (mut wharf, receiver) = TestWharf::with_alice().await;
-    wharf.stop().await;
-    let failpoint = Arc::new(Failpoint::of(&wharf, BOB));
-    wharf.boot_rigged(Arc::clone(&failpoint) as _).await;
-    wharf.wait_for_status("default", "WORKING").await;
-    failpoint.lose(&wharf, &receiver, BOB, LOST).await;
-    wharf.crash().await;
+    let (wharf, receiver) = crashed_with_a_lost_text(LOST).await;
     let retries = json!({ "match": { "stanza": "receipt", "type": "retry" }, "action": "drop", "count": 100 });
     let faults = vec![serde_json::from_value(retries).unwrap()];
     wharf.network.set_faults(faults).unwrap();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use wharf_core::store::{Batch, Collection, StoreError};
 use wharf_simulator::Fault;
 
-use crate::durability::Failpoint;
+use crate::durability::crashed_with_a_lost_text;
 use crate::support::rigged::{Judge, Verdict};
 use crate::support::{ALICE, BOB, Receiver, TestWharf, within};
 
@@ -87,14 +87,7 @@ async fn a_message_that_nobody_sends_again_is_waiting_once_and_holds_nothing_up(
 
 #[tokio::test]
 async fn a_message_that_a_crash_lost_is_recovered_from_the_phone_where_its_sender_does_not_hear() {
-    let (mut wharf, receiver) = TestWharf::with_alice().await;
-    wharf.stop().await;
-    let failpoint = Arc::new(Failpoint::of(&wharf, BOB));
-    wharf.boot_rigged(Arc::clone(&failpoint) as _).await;
-    wharf.wait_for_status("default", "WORKING").await;
-    failpoint.lose(&wharf, &receiver, BOB, "lost").await;
-    wharf.crash().await;
-
+    let (mut wharf, receiver) = crashed_with_a_lost_text("lost").await;
     let retries = json!({ "stanza": "receipt", "type": "retry" });
     let faults = vec![fault(json!({ "match": retries, "action": "drop", "count": 100 }))];
     wharf.network.set_faults(faults).unwrap();
@@ -118,14 +111,7 @@ async fn a_message_that_a_crash_lost_is_recovered_from_the_phone_where_its_sende
 
 #[tokio::test]
 async fn a_message_that_a_crash_lost_and_nobody_sends_again_is_waiting_before_it_is_acknowledged() {
-    let (mut wharf, receiver) = TestWharf::with_alice().await;
-    wharf.stop().await;
-    let failpoint = Arc::new(Failpoint::of(&wharf, BOB));
-    wharf.boot_rigged(Arc::clone(&failpoint) as _).await;
-    wharf.wait_for_status("default", "WORKING").await;
-    failpoint.lose(&wharf, &receiver, BOB, "lost").await;
-    wharf.crash().await;
-
+    let (mut wharf, receiver) = crashed_with_a_lost_text("lost").await;
     let lost = |stanza: &str, kind: Value| json!({ "match": { "stanza": stanza, "type": kind }, "action": "drop", "count": 100 });
     let faults = vec![
         fault(lost("receipt", json!("retry"))),
