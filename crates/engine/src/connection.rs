@@ -1,8 +1,8 @@
 //! One connection of one session: built from the session's store, run by a task of its own, gone when it says so.
 //!
 //! It dials once (see [`Uplink`]); the session says when to dial again, with another connection. At the end
-//! [`Supervisor`] takes everything down and signals [`Signal::Closed`], always as the last signal. Nothing of a connection outlives [`Connection::end`], so
-//! that there are never two of one device.
+//! [`Supervisor`] takes everything down and signals [`Signal::Closed`], always as the last signal. Nothing of a connection
+//! outlives [`Connection::end`], so that there are never two of one device.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

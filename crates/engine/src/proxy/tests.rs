@@ -171,14 +171,15 @@ async fn a_request_without_the_right_login_is_refused_and_shows_no_password() {
     }
 }
 
+/// A port that nobody listens on.
+async fn unused_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 #[tokio::test]
 async fn a_dial_says_that_there_is_no_proxy() {
-    let unused = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let unused = unused_port().await;
     let (no_proxy, _site) = site("220 mail.example.com ESMTP\r\n").await;
     for (proxy_port, expected) in [
         (
@@ -254,12 +255,7 @@ async fn a_proxy_may_refuse_the_login_with_401() {
 
 #[tokio::test]
 async fn a_dial_says_that_the_proxy_does_not_reach_the_host() {
-    let unused = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let unused = unused_port().await;
     for (scheme, speaks, expected) in [
         (
             ProxyScheme::Http,
