@@ -4,7 +4,6 @@
 //! A run prints its seed, which repeats its kills as far as the machine's timing allows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,8 +14,8 @@ use tokio::time::timeout;
 use wharf_core::store::{Collection, Field, Query, Storage};
 use wharf_storage::{LocalConfig, LocalStorage};
 
-use crate::support::process::{Process, address, sandbox_alone, serve_on};
-use crate::support::remote::Client;
+use crate::support::mortal::Mortal;
+use crate::support::process::Process;
 use crate::support::seeded::{Numbers, seed};
 use crate::support::{ALICE, Receiver};
 
@@ -40,75 +39,33 @@ const OPEN_WITHIN: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server that dies and comes back, and who else takes part.
-struct Run<'a> {
-    folder: &'a Path,
-    page: String,
-    client: Client,
+struct Run {
+    mortal: Mortal,
     receiver: Receiver,
-    /// Where the server listens, while it does.
-    api: watch::Sender<Option<String>>,
     /// How many rounds of texts the people may have written.
     rounds: watch::Sender<usize>,
     /// The ids of what the session has sent.
     sent: watch::Sender<Vec<String>>,
 }
 
-impl Run<'_> {
-    async fn start_server(&self) -> Process {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.folder.join("server.log"))
-            .unwrap();
-        let mut command = serve_on(&self.page, self.folder);
-        command.env("WAHA_LOG_LEVEL", "warn").env("WAHA_LOG_FORMAT", "JSON");
-        let mut server = Process::start_logging_to(log, command);
-        let api = address(&server.line_with("wharf ").await);
-        self.api.send_replace(Some(api));
-        server
-    }
-
-    /// The session `default`, linked to Alice.
-    async fn pair(&self) {
-        let client = self.client.at(self.api.borrow().as_ref().unwrap());
-        let events = ["message", "message.any", "message.waiting", "session.status"];
-        let webhook = json!({ "url": self.receiver.url(), "events": events });
-        let body = json!({ "name": "default", "config": { "webhooks": [webhook] } });
-        client.api("POST", "/api/sessions", body).await;
-        let qr = client.api("GET", "/api/default/auth/qr?format=raw", Value::Null).await;
-        let scan = format!("/admin/phones/{ALICE}/scan");
-        client.admin(&scan, json!({ "qr": qr["value"] })).await;
-        self.receiver
-            .wait_for("WORKING", |event| event["payload"]["status"] == "WORKING")
-            .await;
-    }
-
-    /// The numbers of the people.
-    async fn people(&self) -> Vec<String> {
-        let phones = join_all((0..CHATS).map(|_| self.client.admin("/admin/phones", json!({})))).await;
-        let number = |phone: &Value| phone["number"].as_str().unwrap().to_owned();
-        phones.iter().map(number).collect()
-    }
-
+impl Run {
     /// One person writes, some texts a round.
     async fn write(&self, number: &str) {
         let mut rounds = self.rounds.subscribe();
         for text in 0..TEXTS_PER_CHAT {
             let round = text / TEXTS_PER_ROUND;
             rounds.wait_for(|rounds| *rounds > round).await.unwrap();
-            let body = json!({ "to": ALICE, "text": text_of(number, text) });
-            self.client.admin(&format!("/admin/phones/{number}/send"), body).await;
+            self.mortal.write(number, ALICE, &text_of(number, text)).await;
         }
     }
 
     /// The session writes to everybody in turn, until it is dropped.
     async fn send(&self, numbers: &[String]) {
-        let mut apis = self.api.subscribe();
         for (count, number) in numbers.iter().cycle().enumerate() {
-            let api = apis.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+            let client = self.mortal.client().await;
             let body = json!({ "session": "default", "chatId": number, "text": format!("own {count}") });
             // What fails here was cut off by a kill.
-            if let Ok(message) = self.client.at(&api).try_api("POST", "/api/sendText", body).await {
+            if let Ok(message) = client.try_api("POST", "/api/sendText", body).await {
                 let id = message["id"].as_str().unwrap().to_owned();
                 self.sent.send_modify(|sent| sent.push(id));
             }
@@ -129,29 +86,13 @@ impl Run<'_> {
             self.receiver.reached(webhooks).await;
             // Where nothing is open any more, this kill hits nothing.
             let _ = timeout(OPEN_WITHIN, self.until_stanzas_are_open()).await;
-            self.api.send_replace(None);
-            server.kill().await;
-            server = self.start_server().await;
+            server = self.mortal.kill(server).await;
         }
         server
     }
 
-    /// How many stanzas wait for the session's acknowledgement.
-    async fn open_stanzas(&self) -> u64 {
-        let phone = self.client.look(&format!("/admin/phones/{ALICE}")).await;
-        phone["devices"][0]["queued"].as_u64().unwrap()
-    }
-
     async fn until_stanzas_are_open(&self) {
-        while self.open_stanzas().await == 0 {}
-    }
-
-    /// Waits until WhatsApp has an acknowledgement of everything.
-    async fn settled(&self) {
-        let mut ticks = tokio::time::interval(Duration::from_millis(20));
-        while self.open_stanzas().await != 0 {
-            ticks.tick().await;
-        }
+        while self.mortal.open_stanzas(ALICE).await == 0 {}
     }
 
     /// How often each message of ours has come to the phones of these people, by WhatsApp's own ids.
@@ -160,10 +101,8 @@ impl Run<'_> {
         for number in numbers {
             let mut after = 0;
             loop {
-                let page = self
-                    .client
-                    .look(&format!("/admin/phones/{number}/inbox?after={after}"))
-                    .await;
+                let page = format!("/admin/phones/{number}/inbox?after={after}");
+                let page = self.mortal.network().look(&page).await;
                 let entries = page["entries"].as_array().unwrap();
                 if entries.is_empty() {
                     break;
@@ -211,7 +150,7 @@ impl Run<'_> {
     /// The texts that a crash lost after WhatsApp's Signal state was written, and that were asked for again: the server
     /// says so. They come later than their place in the chat.
     fn late_texts(&self, events: &[Value]) -> BTreeSet<String> {
-        let log = std::fs::read_to_string(self.folder.join("server.log")).unwrap();
+        let log = std::fs::read_to_string(self.mortal.folder.path().join("server.log")).unwrap();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let asked = lines.filter(|line| line["fields"]["message"] == "a message was lost and is asked for again");
         let ids: Vec<_> = asked
@@ -329,21 +268,17 @@ async fn stored(folder: &Path) -> (Vec<Value>, u64) {
 #[tokio::test]
 async fn a_thousand_texts_survive_ten_kills() {
     let mut chance = Numbers::of(seed());
-    let folder = tempfile::tempdir().unwrap();
-    let mut sandbox = Process::start(sandbox_alone(folder.path()));
-    let page = address(&sandbox.line_with("sandbox network: ").await);
+    let (mortal, server) = Mortal::start(&[]).await;
     let run = Run {
-        folder: folder.path(),
-        client: Client::new("", &page),
-        page,
+        mortal,
         receiver: Receiver::start().await,
-        api: watch::Sender::new(None),
         rounds: watch::Sender::new(0),
         sent: watch::Sender::default(),
     };
-    let server = run.start_server().await;
-    run.pair().await;
-    let numbers = run.people().await;
+    let events = ["message", "message.any", "message.waiting", "session.status"];
+    let webhooks = json!([{ "url": run.receiver.url(), "events": events }]);
+    run.mortal.link("default", ALICE, webhooks).await;
+    let numbers = run.mortal.people(CHATS).await;
     let all = async {
         let writing = join_all(numbers.iter().map(|number| run.write(number)));
         let killing = async { tokio::join!(run.kill(server, &mut chance), writing).0 };
@@ -351,18 +286,17 @@ async fn a_thousand_texts_survive_ten_kills() {
             server = killing => server,
             () = run.send(&numbers) => unreachable!("it sends for ever"),
         };
-        run.settled().await;
+        run.mortal.settled(ALICE).await;
         server
     };
     let server = timeout(PATIENCE, all).await.expect("it takes too long");
     let sent = run.sent.borrow().clone();
     let told = run.told(&sent).await;
-    assert_eq!(server.terminate().await.0, Some(0));
-    let (logged, messages) = stored(folder.path()).await;
-
-    let late = run.late_texts(&logged);
-    let metrics = run.client.look("/admin/metrics").await;
-    let hits = metrics["cut_off"].as_u64().unwrap();
+    run.check_arrived(&sent, &numbers).await;
+    let late = run.late_texts(&told);
+    let remains = run.mortal.finish(server).await;
+    let (logged, messages) = stored(remains.folder.path()).await;
+    let hits = remains.metrics["cut_off"].as_u64().unwrap();
     println!(
         "{hits} of {KILLS} kills hit unacknowledged stanzas; {} sent, {} asked for again",
         sent.len(),
@@ -376,7 +310,6 @@ async fn a_thousand_texts_survive_ten_kills() {
         let waiting = Told::of("message.waiting", events).ids;
         assert!(waiting.is_empty(), "{what}: everything was delivered: {waiting:?}");
     }
-    run.check_arrived(&sent, &numbers).await;
     let any = Told::of("message.any", &told);
     assert!(
         sent.iter().all(|id| any.ids.contains_key(id)),
@@ -387,14 +320,4 @@ async fn a_thousand_texts_survive_ten_kills() {
         "{messages} messages are stored"
     );
     assert!(hits >= HITS_MIN, "only {hits} kills hit unacknowledged stanzas");
-    for objection in [
-        "unknown_count",
-        "malformed_count",
-        "unmatched_count",
-        "prekeys_reused",
-        "replaced",
-    ] {
-        assert_eq!(metrics[objection], 0, "{metrics:#}");
-    }
-    assert_eq!(sandbox.terminate().await.0, Some(0));
 }

@@ -1,11 +1,12 @@
 //! What the tests stand on: a server on a sandbox network of its own, a checked client, a webhook receiver.
 
 pub(crate) mod contract;
+pub(crate) mod mortal;
 pub(crate) mod process;
 // The engine's own tests use it too.
 #[path = "../../../../engine/src/proxy/testing.rs"]
 pub(crate) mod proxy;
-mod receiver;
+pub(crate) mod receiver;
 pub(crate) mod remote;
 pub(crate) mod rigged;
 pub(crate) mod seeded;

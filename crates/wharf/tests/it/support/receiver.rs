@@ -1,23 +1,38 @@
-//! A webhook receiver that remembers what came, and can be told to fail.
+//! A webhook receiver that remembers what came, and behaves as badly as a test wants it to.
+//!
+//! It speaks HTTP by hand, so that it can also do what no HTTP library would: answer half, or never, or cut the line.
+
+mod behaviour;
+mod http;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+
+pub(crate) use behaviour::Behaviour;
 
 use super::{contract, within};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1_024;
 
 /// One request as it arrived.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
+    /// When it was read to its end.
+    pub(crate) at: Instant,
+    pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) event: Value,
@@ -31,59 +46,143 @@ impl Delivery {
             .map(|value| value.to_str().unwrap())
             .unwrap_or_default()
     }
+
+    /// The event's id.
+    pub(crate) fn id(&self) -> &str {
+        self.event["id"].as_str().unwrap_or_default()
+    }
+
+    /// When the server says that it made this attempt, by its own clock, in milliseconds.
+    pub(crate) fn sent_at_ms(&self) -> i64 {
+        self.header("x-webhook-timestamp").parse().unwrap()
+    }
 }
 
-#[derive(Default)]
 struct Shared {
+    tls: Option<TlsAcceptor>,
     deliveries: Mutex<Vec<Delivery>>,
-    answers: Mutex<VecDeque<StatusCode>>,
+    next: Mutex<VecDeque<Behaviour>>,
+    otherwise: Mutex<Behaviour>,
     problems: Mutex<Vec<String>>,
     count: watch::Sender<usize>,
+}
+
+/// Whether anybody opens.
+enum Door {
+    /// What accepts and serves.
+    Open(JoinSet<()>),
+    /// The port is kept, so that nobody else gets it, and refuses connections.
+    Shut(TcpSocket),
 }
 
 /// Answers 200 unless told otherwise. Dropping it fails the test where an event did not fit its schema.
 pub(crate) struct Receiver {
     address: SocketAddr,
     shared: Arc<Shared>,
-    task: JoinHandle<()>,
+    door: tokio::sync::Mutex<Door>,
+    certificate: Option<String>,
 }
 
 impl Receiver {
     /// Listens on a free port of this machine.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the task ends with the receiver, which aborts it"
-    )]
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared::default());
-        let app = Router::new().fallback(receive).with_state(Arc::clone(&shared));
-        let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { address, shared, task }
+        Self::listen(None, None)
+    }
+
+    /// Listens inside TLS, as `localhost`, with a certificate that nobody trusts unless told to.
+    pub(crate) async fn start_tls() -> Self {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der()).into();
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .unwrap();
+        Self::listen(Some(Arc::new(config).into()), Some(cert.pem()))
+    }
+
+    fn listen(tls: Option<TlsAcceptor>, certificate: Option<String>) -> Self {
+        let socket = bound(([127, 0, 0, 1], 0).into());
+        let address = socket.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            tls,
+            deliveries: Mutex::default(),
+            next: Mutex::default(),
+            otherwise: Mutex::new(StatusCode::OK.into()),
+            problems: Mutex::default(),
+            count: watch::Sender::new(0),
+        });
+        let door = Door::Open(serve(&shared, socket.listen(BACKLOG).unwrap()));
+        Self {
+            address,
+            shared,
+            door: door.into(),
+            certificate,
+        }
     }
 
     /// Where to send webhooks to.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/webhook", self.address)
+        self.url_of("/webhook")
     }
 
-    /// Answers the next requests with these statuses.
-    pub(crate) fn answer_next(&self, statuses: impl IntoIterator<Item = StatusCode>) {
-        self.shared.answers.lock().unwrap().extend(statuses);
+    /// The same, under a path of its own.
+    pub(crate) fn url_of(&self, path: &str) -> String {
+        match self.certificate {
+            Some(_) => format!("https://localhost:{}{path}", self.address.port()),
+            None => format!("http://{}{path}", self.address),
+        }
+    }
+
+    /// The certificate of a receiver inside TLS, as PEM; it signs itself.
+    pub(crate) fn certificate(&self) -> &str {
+        self.certificate.as_deref().expect("it has no TLS")
+    }
+
+    /// Treats the next requests like this, one after the other.
+    pub(crate) fn answer_next(&self, behaviours: impl IntoIterator<Item = impl Into<Behaviour>>) {
+        lock(&self.shared.next).extend(behaviours.into_iter().map(Into::into));
+    }
+
+    /// Treats all requests like this from now on, where it was not told what to do next.
+    pub(crate) fn answer_always(&self, behaviour: impl Into<Behaviour>) {
+        *lock(&self.shared.otherwise) = behaviour.into();
+    }
+
+    /// Cuts off whoever is connected, and refuses connections.
+    pub(crate) async fn go_down(&self) {
+        let mut door = self.door.lock().await;
+        if let Door::Open(tasks) = &mut *door {
+            tasks.shutdown().await;
+            *door = Door::Shut(bound(self.address));
+        }
+    }
+
+    /// Listens again where it listened before.
+    pub(crate) async fn come_back(&self) {
+        let mut door = self.door.lock().await;
+        if let Door::Shut(_) = &*door {
+            let Door::Shut(socket) = std::mem::replace(&mut *door, Door::Open(JoinSet::new())) else {
+                unreachable!("it was shut a line ago");
+            };
+            *door = Door::Open(serve(&self.shared, socket.listen(BACKLOG).unwrap()));
+        }
     }
 
     /// Everything that came so far.
     pub(crate) fn deliveries(&self) -> Vec<Delivery> {
-        self.shared.deliveries.lock().unwrap().clone()
+        self.deliveries_after(0)
+    }
+
+    /// What came after the first `seen`.
+    pub(crate) fn deliveries_after(&self, seen: usize) -> Vec<Delivery> {
+        lock(&self.shared.deliveries)[seen..].to_vec()
     }
 
     /// Waits until so many requests have come, and answers all of them.
     pub(crate) async fn wait_for_count(&self, count: usize) -> Vec<Delivery> {
-        let mut changes = self.shared.count.subscribe();
-        within(&format!("{count} webhooks"), changes.wait_for(|come| *come >= count))
-            .await
-            .unwrap();
+        within(&format!("{count} webhooks"), self.reached(count)).await;
         self.deliveries()
     }
 
@@ -100,15 +199,15 @@ impl Receiver {
 
     /// Waits for an event that `wanted` likes, and answers the first of them.
     pub(crate) async fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Delivery {
-        let find = || self.deliveries().into_iter().find(|delivery| wanted(&delivery.event));
-        let mut changes = self.shared.count.subscribe();
+        let mut seen = 0;
         let search = async {
             loop {
-                changes.borrow_and_update();
-                if let Some(found) = find() {
+                let new = self.deliveries_after(seen);
+                seen += new.len();
+                if let Some(found) = new.into_iter().find(|delivery| wanted(&delivery.event)) {
                     return found;
                 }
-                changes.changed().await.unwrap();
+                self.reached(seen + 1).await;
             }
         };
         match tokio::time::timeout(super::PATIENCE, search).await {
@@ -136,8 +235,7 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        self.task.abort();
-        let problems = self.shared.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        let problems = lock(&self.shared.problems);
         assert!(
             std::thread::panicking() || problems.is_empty(),
             "events do not fit their schema: {problems:#?}"
@@ -145,24 +243,66 @@ impl Drop for Receiver {
     }
 }
 
-async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> StatusCode {
-    let event: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let problem = contract::event_problem(&event);
-    shared
-        .problems
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .extend(problem);
-    shared
-        .deliveries
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(Delivery { headers, body, event });
-    let answer = shared
-        .answers
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .pop_front();
-    shared.count.send_modify(|count| *count += 1);
-    answer.unwrap_or(StatusCode::OK)
+impl Shared {
+    /// Serves a connection to its end. Whoever hangs up early is no failure of the receiver.
+    async fn serve(&self, mut stream: TcpStream) {
+        let Some(tls) = &self.tls else {
+            if let Ok(http::Ending::Reset) = http::serve(self, &mut stream).await {
+                reset(&stream);
+            }
+            return;
+        };
+        if let Ok(mut stream) = tls.accept(stream).await
+            && let Ok(http::Ending::Reset) = http::serve(self, &mut stream).await
+        {
+            reset(stream.get_ref().0);
+        }
+    }
+
+    /// Remembers a request, and says what to do with it.
+    fn received(&self, path: String, headers: HeaderMap, body: Bytes) -> Behaviour {
+        let event: Value = serde_json::from_slice(&body).unwrap_or_default();
+        lock(&self.problems).extend(contract::event_problem(&event));
+        lock(&self.deliveries).push(Delivery {
+            at: Instant::now(),
+            path,
+            headers,
+            body,
+            event,
+        });
+        let next = lock(&self.next).pop_front();
+        self.count.send_modify(|count| *count += 1);
+        next.unwrap_or_else(|| lock(&self.otherwise).clone())
+    }
+}
+
+/// A socket at this address that does not listen yet.
+fn bound(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
+}
+
+fn serve(shared: &Arc<Shared>, listener: TcpListener) -> JoinSet<()> {
+    let shared = Arc::clone(shared);
+    let mut accepting = JoinSet::new();
+    accepting.spawn(async move {
+        // They end with it.
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let shared = Arc::clone(&shared);
+            connections.spawn(async move { shared.serve(stream).await });
+        }
+    });
+    accepting
+}
+
+/// Makes the end of the connection a reset instead of a goodbye.
+fn reset(stream: &TcpStream) {
+    stream.set_zero_linger().unwrap();
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
