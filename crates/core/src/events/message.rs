@@ -7,16 +7,6 @@ use utoipa::ToSchema;
 use crate::message::{Ack, Message, Source};
 
 /// A message.
-///
-/// `message` fires for what others write, `message.any` for everything, our own sends included. Both come after the
-/// message is stored and before WhatsApp is told that we have it, so neither is lost. Weaker is what WhatsApp does not
-/// hold back until then: messages of channels, status messages, and messages that our phone sent again; the end of the
-/// process may come between its arrival and its event.
-///
-/// `message.waiting` fires once for a message that cannot be read, with all that is known of it and no `body`: when it
-/// comes and its sender is asked for it again, or when a message that a crash lost was asked for in vain. If it is
-/// recovered later, `message` and `message.any` follow, with event ids of their own and the same `id` in the payload.
-/// Its promise is the weaker one, except where it was asked for in vain.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = WAMessage)]
@@ -148,10 +138,7 @@ pub struct ReplyToPayload {
     pub data: Option<Value>,
 }
 
-/// A message of ours has come further.
-///
-/// Fires after the message's own event, once per state, never backwards. Receipts are not held back until they are
-/// stored: one that arrives in the moment in which the process dies is lost, and the next one raises the state further.
+/// How far a message has come.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = WAMessageAckBody)]
@@ -175,6 +162,94 @@ pub struct MessageAckPayload {
     #[serde(rename = "_data", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub data: Option<Value>,
+}
+
+/// A reaction to a message.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = WAMessageReaction)]
+pub struct MessageReactionPayload {
+    /// The message that carried the reaction.
+    pub id: String,
+    /// When it was sent, in seconds since 1970.
+    pub timestamp: i64,
+    /// Who reacted: the chat, the group, or ourselves.
+    pub from: String,
+    /// Whether this account reacted.
+    pub from_me: bool,
+    /// Where it was written; `api` for what is sent through this API.
+    pub source: Source,
+    /// Whom it is for.
+    pub to: String,
+    /// Who reacted, in a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub participant: Option<String>,
+    /// The reaction.
+    pub reaction: ReactionPayload,
+}
+
+/// What somebody reacted with, and to which message.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = WAReaction)]
+pub struct ReactionPayload {
+    /// An emoji; empty where the reaction was taken back.
+    pub text: String,
+    /// The message.
+    pub message_id: String,
+}
+
+/// A message that was deleted for everyone.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = WAMessageRevokedBody)]
+pub struct MessageRevokedPayload {
+    /// WhatsApp's own id of the message, without chat and participant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked_message_id: Option<String>,
+    /// What stands in its place now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub after: Option<MessagePayload>,
+    /// What it was, where it is known here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub before: Option<MessagePayload>,
+    /// The engine's own data.
+    #[serde(rename = "_data", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub data: Option<Value>,
+}
+
+/// A message after an edit.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = WAMessageEditedBody)]
+pub struct MessageEditedPayload {
+    /// The message that carried the edit, with the new text.
+    #[serde(flatten)]
+    pub message: MessagePayload,
+    /// WhatsApp's own id of the message that was edited, without chat and participant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edited_message_id: Option<String>,
+}
+
+/// Which message, and between whom.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = MessageDestination)]
+pub struct MessageDestinationPayload {
+    /// The message.
+    pub id: String,
+    /// Whom it is for; `me` where that is this account.
+    pub to: String,
+    /// Who wrote it; `me` where that is this account.
+    pub from: String,
+    /// Whether this account wrote it.
+    pub from_me: bool,
+    /// Who wrote it, in a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub participant: Option<String>,
 }
 
 impl MessagePayload {

@@ -6,10 +6,9 @@ use utoipa::ToSchema;
 
 use crate::session::SessionStatus;
 
-/// The status of a session changed.
+/// The status of a session.
 ///
-/// Fires on every change, and again with each new QR code while the status stays `SCAN_QR_CODE`. `data` carries a reason for
-/// programs and a message for people, which says what to do. With `FAILED`, which stays until somebody acts: `LOGGED_OUT`,
+/// `data` carries a reason for programs and a message for people, which says what to do. With `FAILED`, which stays until somebody acts: `LOGGED_OUT`,
 /// `ACCOUNT_LOCKED` (restart and scan anew), `REPLACED`, `BANNED` (with `code` and `expiresInSeconds`), `OUTDATED`, `REFUSED`,
 /// `QR_CODES_EXPIRED`, `PASSKEY_EXPIRED`, `PASSKEY_FAILED`, `STORE_MISSING`, `STORE_CORRUPT`, `STORE_DENIED`, `STORE_FAILED`,
 /// `UNSTABLE`, `CRASHED`, `STUCK`. With `STARTING`, while the session tries again by itself: `NOT_CONNECTED`, `TURNED_AWAY`,

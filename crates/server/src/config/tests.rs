@@ -230,6 +230,17 @@ fn the_global_webhook_takes_all_its_settings() {
 }
 
 #[test]
+fn the_global_webhook_gets_the_engines_events_only_by_name() {
+    for (names, expected) in [("*", false), ("*, engine.event", true), ("message,engine.event", true)] {
+        let url = ("WHATSAPP_HOOK_URL", "http://a.example");
+        let config = read(&[url, ("WHATSAPP_HOOK_EVENTS", names)]).unwrap();
+        let events = config.webhooks.global.unwrap().events;
+        assert_eq!(events.wants(EventName::EngineEvent), expected, "{names}");
+        assert!(events.wants(EventName::Message), "{names}");
+    }
+}
+
+#[test]
 fn the_global_webhook_is_checked() {
     let url = ("WHATSAPP_HOOK_URL", "ftp://example.com");
     assert!(read(&[url, ("WHATSAPP_HOOK_EVENTS", "message")]).is_err());

@@ -1,5 +1,7 @@
 //! The webhook that gets the events of all sessions, and shows in no session's configuration.
 
+use wharf_core::events::EventName;
+
 use super::{ConfigError, Environment, Variable};
 use crate::sessions::{CustomHeader, HmacConfig, RetryPolicy, RetryRules, Webhook, WebhookEvents};
 
@@ -114,12 +116,7 @@ impl WebhooksConfig {
 
 fn read_events(environment: &Environment, text: &str) -> Result<WebhookEvents, ConfigError> {
     let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-    if names.clone().any(|name| name == "*") {
-        return Ok(WebhookEvents::all());
-    }
-    names
-        .map(str::parse)
-        .collect::<Result<Vec<_>, _>>()
+    EventName::select(names)
         .map(WebhookEvents::only)
         .map_err(|error| environment.wrong(&EVENTS, format!("must be names of events ({error})")))
 }

@@ -1,59 +1,41 @@
 //! The `webhooks` part of the OpenAPI document: every event of the catalog with its envelope and payload.
 
-use utoipa::ToSchema;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem, Paths, PathsBuilder};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Ref, Schema, SchemaType, Type};
-use utoipa::openapi::{Components, ContentBuilder, RefOr, Required, Response};
-use wharf_core::events::{EventName, MessageAckPayload, MessagePayload, SessionStatusPayload};
+use utoipa::openapi::{Components, ContentBuilder, Deprecated, RefOr, Required, Response};
+use wharf_core::events::{EventName, PayloadSchema, Stage};
 use wharf_core::session::Me;
 
 use super::envelope::ServerEnvironment;
 
-/// The payload of an event, where it is built; the others stand in the catalog and have no schema yet.
-fn payload(event: EventName) -> Option<RefOr<Schema>> {
-    match event {
-        EventName::SessionStatus => Some(reference::<SessionStatusPayload>()),
-        EventName::Message | EventName::MessageAny | EventName::MessageWaiting => Some(reference::<MessagePayload>()),
-        EventName::MessageAck | EventName::MessageAckGroup => Some(reference::<MessageAckPayload>()),
-        _ => None,
-    }
-}
-
 /// The webhooks of the OpenAPI document; adds the schemas they need to `components`.
 pub(crate) fn webhooks(components: &mut Components) -> Paths {
-    for add in [
-        add_schema::<SessionStatusPayload>,
-        add_schema::<MessagePayload>,
-        add_schema::<MessageAckPayload>,
-        add_schema::<Me>,
-        add_schema::<ServerEnvironment>,
-    ] {
-        add(components);
+    let me = add(components, PayloadSchema::of::<Me>());
+    let environment = add(components, PayloadSchema::of::<ServerEnvironment>());
+    let mut paths = PathsBuilder::new();
+    for event in EventName::ALL.iter().copied() {
+        let payload = add(components, event.payload());
+        let envelope = envelope(event, payload, me.clone(), environment.clone());
+        let body = RequestBodyBuilder::new()
+            .content("application/json", ContentBuilder::new().schema(Some(envelope)).build())
+            .required(Some(Required::True))
+            .build();
+        let operation = OperationBuilder::new()
+            .description(Some(event.about()))
+            .deprecated((event.stage() == Stage::Deprecated).then_some(Deprecated::True))
+            .request_body(Some(body))
+            .response(
+                "200",
+                Response::new("Any status from 200 to 299 means that it was taken"),
+            )
+            .build();
+        paths = paths.path(event.as_str(), PathItem::new(HttpMethod::Post, operation));
     }
-    let built = EventName::ALL
-        .iter()
-        .filter_map(|event| Some((*event, payload(*event)?)));
-    built
-        .fold(PathsBuilder::new(), |paths, (event, payload)| {
-            let content = ContentBuilder::new().schema(Some(envelope(event, payload))).build();
-            let body = RequestBodyBuilder::new()
-                .content("application/json", content)
-                .required(Some(Required::True))
-                .build();
-            let operation = OperationBuilder::new()
-                .request_body(Some(body))
-                .response(
-                    "200",
-                    Response::new("Any status from 200 to 299 means that it was taken"),
-                )
-                .build();
-            paths.path(event.as_str(), PathItem::new(HttpMethod::Post, operation))
-        })
-        .build()
+    paths.build()
 }
 
-fn envelope(event: EventName, payload: RefOr<Schema>) -> Schema {
+fn envelope(event: EventName, payload: RefOr<Schema>, me: RefOr<Schema>, environment: RefOr<Schema>) -> Schema {
     let text = |description: &str| {
         ObjectBuilder::new()
             .schema_type(Type::String)
@@ -88,7 +70,7 @@ fn envelope(event: EventName, payload: RefOr<Schema>) -> Schema {
                     ObjectBuilder::new().schema_type(Type::String).build(),
                 ))),
         )
-        .property("me", or_null(reference::<Me>()))
+        .property("me", or_null(me))
         .property("payload", payload)
         .required("payload")
         .property(
@@ -96,7 +78,7 @@ fn envelope(event: EventName, payload: RefOr<Schema>) -> Schema {
             text("The WAHA engine whose answers are given.").enum_values(Some(engines)),
         )
         .required("engine")
-        .property("environment", reference::<ServerEnvironment>())
+        .property("environment", environment)
         .required("environment")
         .into()
 }
@@ -106,14 +88,10 @@ fn or_null(schema: RefOr<Schema>) -> Schema {
     OneOfBuilder::new().item(null).item(schema).into()
 }
 
-fn reference<T: ToSchema>() -> RefOr<Schema> {
-    RefOr::Ref(Ref::from_schema_name(T::name()))
-}
-
-fn add_schema<T: ToSchema>(components: &mut Components) {
-    let mut schemas = vec![(T::name().into_owned(), T::schema())];
-    T::schemas(&mut schemas);
-    for (name, schema) in schemas {
+/// Adds a schema with what it refers to, and returns a reference to it.
+fn add(components: &mut Components, payload: PayloadSchema) -> RefOr<Schema> {
+    for (name, schema) in payload.schemas {
         components.schemas.entry(name).or_insert(schema);
     }
+    RefOr::Ref(Ref::from_schema_name(payload.name))
 }

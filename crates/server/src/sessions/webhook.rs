@@ -113,18 +113,6 @@ pub(crate) struct CustomHeader {
 }
 
 impl WebhookEvents {
-    /// Every event but `engine.event`, which has to be named.
-    pub(crate) fn all() -> Self {
-        let named_only = |name: &EventName| *name == EventName::EngineEvent;
-        Self(
-            EventName::ALL
-                .iter()
-                .copied()
-                .filter(|name| !named_only(name))
-                .collect(),
-        )
-    }
-
     /// These events.
     pub(crate) fn only(events: Vec<EventName>) -> Self {
         Self(events)
