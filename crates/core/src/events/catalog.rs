@@ -88,8 +88,8 @@ catalog! {
 
     /// Anybody wrote a message, this account included.
     ///
-    /// Comes once per message: after `message` for what others write, after the answer to the request for what was sent
-    /// through this API. For this account's own messages `message.ack` follows. The exceptions of `message` hold here too.
+    /// Comes once per message: after `message` for what others write, before the request is answered for what is sent through
+    /// this API. For this account's own messages `message.ack` follows. The exceptions of `message` hold here too.
     MessageAny = "message.any", MessagePayload, Held, Emitted;
 
     /// A message of this account has come further.

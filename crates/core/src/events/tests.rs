@@ -1,5 +1,8 @@
 //! The catalog: complete, spelled as WAHA spells it, and honest about what does not come.
 
+use std::fs;
+use std::path::Path;
+
 use super::*;
 
 fn names(stage: Stage) -> Vec<&'static str> {
@@ -72,4 +75,18 @@ fn payloads_of_the_same_name_are_the_same() {
         let known = schemas.entry(name.clone()).or_insert_with(|| schema.clone());
         assert_eq!(*known, schema, "{name} is the name of two schemas");
     }
+}
+
+#[test]
+fn the_page_of_events_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/events.md");
+    let current = document();
+    if std::env::var_os("INSTA_UPDATE").is_some_and(|update| update == "always") {
+        fs::write(&path, &current).unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == current,
+        "docs/events.md is not what the catalog says; `./dev snap` writes it"
+    );
 }
