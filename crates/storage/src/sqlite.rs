@@ -27,6 +27,7 @@ use worker::{Idling, Worker};
 mod error;
 mod file;
 mod folder;
+mod group;
 mod pool;
 mod statement;
 mod store;

@@ -83,7 +83,7 @@ fn directives(level: Level) -> String {
     let ours = OURS.iter().map(|name| format!(",{name}={level}")).collect::<String>();
     let all = match level {
         // Somebody looks for something: show everything.
-        Level::DEBUG | Level::TRACE => format!("{level},sqlx=warn,hyper=info"),
+        Level::DEBUG | Level::TRACE => format!("{level},hyper=info"),
         level => format!("{}{ours}", level.min(Level::WARN)),
     };
     format!("{all},[{DEBUGGED}]=debug")

@@ -73,22 +73,23 @@ impl From<io::Error> for Fault {
     }
 }
 
-impl From<sqlx::Error> for Fault {
-    fn from(error: sqlx::Error) -> Self {
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
         match error {
-            sqlx::Error::Io(error) => Self::from(error),
-            sqlx::Error::WorkerCrashed => Self::Unavailable(Arc::new(error)),
-            // The columns are ours, so only a damaged page holds another type.
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::Corrupt(Arc::new(error)),
-            sqlx::Error::Database(ref cause) => match code(cause.as_ref()).map(primary) {
-                Some(SQLITE_FULL) => Self::Full,
-                Some(SQLITE_PERM | SQLITE_READONLY) => Self::Denied(Arc::new(error)),
-                Some(
-                    SQLITE_BUSY | SQLITE_LOCKED | SQLITE_NOMEM | SQLITE_INTERRUPT | SQLITE_IOERR | SQLITE_CANTOPEN,
-                ) => Self::Unavailable(Arc::new(error)),
-                Some(SQLITE_CORRUPT | SQLITE_NOTADB) => Self::Corrupt(Arc::new(error)),
+            rusqlite::Error::SqliteFailure(code, _) => match primary(code.extended_code) {
+                SQLITE_FULL => Self::Full,
+                SQLITE_PERM | SQLITE_READONLY => Self::Denied(Arc::new(error)),
+                SQLITE_BUSY | SQLITE_LOCKED | SQLITE_NOMEM | SQLITE_INTERRUPT | SQLITE_IOERR | SQLITE_CANTOPEN => {
+                    Self::Unavailable(Arc::new(error))
+                }
+                SQLITE_CORRUPT | SQLITE_NOTADB => Self::Corrupt(Arc::new(error)),
                 _ => Self::Internal(Arc::new(error)),
             },
+            // The columns are ours, so only a damaged page holds another type.
+            FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..) => {
+                Self::Corrupt(Arc::new(error))
+            }
             error => Self::Internal(Arc::new(error)),
         }
     }
@@ -110,29 +111,24 @@ pub(super) fn misuse(cause: impl Into<BoxError>) -> StoreError {
 }
 
 // The primary result codes of SQLite (sqlite.org/rescode.html); the extended ones hold them in the lowest byte.
-const SQLITE_PERM: u32 = 3;
-const SQLITE_BUSY: u32 = 5;
-const SQLITE_LOCKED: u32 = 6;
-const SQLITE_NOMEM: u32 = 7;
-const SQLITE_READONLY: u32 = 8;
-const SQLITE_INTERRUPT: u32 = 9;
-const SQLITE_IOERR: u32 = 10;
-const SQLITE_CORRUPT: u32 = 11;
-const SQLITE_FULL: u32 = 13;
-const SQLITE_CANTOPEN: u32 = 14;
-const SQLITE_NOTADB: u32 = 26;
+const SQLITE_PERM: i32 = 3;
+const SQLITE_BUSY: i32 = 5;
+const SQLITE_LOCKED: i32 = 6;
+const SQLITE_NOMEM: i32 = 7;
+const SQLITE_READONLY: i32 = 8;
+const SQLITE_INTERRUPT: i32 = 9;
+const SQLITE_IOERR: i32 = 10;
+const SQLITE_CORRUPT: i32 = 11;
+const SQLITE_FULL: i32 = 13;
+const SQLITE_CANTOPEN: i32 = 14;
+const SQLITE_NOTADB: i32 = 26;
 
 /// What an index in shared memory that cannot grow is called. SQLite says of it that the disk may be full, and on Linux
 /// nothing else keeps a few pages from being written.
-const SQLITE_IOERR_SHMSIZE: u32 = SQLITE_IOERR | 19 << 8;
-
-/// SQLite's extended result code.
-fn code(error: &dyn sqlx::error::DatabaseError) -> Option<u32> {
-    error.code()?.parse().ok()
-}
+const SQLITE_IOERR_SHMSIZE: i32 = SQLITE_IOERR | 19 << 8;
 
 /// The primary result code of what happened.
-fn primary(extended: u32) -> u32 {
+fn primary(extended: i32) -> i32 {
     match extended {
         SQLITE_IOERR_SHMSIZE => SQLITE_FULL,
         extended => extended & 0xff,
@@ -141,24 +137,18 @@ fn primary(extended: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use sqlx::sqlite::SqliteConnectOptions;
-    use sqlx::{ConnectOptions, Executor};
+    use rusqlite::Connection;
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_full_disk_is_told_apart() {
-        let options = SqliteConnectOptions::new()
-            .in_memory(true)
-            .pragma("max_page_count", "4");
-        let mut connection = options.connect().await.expect("a database in memory");
+    #[test]
+    fn a_full_disk_is_told_apart() {
+        let connection = Connection::open_in_memory().expect("a database in memory");
         connection
-            .execute("CREATE TABLE t (body BLOB)")
-            .await
+            .execute_batch("PRAGMA max_page_count = 4; CREATE TABLE t (body BLOB)")
             .expect("there is room for it");
         let error = connection
-            .execute("INSERT INTO t VALUES (zeroblob(100000))")
-            .await
+            .execute("INSERT INTO t VALUES (zeroblob(100000))", ())
             .expect_err("there is no room");
         assert!(matches!(Fault::from(error), Fault::Full));
         assert!(matches!(
@@ -182,16 +172,11 @@ mod tests {
         assert_eq!(primary(SQLITE_IOERR | 3 << 8), SQLITE_IOERR);
     }
 
-    #[tokio::test]
-    async fn a_mistake_of_ours_is_not_blamed_on_the_file() {
-        let mut connection = SqliteConnectOptions::new()
-            .in_memory(true)
-            .connect()
-            .await
-            .expect("a database in memory");
+    #[test]
+    fn a_mistake_of_ours_is_not_blamed_on_the_file() {
+        let connection = Connection::open_in_memory().expect("a database in memory");
         let error = connection
-            .execute("SELECT nothing FROM nowhere")
-            .await
+            .execute("SELECT nothing FROM nowhere", ())
             .expect_err("there is no such table");
         assert!(matches!(Fault::from(error), Fault::Internal(_)));
     }

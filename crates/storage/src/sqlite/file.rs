@@ -1,4 +1,4 @@
-//! Opens one database file, or makes it where there was none.
+//! Opens one database file, or makes it where there was none. Blocks; the thread that uses the file calls it.
 //!
 //! Never turns a file that is damaged, truncated, missing or not ours into a new empty one: that would silently make a
 //! session a new device. A new file is made under another name and renamed when it is whole, so that an empty file under
@@ -9,11 +9,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
+use rusqlite::{Connection, OpenFlags};
 
 use super::error::{Fault, LocalError};
-use super::folder::{self, blocking};
+use super::folder;
 
 /// Marks our files (SQLite's `application_id`): "Wrhf".
 const APPLICATION_ID: i64 = 0x5772_6866;
@@ -46,71 +45,49 @@ enum Found {
 
 impl DatabaseFile {
     /// Opens the file; makes it, and its folder, where the folder has no file at all.
-    pub(super) async fn open(&self) -> Result<SqliteConnection, Fault> {
-        let path = self.path.clone();
-        match blocking(move || look(&path)).await? {
+    pub(super) fn open(&self) -> Result<Connection, Fault> {
+        match look(&self.path)? {
             Found::File => {}
-            Found::Nothing => self.make().await?,
+            Found::Nothing => self.make()?,
             Found::Damage(cause) => return Err(Fault::corrupt(cause)),
         }
-        match self.connect().await {
+        let opened = self.connect(&self.path).and_then(|connection| {
+            verify(&connection)?;
+            Ok(connection)
+        });
+        if let Err(Fault::Unavailable(_)) = opened {
             // All that SQLite says of a folder that may not be written to is that it cannot open the file.
-            Err(Fault::Unavailable(cause)) => {
-                let path = self.path.clone();
-                blocking(move || folder::check_writable(parent(&path))).await?;
-                Err(Fault::Unavailable(cause))
-            }
-            outcome => outcome,
+            folder::check_writable(parent(&self.path))?;
         }
+        opened
     }
 
-    async fn connect(&self) -> Result<SqliteConnection, Fault> {
-        let mut connection = self.options(&self.path).connect().await?;
-        match verify(&mut connection).await {
-            Ok(()) => Ok(connection),
-            Err(fault) => {
-                // The file is not used, so how closing it ends changes nothing.
-                let _ = connection.close().await;
-                Err(fault)
-            }
-        }
-    }
-
-    async fn make(&self) -> Result<(), Fault> {
+    fn make(&self) -> Result<(), Fault> {
         let unfinished = with_suffix(&self.path, UNFINISHED_SUFFIX);
-        let path = unfinished.clone();
-        blocking(move || start_new(&path)).await?;
-
-        let mut connection = self.options(&unfinished).connect().await?;
-        let setup = format!(
+        start_new(&unfinished)?;
+        let connection = self.connect(&unfinished)?;
+        connection.execute_batch(&format!(
             "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {LAYOUT}; PRAGMA journal_mode = WAL;"
-        );
-        connection.execute(AssertSqlSafe(setup)).await?;
-        connection.close().await?;
-
-        let path = self.path.clone();
-        blocking(move || {
-            fs::File::open(&unfinished)?.sync_all()?;
-            fs::rename(&unfinished, &path)?;
-            folder::sync(parent(&path))
-        })
-        .await?;
+        ))?;
+        connection.close().map_err(|(_, error)| error)?;
+        fs::File::open(&unfinished)?.sync_all()?;
+        fs::rename(&unfinished, &self.path)?;
+        folder::sync(parent(&self.path))?;
         Ok(())
     }
 
-    fn options(&self, path: &Path) -> SqliteConnectOptions {
-        SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(false)
-            // What was answered with success must survive a power loss; NORMAL could roll it back.
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(false)
-            .busy_timeout(self.busy_timeout)
-            .statement_cache_capacity(self.statements_max)
-            .pragma("cache_size", format!("-{}", self.page_cache_kib))
-            .pragma("temp_store", "MEMORY")
-            .pragma("cell_size_check", "ON")
-            .disable_statement_logging()
+    fn connect(&self, path: &Path) -> Result<Connection, Fault> {
+        // One thread at a time has the connection, so SQLite's own locks are not needed.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(self.busy_timeout)?;
+        connection.set_prepared_statement_cache_capacity(self.statements_max);
+        // What was answered with success must survive a power loss; `synchronous = NORMAL` could roll it back.
+        connection.execute_batch(&format!(
+            "PRAGMA synchronous = FULL; PRAGMA cache_size = -{}; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;",
+            self.page_cache_kib
+        ))?;
+        Ok(connection)
     }
 }
 
@@ -149,26 +126,21 @@ fn start_new(unfinished: &Path) -> io::Result<()> {
 }
 
 /// Reads the header and the list of tables, which also shows a file that ends too early.
-async fn verify(connection: &mut SqliteConnection) -> Result<(), Fault> {
-    let id: i64 = sqlx::query_scalar("PRAGMA application_id")
-        .fetch_one(&mut *connection)
-        .await?;
+fn verify(connection: &Connection) -> Result<(), Fault> {
+    let number = |sql: &str| connection.query_row(sql, (), |row| row.get::<_, i64>(0));
+    let id = number("PRAGMA application_id")?;
     if id != APPLICATION_ID {
         // SQLite keeps 32 bits and reads them as a signed number.
         return Err(Fault::corrupt(LocalError::Foreign(id as u32)));
     }
-    let layout: i64 = sqlx::query_scalar("PRAGMA user_version")
-        .fetch_one(&mut *connection)
-        .await?;
+    let layout = number("PRAGMA user_version")?;
     if layout != LAYOUT {
         return Err(Fault::corrupt(LocalError::Layout {
             found: layout,
             known: LAYOUT,
         }));
     }
-    sqlx::query_scalar::<_, i64>("SELECT count(*) FROM sqlite_schema")
-        .fetch_one(connection)
-        .await?;
+    number("SELECT count(*) FROM sqlite_schema")?;
     Ok(())
 }
 

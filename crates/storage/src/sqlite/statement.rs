@@ -9,10 +9,10 @@
 
 use std::fmt::Write as _;
 
+use bytes::Bytes;
 use jiff::Timestamp;
-use sqlx::error::BoxDynError;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Arguments, Row};
+use rusqlite::Row;
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use wharf_core::BoxError;
 use wharf_core::store::{Collection, Condition, Document, Expect, FieldKind, Query, Value, Write};
 
@@ -28,9 +28,38 @@ pub(super) struct Statement {
     /// The text, with a `?` for each value.
     pub(super) sql: String,
     /// The values.
-    pub(super) arguments: SqliteArguments,
+    pub(super) arguments: Vec<Argument>,
     /// Whether the same text comes again and is worth keeping prepared.
     pub(super) is_usual: bool,
+}
+
+/// A value of a statement.
+pub(super) enum Argument {
+    Null,
+    Integer(i64),
+    Text(String),
+    Blob(Bytes),
+}
+
+impl ToSql for Argument {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Integer(number) => ValueRef::Integer(*number),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+impl From<Value> for Argument {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Text(text) => Self::Text(text),
+            Value::Integer(number) => Self::Integer(number),
+            Value::Time(time) => Self::Integer(time.as_millisecond()),
+        }
+    }
 }
 
 /// One change of a batch.
@@ -52,7 +81,7 @@ pub(super) fn select_ids(collection: &'static Collection, ids: &[String]) -> Res
             sql.text(" WHERE id IN (");
             for (index, id) in chunk.iter().enumerate() {
                 sql.text(if index == 0 { "" } else { "," });
-                sql.bind(id.as_str())?;
+                sql.bind(Argument::Text(id.clone()));
             }
             sql.text(")");
             let is_usual = chunk.len() == 1;
@@ -85,8 +114,8 @@ pub(super) fn select_page(
                 let value = cursor.value.as_ref().ok_or(Misuse::Cursor(collection.name))?;
                 check_value(collection, field, value)?;
                 write!(sql.text, " AND (f_{field}, id) {beyond} (?, ?)")?;
-                sql.bind_value(value)?;
-                sql.arguments.add(cursor.id.as_str())?;
+                sql.arguments.push(value.clone().into());
+                sql.arguments.push(Argument::Text(cursor.id.clone()));
             }
             write!(
                 sql.text,
@@ -96,7 +125,7 @@ pub(super) fn select_page(
         None => {
             if let Some(cursor) = &query.after {
                 write!(sql.text, " AND id {beyond} ?")?;
-                sql.arguments.add(cursor.id.as_str())?;
+                sql.arguments.push(Argument::Text(cursor.id.clone()));
             }
             write!(sql.text, " ORDER BY id {direction} LIMIT {limit}")?;
         }
@@ -124,7 +153,7 @@ pub(super) fn step(write: Write) -> Result<Step, BoxError> {
         Write::Delete { collection, id } => {
             check_collection(collection)?;
             let mut sql = Sql::new(format!("DELETE FROM \"{}\" WHERE id = ", collection.name));
-            sql.bind(id.as_str())?;
+            sql.bind(Argument::Text(id));
             Ok(Step {
                 collection,
                 statement: sql.done(true),
@@ -145,46 +174,45 @@ pub(super) fn step(write: Write) -> Result<Step, BoxError> {
     }
 }
 
-fn put(collection: &'static Collection, document: Document, expect: Expect) -> Result<Step, BoxError> {
+fn put(collection: &'static Collection, mut document: Document, expect: Expect) -> Result<Step, BoxError> {
     check_collection(collection)?;
     check_document(collection, &document)?;
-    let table = collection.name;
-    let columns: Vec<String> = collection.fields.iter().map(|f| format!("f_{}", f.name)).collect();
-
+    let (table, fields) = (collection.name, collection.fields);
+    let expecting = (expect != Expect::Anything).then(|| document.id.clone());
     let mut sql;
     match expect {
         Expect::Version(version) if version > 0 => {
             sql = Sql::new(format!("UPDATE \"{table}\" SET version = version + 1"));
-            for (column, field) in columns.iter().zip(collection.fields) {
-                write!(sql.text, ", {column} = ")?;
-                sql.bind_field(document.field(field.name))?;
+            for field in fields {
+                write!(sql.text, ", f_{} = ", field.name)?;
+                sql.bind(take_field(&mut document, field.name));
             }
             sql.text(", body = ");
-            sql.bind(&document.body[..])?;
+            sql.bind(Argument::Blob(document.body));
             sql.text(" WHERE id = ");
-            sql.bind(document.id.as_str())?;
+            sql.bind(Argument::Text(document.id));
             sql.text(" AND version = ");
-            sql.bind(i64::try_from(version)?)?;
+            sql.bind(Argument::Integer(i64::try_from(version)?));
         }
         // A document that was never stored has version 0, so to expect that is to expect none.
         Expect::Anything | Expect::Absent | Expect::Version(_) => {
-            let mut names = columns.join(", ");
-            if !names.is_empty() {
-                names.push_str(", ");
+            sql = Sql::new(format!("INSERT INTO \"{table}\" (id, version, "));
+            for field in fields {
+                write!(sql.text, "f_{}, ", field.name)?;
             }
-            sql = Sql::new(format!("INSERT INTO \"{table}\" (id, version, {names}body) VALUES ("));
-            sql.bind(document.id.as_str())?;
+            sql.text("body) VALUES (");
+            sql.bind(Argument::Text(std::mem::take(&mut document.id)));
             sql.text(", 1, ");
-            for field in collection.fields {
-                sql.bind_field(document.field(field.name))?;
+            for field in fields {
+                sql.bind(take_field(&mut document, field.name));
                 sql.text(", ");
             }
-            sql.bind(&document.body[..])?;
+            sql.bind(Argument::Blob(document.body));
             sql.text(") ON CONFLICT (id) DO ");
             if expect == Expect::Anything {
                 sql.text("UPDATE SET version = version + 1, ");
-                for column in &columns {
-                    write!(sql.text, "{column} = excluded.{column}, ")?;
+                for field in fields {
+                    write!(sql.text, "f_{0} = excluded.f_{0}, ", field.name)?;
                 }
                 sql.text("body = excluded.body");
             } else {
@@ -195,25 +223,31 @@ fn put(collection: &'static Collection, document: Document, expect: Expect) -> R
     Ok(Step {
         collection,
         statement: sql.done(true),
-        expecting: (expect != Expect::Anything).then_some(document.id),
+        expecting,
     })
 }
 
+fn take_field(document: &mut Document, name: &str) -> Argument {
+    match document.fields.iter().position(|(field, _)| *field == name) {
+        Some(place) => document.fields.swap_remove(place).1.into(),
+        None => Argument::Null,
+    }
+}
+
 /// The document in a row of a `SELECT` made here.
-pub(super) fn decode(collection: &'static Collection, row: &SqliteRow) -> Result<Document, sqlx::Error> {
-    let version: i64 = row.try_get(1)?;
-    let body: Vec<u8> = row.try_get(2)?;
-    let mut document = Document::new(row.try_get::<String, _>(0)?, body);
-    document.version = version.unsigned_abs();
+pub(super) fn decode(collection: &'static Collection, row: &Row<'_>) -> rusqlite::Result<Document> {
+    let mut document = Document::new(row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(2)?);
+    document.version = row.get::<_, i64>(1)?.unsigned_abs();
     for (index, field) in collection.fields.iter().enumerate() {
         let column = index + 3;
         let value = match field.kind {
-            FieldKind::Text => row.try_get::<Option<String>, _>(column)?.map(Value::Text),
-            FieldKind::Integer => row.try_get::<Option<i64>, _>(column)?.map(Value::Integer),
-            FieldKind::Time => match row.try_get::<Option<i64>, _>(column)? {
+            FieldKind::Text => row.get::<_, Option<String>>(column)?.map(Value::Text),
+            FieldKind::Integer => row.get::<_, Option<i64>>(column)?.map(Value::Integer),
+            FieldKind::Time => match row.get::<_, Option<i64>>(column)? {
                 Some(millis) => {
-                    let time = Timestamp::from_millisecond(millis).map_err(|e| sqlx::Error::Decode(e.into()))?;
-                    Some(Value::Time(time))
+                    let time = Timestamp::from_millisecond(millis);
+                    let out_of_range = |_| rusqlite::Error::IntegralValueOutOfRange(column, millis);
+                    Some(Value::Time(time.map_err(out_of_range)?))
                 }
                 None => None,
             },
@@ -274,14 +308,14 @@ fn after_prefix(prefix: &str) -> Option<String> {
 /// SQL that is being written.
 struct Sql {
     text: String,
-    arguments: SqliteArguments,
+    arguments: Vec<Argument>,
 }
 
 impl Sql {
     fn new(text: String) -> Self {
         Self {
             text,
-            arguments: SqliteArguments::default(),
+            arguments: Vec::new(),
         }
     }
 
@@ -294,29 +328,9 @@ impl Sql {
         self.text.push_str(text);
     }
 
-    fn bind<'t, T>(&mut self, value: T) -> Result<(), BoxDynError>
-    where
-        T: sqlx::Encode<'t, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
-    {
+    fn bind(&mut self, value: Argument) {
         self.text.push('?');
-        self.arguments.add(value)
-    }
-
-    /// Binds a value for a place that is already in the text.
-    fn bind_value(&mut self, value: &Value) -> Result<(), BoxDynError> {
-        match value {
-            Value::Text(text) => self.arguments.add(text.as_str()),
-            Value::Integer(number) => self.arguments.add(*number),
-            Value::Time(time) => self.arguments.add(time.as_millisecond()),
-        }
-    }
-
-    fn bind_field(&mut self, value: Option<&Value>) -> Result<(), BoxDynError> {
-        self.text.push('?');
-        match value {
-            Some(value) => self.bind_value(value),
-            None => self.arguments.add(None::<i64>),
-        }
+        self.arguments.push(value);
     }
 
     fn conditions(&mut self, conditions: &[Condition]) -> Result<(), BoxError> {
@@ -328,17 +342,17 @@ impl Sql {
                 Condition::In(field, values) => {
                     write!(self.text, " AND f_{field} IN (")?;
                     for (index, value) in values.iter().enumerate() {
-                        self.text(if index == 0 { "?" } else { ",?" });
-                        self.bind_value(value)?;
+                        self.text(if index == 0 { "" } else { "," });
+                        self.bind(value.clone().into());
                     }
                     self.text(")");
                 }
                 Condition::IdPrefix(prefix) => {
                     self.text(" AND id >= ");
-                    self.bind(prefix.as_str())?;
+                    self.bind(Argument::Text(prefix.clone()));
                     if let Some(end) = after_prefix(prefix) {
                         self.text(" AND id < ");
-                        self.bind(end)?;
+                        self.bind(Argument::Text(end));
                     }
                 }
             }
@@ -347,8 +361,9 @@ impl Sql {
     }
 
     fn compare(&mut self, field: &str, operator: &str, value: &Value) -> Result<(), BoxError> {
-        write!(self.text, " AND f_{field} {operator} ?")?;
-        self.bind_value(value)
+        write!(self.text, " AND f_{field} {operator} ")?;
+        self.bind(value.clone().into());
+        Ok(())
     }
 
     fn done(self, is_usual: bool) -> Statement {

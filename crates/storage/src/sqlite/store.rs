@@ -9,8 +9,8 @@ use wharf_core::store::{
 };
 
 use super::error::{closed, misuse};
+use super::group::{Answer, Call, Task};
 use super::statement::{Statement, count, select_ids, select_page, step};
-use super::worker::{Answer, Call, Task};
 
 /// The documents of one file. Stays valid while the file is closed and opened again.
 #[derive(Debug, Clone)]

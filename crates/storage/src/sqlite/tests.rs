@@ -196,13 +196,11 @@ async fn files_of_others_and_of_newer_versions_are_refused() {
         ("user_version = 2", "layout is 2"),
     ] {
         let (base, file) = with_alice().await;
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
-        let mut connection = sqlx::ConnectOptions::connect(&options).await.expect("it can be opened");
-        let pragma = sqlx::AssertSqlSafe(format!("PRAGMA {pragma}"));
-        sqlx::Executor::execute(&mut connection, pragma)
-            .await
+        let connection = rusqlite::Connection::open(&file).expect("it can be opened");
+        connection
+            .execute_batch(&format!("PRAGMA {pragma}"))
             .expect("it can be changed");
-        sqlx::Connection::close(connection).await.expect("it can be closed");
+        connection.close().expect("it can be closed");
 
         let storage = open(&base).await;
         match storage.session(&name("alice")).await {
@@ -323,16 +321,11 @@ async fn a_file_held_by_another_program_is_unavailable_for_a_while() {
     };
     let storage = LocalStorage::open(config).await.expect("it can be opened");
     let store = storage.session(&name("alice")).await.expect("it can be opened");
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
-    let mut other = sqlx::ConnectOptions::connect(&options).await.expect("it can be opened");
-    sqlx::Executor::execute(&mut other, "BEGIN IMMEDIATE")
-        .await
-        .expect("it can be held");
+    let other = rusqlite::Connection::open(&file).expect("it can be opened");
+    other.execute_batch("BEGIN IMMEDIATE").expect("it can be held");
     let refused = store.write(Batch::new().put(&THINGS, Document::new("b", ""))).await;
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
-    sqlx::Executor::execute(&mut other, "ROLLBACK")
-        .await
-        .expect("it can be let go");
+    other.execute_batch("ROLLBACK").expect("it can be let go");
     put(&*store, "b").await;
     assert!(has(&*store, "a").await && has(&*store, "b").await);
     storage.close().await;

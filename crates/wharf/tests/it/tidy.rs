@@ -78,7 +78,7 @@ fn crates_keep_to_their_side() {
             &[
                 "whatsapp_rust",
                 "wacore",
-                "sqlx",
+                "rusqlite",
                 "axum",
                 "wharf_engine",
                 "wharf_storage",
@@ -91,7 +91,7 @@ fn crates_keep_to_their_side() {
         ),
         (
             "server",
-            &["whatsapp_rust", "wacore", "waproto", "sqlx", "wharf_engine"],
+            &["whatsapp_rust", "wacore", "waproto", "rusqlite", "wharf_engine"],
         ),
         (
             "simulator",
@@ -103,7 +103,7 @@ fn crates_keep_to_their_side() {
                 "wharf_storage",
             ],
         ),
-        ("engine", &["axum", "sqlx", "wharf_server"]),
+        ("engine", &["axum", "rusqlite", "wharf_server"]),
         ("bench", &["whatsapp_rust", "wacore", "wharf_"]),
     ];
     let mut findings = Vec::new();
