@@ -1,8 +1,10 @@
 //! The sandbox as a whole: what the control interface, the tests and the embedding server use.
 //!
-//! It has no listener of its own: hand it sockets with [`Sandbox::accept`]. How devices are linked is in [`linking`].
+//! It has no listener of its own: hand it sockets with [`Sandbox::accept`]. How devices are linked is in [`linking`], how
+//! many texts are sent at once in [`traffic`].
 
 mod linking;
+mod traffic;
 
 use std::time::Duration;
 

@@ -17,6 +17,7 @@ mod phones;
 mod reset;
 mod routes;
 mod sessions;
+mod traffic;
 mod webhooks;
 mod websocket;
 

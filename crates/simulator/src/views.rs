@@ -138,6 +138,20 @@ pub enum ReceiptKind {
     Played,
 }
 
+/// Many texts at once: in each chat between a phone of `from` and one of `to`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traffic {
+    /// Who writes.
+    pub from: Vec<String>,
+    /// To whom.
+    pub to: Vec<String>,
+    /// How many texts in each chat. Each ends with the time at which it was sent, in milliseconds since the Unix epoch.
+    pub texts: usize,
+    /// How many in all chats together; as many as are acknowledged where it is missing.
+    pub per_second: Option<std::num::NonZeroU32>,
+}
+
 /// How to end a device's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "mode", rename_all = "snake_case")]

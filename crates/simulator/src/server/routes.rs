@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::access::{self, Access};
 use super::error::ApiError;
 use super::sessions::QrSource;
-use super::{linking, network, page, phones, webhooks, websocket};
+use super::{linking, network, page, phones, traffic, webhooks, websocket};
 use crate::clock::Env;
 use crate::hooks::HookInbox;
 use crate::sandbox::Sandbox;
@@ -66,6 +66,7 @@ pub(crate) fn plain(state: AppState, access: Access) -> Router {
         .merge(page::router())
         .merge(phones::router())
         .merge(linking::router())
+        .merge(traffic::router())
         .merge(network::router());
     // The webhook inbox brings its own body limit, so it joins after the common one.
     let routes = routes

@@ -19,6 +19,7 @@ use client::Client;
 /// The seed's fixed numbers.
 const ALICE: &str = "12025550101";
 const BOB: &str = "12025550102";
+const CAROL: &str = "12025550103";
 /// A number of the fictional range that the seed does not use.
 const NOBODY: &str = "19995550199";
 

@@ -321,3 +321,26 @@ async fn a_sandbox_on_its_own_knows_no_sessions() {
         .refusal(409);
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn many_texts_are_sent_with_one_request() {
+    let (server, client) = start().await;
+    let order = json!({ "from": [ALICE, BOB], "to": [CAROL], "texts": 3 });
+    let sent = client.post("/admin/traffic", order).await.expect(200);
+    assert_eq!(sent, json!({ "sent": 6 }));
+    for from in [ALICE, BOB] {
+        for number in 1..=3 {
+            let begin = format!("This is text {number} of 3, sent at ");
+            let is_it = |entry: &Value| {
+                let sent_at = entry["text"].as_str().and_then(|text| text.strip_prefix(&begin));
+                entry["from"] == from && sent_at.is_some_and(|at| at.parse::<u64>().is_ok())
+            };
+            entry(client, CAROL, is_it).await;
+        }
+    }
+    let nobody = json!({ "from": [ALICE], "to": ["12025550999"], "texts": 1 });
+    client.post("/admin/traffic", nobody).await.expect(404);
+    let too_many = json!({ "from": [ALICE], "to": [CAROL], "texts": 1_000_001 });
+    client.post("/admin/traffic", too_many).await.expect(422);
+    server.shutdown().await;
+}
