@@ -40,6 +40,8 @@ pub struct Metrics {
     pub connections: u64,
     /// First messages that used a one-time key a second time; always a client's bug.
     pub prekeys_reused: u64,
+    /// Messages that came to a phone which had shown one of the same sender, chat and id; they are not shown again.
+    pub repeated: u64,
     /// Connections of linked devices that ended before everything that they delivered was acknowledged.
     pub cut_off: u64,
     /// Logins of a device that was connected already, linked or still to be linked.
@@ -140,6 +142,11 @@ impl Counters {
 
     pub(crate) fn prekey_reused(&mut self) {
         self.0.prekeys_reused += 1;
+    }
+
+    /// A phone got a message under an id that it had shown.
+    pub(crate) fn repeated(&mut self) {
+        self.0.repeated += 1;
     }
 
     /// A device's connection ended.

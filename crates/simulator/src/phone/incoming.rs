@@ -25,8 +25,11 @@ impl Desk<'_> {
             return Ok(());
         };
         let enc = stanza::child(node, "enc")?;
-        let key = format!("{sender} {id}");
+        // An id counts once in each chat of a sender; WhatsApp's clients show the first message of those that share one.
+        let recipient = stanza::text(node, "recipient").unwrap_or_default();
+        let key = format!("{sender} {recipient} {id}");
         if self.memory.seen.contains(&key) {
+            self.network.lock().counters.repeated();
             self.confirm(node, &from, &sender, &id);
             return Ok(());
         }
