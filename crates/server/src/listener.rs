@@ -2,10 +2,12 @@
 //!
 //! axum's own `serve` sets no timer, and without one hyper waits for a request's headers for ever.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -48,12 +50,25 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
     connections.shutdown().await;
 }
 
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+/// A connection, and its place among all of them.
+struct Accepted {
+    stream: TcpStream,
+    peer: SocketAddr,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Accepted {
     // The semaphore is never closed.
     let place = Arc::clone(places).acquire_owned().await.ok();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok((stream, peer)) => {
+                return Accepted {
+                    stream,
+                    peer,
+                    _place: place,
+                };
+            }
             Err(error) => {
                 tracing::warn!(error = %error, "no connection could be accepted");
                 sleep(ACCEPT_RETRY_DELAY).await;
@@ -62,11 +77,9 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
     }
 }
 
-async fn connection(
-    (stream, _place): (TcpStream, Option<OwnedSemaphorePermit>),
-    service: NormalizePath<Router>,
-    stop: CancellationToken,
-) {
+async fn connection(accepted: Accepted, service: NormalizePath<Router>, stop: CancellationToken) {
+    let Accepted { stream, peer, _place } = accepted;
+    let service = Extension(ConnectInfo(peer)).layer(service);
     // Answers are written whole; waiting for more to send only delays them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(error = %error, "a connection keeps its delays");

@@ -13,7 +13,7 @@ use wharf_core::clock::{Clock, SystemClock};
 use wharf_core::random::Random;
 use wharf_core::store::Storage;
 use wharf_engine::{Network, WhatsApp, WhatsAppConfig};
-use wharf_server::config::{ApiKey, Config, Environment, LogFormat, keep_generated_key};
+use wharf_server::config::{ApiKey, Config, Environment, LogFormat, keep_generated_key, keep_generated_master_key};
 use wharf_server::{Parts, Server};
 use wharf_storage::{LocalConfig, LocalStorage};
 
@@ -200,6 +200,7 @@ pub(crate) async fn run(
     let mut starting = JoinSet::new();
     starting.spawn(async move {
         let key_notice = require_key(&mut config, random.as_ref())?;
+        require_master_key(&mut config, random.as_ref())?;
         anyhow::Ok((start(config, peer, random).await?, key_notice))
     });
     let (running, key_notice) = tokio::select! {
@@ -245,6 +246,14 @@ fn require_key(config: &mut Config, random: &dyn Random) -> anyhow::Result<Optio
         true => format!("API key: {}  (kept in {})", stored.key, stored.file.display()),
         false => format!("API key: in {}", stored.file.display()),
     }))
+}
+
+/// Sees to it that there is a master key.
+fn require_master_key(config: &mut Config, random: &dyn Random) -> anyhow::Result<()> {
+    if config.auth.master_key.is_none() {
+        config.auth.master_key = Some(keep_generated_master_key(&config.storage.base_dir, random)?);
+    }
+    Ok(())
 }
 
 /// What to try first: the walk of the README, with these ports. It can be pasted: texts are quoted so that a shell at which

@@ -1,48 +1,148 @@
-//! Who is calling: the key in `X-Api-Key`, or in the query as `x-api-key` where a header cannot be sent.
+//! Who is calling: the key in `X-Api-Key`, or in the query as `x-api-key` where a header cannot be sent, and whether the
+//! operation is open to it.
 //!
-//! [`Authorized`] is an extractor: a handler that takes it, or any extractor built on it, is checked. Checked before the
-//! body is read.
+//! [`Caller`] is an extractor: a handler that takes it, or any extractor built on it, is checked. Checked before the body is
+//! read. A key of a session is held to that session wherever a request names one: in the path and the query here, in the
+//! body by [`super::extract`].
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use tokio::time::Instant;
 use url::{Host, Url, form_urlencoded};
 
-use super::AppState;
+use super::attempts::Verdict;
 use super::error::ApiError;
+use super::policy::{self, Access, Policy};
+use super::{AppState, address};
 use crate::config::{AuthConfig, HttpConfig};
+use crate::keys::{Action, Caller};
 
 /// The header with the key, and the query parameter.
 const KEY_NAME: &str = "x-api-key";
+/// The most bytes of a key; what is longer is none.
+const KEY_BYTES_MAX: usize = 1_024;
+/// What the path and the query call the session.
+const SESSION_NAME: &str = "session";
+/// The session of a filter that wants all of them.
+const ALL_SESSIONS: &str = "*";
 /// What tells nothing but whether the server is well. Load balancers ask for it under any name.
 const PROBE: &str = "/health";
 /// Domains in which nobody can register a name (RFC 6761, RFC 6762, and ICANN's for private use).
 const PRIVATE_DOMAINS: &[&str] = &["localhost", "local", "internal"];
 
-/// A caller who may use the API.
-pub(super) struct Authorized {
-    /// Whether a right key was sent, not merely none needed.
-    pub(super) by_key: bool,
-}
-
-impl FromRequestParts<AppState> for Authorized {
+impl FromRequestParts<AppState> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let config = &state.config.auth;
-        let is_free = config.no_key || config.exclude.iter().any(|pattern| pattern.fits(parts.uri.path()));
-        let by_key = match (sent_key(parts), &config.key) {
-            (Sent::One(sent), Some(key)) => key.accepts(&sent),
-            _ => false,
+        // Several extractors of one handler ask.
+        if let Some(caller) = parts.extensions.get::<Self>() {
+            return Ok(caller.clone());
+        }
+        let policy = policy::of(parts);
+        let caller = authenticate(parts, policy, state)?;
+        let Some(policy) = policy else {
+            tracing::error!(path = parts.uri.path(), "an operation does not declare who may call it");
+            return Err(ApiError::Forbidden {
+                hint: "nobody may do this".to_owned(),
+            });
         };
-        match (by_key, is_free) {
-            (true, _) => Ok(Self { by_key }),
-            (false, true) if is_probe(parts) => Ok(Self { by_key }),
-            (false, true) if is_foreign_page(&state.config.http, &parts.headers) => Err(ApiError::ForeignPage),
-            (false, true) => Ok(Self { by_key }),
-            (false, false) => Err(ApiError::Unauthorized { hint: hint(config) }),
+        authorize(&caller, policy.access)?;
+        if !caller.is_admin() {
+            let path = RawPathParams::from_request_parts(parts, state).await;
+            // Without any, there is nothing to be named in the path.
+            for (name, value) in path.iter().flatten() {
+                if name == SESSION_NAME {
+                    require_session(&caller, value)?;
+                }
+            }
+            for session in sessions_in_query(parts) {
+                if session != ALL_SESSIONS {
+                    require_session(&caller, &session)?;
+                }
+            }
+        }
+        parts.extensions.insert(caller.clone());
+        Ok(caller)
+    }
+}
+
+fn authenticate(parts: &Parts, policy: Option<Policy>, state: &AppState) -> Result<Caller, ApiError> {
+    let config = &state.config.auth;
+    let in_query = config.key_in_query || policy.is_some_and(|policy| policy.in_query);
+    let sent = sent_key(parts, in_query);
+    if let Sent::One(sent) = &sent {
+        if config.key.as_ref().is_some_and(|key| key.accepts(sent)) {
+            return Ok(Caller::OPERATOR);
+        }
+        if let Some(key) = state.keys.find(sent) {
+            return Ok(Caller::with(key));
         }
     }
+    let is_free = config.no_key || config.exclude.iter().any(|pattern| pattern.fits(parts.uri.path()));
+    match is_free {
+        true if is_probe(parts) => Ok(Caller::ANYONE),
+        true if is_foreign_page(&state.config.http, &parts.headers) => Err(ApiError::ForeignPage),
+        true => Ok(Caller::ANYONE),
+        false if sent == Sent::Nothing => Err(ApiError::Unauthorized { hint: hint(config) }),
+        false => Err(refuse_wrong_key(parts, state)),
+    }
+}
+
+/// The refusal of a wrong key. Who sends too many hears only that.
+fn refuse_wrong_key(parts: &Parts, state: &AppState) -> ApiError {
+    let address = address::of(parts, &state.config.http.trusted_proxies);
+    match state.attempts.count(address, Instant::now()) {
+        Verdict::Wrong => ApiError::Unauthorized {
+            hint: hint(&state.config.auth),
+        },
+        Verdict::LimitReached(rest) => {
+            tracing::warn!(
+                address = address.map(tracing::field::display),
+                "too many wrong api keys from one address"
+            );
+            ApiError::WrongKeys { retry_after: rest }
+        }
+        Verdict::TooMany(rest) => ApiError::WrongKeys { retry_after: rest },
+    }
+}
+
+fn authorize(caller: &Caller, access: Access) -> Result<(), ApiError> {
+    match access {
+        Access::AnyKey => Ok(()),
+        Access::Action(action) => require_action(caller, action),
+        Access::Admin if caller.is_admin() => Ok(()),
+        Access::Admin => Err(ApiError::Forbidden {
+            hint: "only the key of an administrator may do this".to_owned(),
+        }),
+    }
+}
+
+/// Refuses a caller who may not do this. For what an operation needs beyond its policy.
+pub(super) fn require_action(caller: &Caller, action: Action) -> Result<(), ApiError> {
+    match caller.may(action) {
+        true => Ok(()),
+        false => Err(ApiError::Forbidden {
+            hint: format!("the key does not have the action '{}'", action.as_str()),
+        }),
+    }
+}
+
+/// Refuses a session that is not the caller's. Says the same whether or not there is such a session.
+pub(super) fn require_session(caller: &Caller, name: &str) -> Result<(), ApiError> {
+    match caller.session() {
+        Some(own) if own.as_str() != name => Err(ApiError::Forbidden {
+            hint: format!("the key is for the session '{own}' only"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Every session that the query names.
+pub(super) fn sessions_in_query(parts: &Parts) -> impl Iterator<Item = String> {
+    form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
+        .filter(|(name, _)| name == SESSION_NAME)
+        .map(|(_, value)| value.into_owned())
 }
 
 /// Whether a request asks only whether the server is well, and no page does.
@@ -105,42 +205,68 @@ fn hint(config: &AuthConfig) -> String {
 }
 
 /// The key that a request carries.
+#[derive(Debug, PartialEq, Eq)]
 enum Sent {
     Nothing,
     One(String),
-    /// More than one, or one that is not text: nobody can say which is meant.
+    /// More than one, or one that cannot be a key: nobody can say which is meant.
     Unclear,
 }
 
-fn sent_key(parts: &Parts) -> Sent {
-    let mut headers = parts.headers.get_all(KEY_NAME).iter();
-    match (headers.next(), headers.next()) {
-        (Some(key), None) => match key.to_str() {
-            Ok(key) => Sent::One(key.to_owned()),
-            Err(_) => Sent::Unclear,
-        },
-        (Some(_), Some(_)) => Sent::Unclear,
-        (None, _) => match key_in_query(parts) {
-            Some(key) => Sent::One(key),
-            None => Sent::Nothing,
-        },
+/// A key in the query counts only where it is welcome: elsewhere it would end up in logs and histories for nothing.
+fn sent_key(parts: &Parts, in_query: bool) -> Sent {
+    let in_headers = parts.headers.get_all(KEY_NAME).iter();
+    let in_headers = in_headers.map(|value| value.to_str().ok().map(str::to_owned));
+    let query = parts.uri.query().filter(|_| in_query).unwrap_or_default();
+    let in_query = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == KEY_NAME);
+    let in_query = in_query.map(|(_, value)| Some(value.into_owned()));
+    let mut sent = in_headers.chain(in_query);
+    match sent.next() {
+        None => Sent::Nothing,
+        Some(Some(key)) if key.len() <= KEY_BYTES_MAX && sent.all(|other| other.as_ref() == Some(&key)) => {
+            Sent::One(key)
+        }
+        Some(_) => Sent::Unclear,
     }
-}
-
-/// Only where a browser cannot set a header: pictures, files and websockets. Elsewhere a key in the address would end up
-/// in logs and histories.
-fn key_in_query(parts: &Parts) -> Option<String> {
-    let path = parts.uri.path().trim_end_matches('/');
-    let allowed =
-        path == "/ws" || path == "/api/screenshot" || path.ends_with("/auth/qr") || path.starts_with("/api/files/");
-    let query = parts.uri.query().filter(|_| allowed)?;
-    let mut keys = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == KEY_NAME);
-    keys.next().map(|(_, key)| key.into_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn request(uri: &str, headers: &[&[u8]]) -> Parts {
+        let mut request = axum::http::Request::builder().uri(uri);
+        for header in headers {
+            request = request.header(KEY_NAME, axum::http::HeaderValue::from_bytes(header).unwrap());
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_request_carries_one_key_or_none_that_counts() {
+        let one = |key: &str| Sent::One(key.to_owned());
+        let long = "k".repeat(KEY_BYTES_MAX + 1);
+        for (uri, headers, in_query, sent) in [
+            ("/", [].as_slice(), true, Sent::Nothing),
+            ("/", &[b"a".as_slice()], false, one("a")),
+            ("/", &[b"".as_slice()], false, one("")),
+            ("/", &[b"a".as_slice(), b"a"], false, one("a")),
+            ("/", &[b"a".as_slice(), b"b"], false, Sent::Unclear),
+            ("/", &[b"".as_slice(), b"a"], false, Sent::Unclear),
+            ("/", &[b"\xff".as_slice()], false, Sent::Unclear),
+            ("/", &[long.as_bytes()], false, Sent::Unclear),
+            ("/?x-api-key=a", &[], true, one("a")),
+            ("/?x-api-key=a%20b", &[], true, one("a b")),
+            ("/?X-Api-Key=a", &[], true, Sent::Nothing),
+            ("/?x-api-key=a", &[], false, Sent::Nothing),
+            ("/?x-api-key=a&x-api-key=b", &[], true, Sent::Unclear),
+            ("/?x-api-key=a", &[b"a".as_slice()], true, one("a")),
+            ("/?x-api-key=b", &[b"a".as_slice()], true, Sent::Unclear),
+            ("/?x-api-key=b", &[b"a".as_slice()], false, one("a")),
+        ] {
+            assert_eq!(sent_key(&request(uri, headers), in_query), sent, "{uri} {headers:?}");
+        }
+    }
 
     #[test]
     fn the_hint_names_the_file_of_a_generated_key_only() {

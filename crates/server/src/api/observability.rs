@@ -11,8 +11,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::auth::Authorized;
 use crate::events::ServerEnvironment;
+use crate::keys::Caller;
 
 /// The routes of this tag.
 #[expect(deprecated, reason = "deprecated operations are served too")]
@@ -86,9 +86,9 @@ async fn ping() -> Json<PingResponse> {
         (status = 200, description = "It can", body = HealthResponse),
         (status = 503, description = "It cannot", body = HealthResponse)
     ),
-    security(("api_key" = []))
+    security(("api_key" = ["any"]))
 )]
-async fn health(State(state): State<AppState>, _caller: Authorized) -> Response {
+async fn health(State(state): State<AppState>, _caller: Caller) -> Response {
     let (mut info, mut error) = (Map::new(), Map::new());
     match state.storage.check().await {
         Ok(()) => info.insert("storage".to_owned(), json!({"status": "up"})),
@@ -127,9 +127,9 @@ async fn health(State(state): State<AppState>, _caller: Authorized) -> Response 
 #[utoipa::path(
     get, path = "/api/server/version", tag = "🔍 Observability",
     responses((status = 200, description = "The version", body = ServerEnvironment)),
-    security(("api_key" = []))
+    security(("api_key" = ["any"]))
 )]
-async fn get_server_version(State(state): State<AppState>, _caller: Authorized) -> Json<ServerEnvironment> {
+async fn get_server_version(State(state): State<AppState>, _caller: Caller) -> Json<ServerEnvironment> {
     Json(state.events.environment().clone())
 }
 
@@ -137,10 +137,10 @@ async fn get_server_version(State(state): State<AppState>, _caller: Authorized) 
 #[utoipa::path(
     get, path = "/api/version", tag = "🔍 Observability",
     responses((status = 200, description = "The version", body = ServerEnvironment)),
-    security(("api_key" = []))
+    security(("api_key" = ["any"]))
 )]
 #[deprecated]
-async fn get_version(State(state): State<AppState>, _caller: Authorized) -> Json<ServerEnvironment> {
+async fn get_version(State(state): State<AppState>, _caller: Caller) -> Json<ServerEnvironment> {
     Json(state.events.environment().clone())
 }
 
@@ -148,9 +148,9 @@ async fn get_version(State(state): State<AppState>, _caller: Authorized) -> Json
 #[utoipa::path(
     get, path = "/api/server/status", tag = "🔍 Observability",
     responses((status = 200, description = "Since when", body = ServerStatusResponse)),
-    security(("api_key" = []))
+    security(("api_key" = ["admin"]))
 )]
-async fn get_server_status(State(state): State<AppState>, _caller: Authorized) -> Json<ServerStatusResponse> {
+async fn get_server_status(State(state): State<AppState>, _caller: Caller) -> Json<ServerStatusResponse> {
     let uptime = state.clock.now().as_millisecond() - state.started_at.as_millisecond();
     Json(ServerStatusResponse {
         start_timestamp: state.started_at.as_millisecond(),

@@ -126,7 +126,7 @@ fn qr_formats() -> utoipa::openapi::schema::Object {
         (Vec<u8> = "image/png"),
         (QrJson = "application/json"),
     ))),
-    security(("api_key" = []))
+    security(("api_key" = ["control"]), ("api_key_in_query" = ["control"]))
 )]
 async fn get_qr(
     State(state): State<AppState>,
@@ -154,7 +154,7 @@ async fn get_qr(
     post, path = "/api/{session}/auth/request-code", tag = "📱 Pairing", request_body = RequestCode,
     params(("session" = String, Path, description = "The session")),
     responses((status = 201, description = "The code; the one before is void", body = PairingCode)),
-    security(("api_key" = []))
+    security(("api_key" = ["control"]))
 )]
 async fn request_code(
     State(_): State<AppState>,
@@ -187,7 +187,7 @@ async fn request_code(
         (Vec<u8> = "image/png"),
         (Base64File = "application/json"),
     ))),
-    security(("api_key" = []))
+    security(("api_key" = ["control"]), ("api_key_in_query" = ["control"]))
 )]
 async fn take_screenshot(State(state): State<AppState>, session: Linkable, headers: HeaderMap) -> ApiResult<Response> {
     // As it is now: WAHA does not wait here.

@@ -188,7 +188,7 @@ impl TryFrom<AssertionRequest> for PasskeyAssertion {
     get, path = "/api/{session}/auth/passkey/challenge", tag = "📱 Pairing",
     params(("session" = String, Path, description = "The session")),
     responses((status = 200, description = "The challenge", body = Challenge)),
-    security(("api_key" = []))
+    security(("api_key" = ["control"]))
 )]
 async fn get_passkey_challenge(State(state): State<AppState>, session: Linkable) -> ApiResult<Response> {
     let view = session.in_status(SessionStatus::PasskeyRequired, &state).await?;
@@ -203,7 +203,7 @@ async fn get_passkey_challenge(State(state): State<AppState>, session: Linkable)
     post, path = "/api/{session}/auth/passkey", tag = "📱 Pairing", request_body = AssertionRequest,
     params(("session" = String, Path, description = "The session")),
     responses((status = 201, description = "WhatsApp accepted it; the status becomes `PASSKEY_CONFIRMATION_REQUIRED`")),
-    security(("api_key" = []))
+    security(("api_key" = ["control"]))
 )]
 async fn answer_passkey(
     State(state): State<AppState>,
@@ -221,7 +221,7 @@ async fn answer_passkey(
     get, path = "/api/{session}/auth/passkey/confirmation", tag = "📱 Pairing",
     params(("session" = String, Path, description = "The session")),
     responses((status = 200, description = "The code", body = Confirmation)),
-    security(("api_key" = []))
+    security(("api_key" = ["control"]))
 )]
 async fn get_passkey_confirmation(State(state): State<AppState>, session: Linkable) -> ApiResult<Response> {
     let view = session
@@ -238,7 +238,7 @@ async fn get_passkey_confirmation(State(state): State<AppState>, session: Linkab
     post, path = "/api/{session}/auth/passkey/confirm", tag = "📱 Pairing",
     params(("session" = String, Path, description = "The session")),
     responses((status = 201, description = "The phone was told")),
-    security(("api_key" = []))
+    security(("api_key" = ["control"]))
 )]
 async fn confirm_passkey(State(state): State<AppState>, session: Linkable) -> ApiResult<StatusCode> {
     let view = session

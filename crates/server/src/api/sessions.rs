@@ -17,9 +17,9 @@ use wharf_core::ids::{SESSION_NAME_CHARS_MAX, SessionName};
 use wharf_core::session::{Me, SessionStatus};
 
 use super::AppState;
-use super::auth::Authorized;
 use super::error::{ApiError, ApiResult};
 use super::extract::{Body, Input, Known, Named, query_flag};
+use crate::keys::{Action, Caller};
 use crate::sessions::{Session, SessionConfig};
 use crate::validate::Fields;
 
@@ -179,6 +179,17 @@ enum Expand {
     Apps,
 }
 
+impl SessionInfo {
+    /// What may be known to whoever has any key of the session: that it is there, and how it is.
+    fn without_details(self) -> Self {
+        Self {
+            config: SessionConfig::default(),
+            me: None,
+            ..self
+        }
+    }
+}
+
 impl Body for CreateSession {
     fn check(fields: &mut Fields<'_>) {
         check_name(fields);
@@ -233,22 +244,28 @@ fn accept(config: Option<SessionConfig>, apps: Option<Vec<App>>) -> ApiResult<Se
     Ok(config)
 }
 
-/// List the sessions.
+/// List the sessions. A key of a session sees its own only, and without the action `read` neither its configuration nor its
+/// account.
 #[utoipa::path(
     get, path = "/api/sessions", tag = "🖥️ Sessions", params(ListQuery),
     responses((status = 200, description = "The sessions", body = Vec<SessionInfo>)),
-    security(("api_key" = []))
+    security(("api_key" = ["any"]))
 )]
 async fn list_sessions(
     State(state): State<AppState>,
-    _caller: Authorized,
+    caller: Caller,
     RawQuery(query): RawQuery,
 ) -> ApiResult<Json<Vec<SessionInfo>>> {
     let all = query_flag(query.as_deref(), "all")?.unwrap_or(false);
     let sessions = state.registry.all();
     let infos = sessions
         .iter()
+        .filter(|session| caller.session().is_none_or(|own| own == session.name()))
         .map(|session| info(session, &state, query.as_deref()))
+        .map(|info| match caller.may(Action::Read) {
+            true => info,
+            false => info.without_details(),
+        })
         .filter(|info| all || info.status != SessionStatus::Stopped)
         .collect();
     Ok(Json(infos))
@@ -258,7 +275,7 @@ async fn list_sessions(
 #[utoipa::path(
     post, path = "/api/sessions", tag = "🖥️ Sessions", request_body = CreateSession,
     responses((status = 201, description = "The session", body = SessionInfo)),
-    security(("api_key" = []))
+    security(("api_key" = ["admin"]))
 )]
 async fn create_session(
     State(state): State<AppState>,
@@ -275,7 +292,7 @@ async fn create_session(
     get, path = "/api/sessions/{session}", tag = "🖥️ Sessions",
     params(("session" = String, Path, description = "Its name"), GetQuery),
     responses((status = 200, description = "The session", body = SessionInfo)),
-    security(("api_key" = []))
+    security(("api_key" = ["read"]))
 )]
 async fn get_session(State(state): State<AppState>, session: Known, RawQuery(query): RawQuery) -> Json<SessionInfo> {
     Json(info(&session.0, &state, query.as_deref()))
@@ -286,7 +303,7 @@ async fn get_session(State(state): State<AppState>, session: Known, RawQuery(que
     put, path = "/api/sessions/{session}", tag = "🖥️ Sessions", request_body = UpdateSession,
     params(("session" = String, Path, description = "Its name")),
     responses((status = 200, description = "The session", body = SessionInfo)),
-    security(("api_key" = []))
+    security(("api_key" = ["setting"]))
 )]
 async fn update_session(
     State(state): State<AppState>,
@@ -302,7 +319,7 @@ async fn update_session(
     delete, path = "/api/sessions/{session}", tag = "🖥️ Sessions",
     params(("session" = String, Path, description = "Its name")),
     responses((status = 200, description = "It is gone")),
-    security(("api_key" = []))
+    security(("api_key" = ["delete"]))
 )]
 async fn delete_session(State(state): State<AppState>, session: Named) -> ApiResult<StatusCode> {
     state.registry.delete(&session.0).await?;
@@ -314,7 +331,7 @@ async fn delete_session(State(state): State<AppState>, session: Named) -> ApiRes
     get, path = "/api/sessions/{session}/me", tag = "🖥️ Sessions",
     params(("session" = String, Path, description = "Its name")),
     responses((status = 200, description = "The account", body = Option<Me>)),
-    security(("api_key" = []))
+    security(("api_key" = ["read"]))
 )]
 async fn get_me(session: Known) -> Json<Option<Me>> {
     Json(session.0.view().me)
@@ -325,7 +342,7 @@ async fn get_me(session: Known) -> Json<Option<Me>> {
     post, path = "/api/sessions/{session}/start", tag = "🖥️ Sessions",
     params(("session" = String, Path, description = "Its name")),
     responses((status = 201, description = "The session", body = SessionInfo)),
-    security(("api_key" = []))
+    security(("api_key" = ["control"]))
 )]
 async fn start_session(State(state): State<AppState>, session: Known) -> ApiResult<(StatusCode, Json<SessionInfo>)> {
     session.0.start().await?;
@@ -337,7 +354,7 @@ async fn start_session(State(state): State<AppState>, session: Known) -> ApiResu
     post, path = "/api/sessions/{session}/stop", tag = "🖥️ Sessions",
     params(("session" = String, Path, description = "Its name")),
     responses((status = 201, description = "The session", body = SessionInfo)),
-    security(("api_key" = []))
+    security(("api_key" = ["control"]))
 )]
 async fn stop_session(State(state): State<AppState>, name: Named) -> ApiResult<Response> {
     let Some(session) = state.registry.get(&name.0) else {
@@ -353,7 +370,7 @@ async fn stop_session(State(state): State<AppState>, name: Named) -> ApiResult<R
     post, path = "/api/sessions/{session}/restart", tag = "🖥️ Sessions",
     params(("session" = String, Path, description = "Its name")),
     responses((status = 201, description = "The session", body = SessionInfo)),
-    security(("api_key" = []))
+    security(("api_key" = ["control"]))
 )]
 async fn restart_session(State(state): State<AppState>, session: Known) -> ApiResult<(StatusCode, Json<SessionInfo>)> {
     session.0.restart().await?;
@@ -366,7 +383,7 @@ async fn restart_session(State(state): State<AppState>, session: Known) -> ApiRe
     post, path = "/api/sessions/{session}/logout", tag = "🖥️ Sessions",
     params(("session" = String, Path, description = "Its name")),
     responses((status = 201, description = "The session", body = SessionInfo)),
-    security(("api_key" = []))
+    security(("api_key" = ["control"]))
 )]
 async fn log_out_session(State(state): State<AppState>, session: Known) -> ApiResult<(StatusCode, Json<SessionInfo>)> {
     session.0.log_out().await?;

@@ -9,7 +9,10 @@ use subtle::ConstantTimeEq;
 use super::{ConfigError, Environment, Variable};
 
 /// The variables of this area.
-pub(super) const VARIABLES: &[&Variable] = &[&KEY, &NO_KEY, &EXCLUDE_PATH];
+pub(super) const VARIABLES: &[&Variable] = &[&KEY, &NO_KEY, &EXCLUDE_PATH, &KEY_IN_QUERY, &MASTER_KEY];
+
+/// The fewest characters of a master key.
+const MASTER_KEY_CHARS_MIN: usize = 32;
 
 /// Keys that stand in documentation and examples; whoever reads those knows them.
 const PUBLISHED_KEYS: &[&str] = &[
@@ -41,6 +44,21 @@ const EXCLUDE_PATH: Variable = Variable {
             for anything. Each entry must fit the whole path.",
     secret: false,
 };
+const KEY_IN_QUERY: Variable = Variable {
+    names: &["WHARF_API_KEY_IN_QUERY"],
+    default: "False",
+    about: "Takes the key from the query, `?x-api-key=`, at every operation, as WAHA does. Otherwise only where a browser cannot \
+            send a header: files, QR codes, screenshots, websockets and event streams. Addresses end up in logs and histories.",
+    secret: false,
+};
+const MASTER_KEY: Variable = Variable {
+    names: &["WHARF_MASTER_KEY"],
+    default: "",
+    about: "What API keys are encrypted under where they are stored: at least 32 characters that nobody can guess. Where none is \
+            set, one is made at the first start and kept in the file `master-key` beside the data, which only the owner can read. \
+            Under another one, stored keys still work but cannot be shown any more.",
+    secret: true,
+};
 
 /// Who may call.
 #[derive(Debug, Clone, Default)]
@@ -53,7 +71,15 @@ pub struct AuthConfig {
     pub no_key: bool,
     /// The paths that need no key.
     pub exclude: Vec<PathPattern>,
+    /// Whether the key may stand in the query of every operation.
+    pub key_in_query: bool,
+    /// What stored keys are encrypted under; `None` until one is set or made.
+    pub master_key: Option<MasterKey>,
 }
+
+/// What secrets are encrypted under where they are stored.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MasterKey(String);
 
 /// A key, of which only the digest is kept.
 #[derive(Clone, PartialEq, Eq)]
@@ -92,7 +118,38 @@ impl AuthConfig {
             key_file: None,
             no_key: environment.boolean(&NO_KEY)?,
             exclude,
+            key_in_query: environment.boolean(&KEY_IN_QUERY)?,
+            master_key: read_master_key(environment)?,
         })
+    }
+}
+
+fn read_master_key(environment: &Environment) -> Result<Option<MasterKey>, ConfigError> {
+    match environment.set(&MASTER_KEY) {
+        None => Ok(None),
+        Some((_, text)) if text.chars().count() < MASTER_KEY_CHARS_MIN => {
+            let problem = format!("must have at least {MASTER_KEY_CHARS_MIN} characters");
+            Err(environment.wrong(&MASTER_KEY, problem))
+        }
+        Some((_, text)) => Ok(Some(MasterKey::new(text))),
+    }
+}
+
+impl MasterKey {
+    /// A master key as text.
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// The text, to derive keys from and for nothing else.
+    pub(crate) fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MasterKey(…)")
     }
 }
 

@@ -3,11 +3,20 @@
 use std::net::{IpAddr, SocketAddr};
 
 use url::Url;
+use wharf_core::address::Network;
 
 use super::{ConfigError, Environment, Variable};
 
 /// The variables of this area.
-pub(super) const VARIABLES: &[&Variable] = &[&PORT, &LISTEN, &HOSTNAME, &SCHEMA, &BASE_URL, &PUBLIC_URL];
+pub(super) const VARIABLES: &[&Variable] = &[
+    &PORT,
+    &LISTEN,
+    &HOSTNAME,
+    &SCHEMA,
+    &BASE_URL,
+    &PUBLIC_URL,
+    &TRUSTED_PROXIES,
+];
 
 const PORT: Variable = Variable {
     names: &["PORT", "WHATSAPP_API_PORT"],
@@ -46,6 +55,13 @@ const PUBLIC_URL: Variable = Variable {
             than programs do; otherwise `WAHA_BASE_URL`.",
     secret: false,
 };
+const TRUSTED_PROXIES: Variable = Variable {
+    names: &["WHARF_TRUSTED_PROXIES"],
+    default: "",
+    about: "The addresses and networks of reverse proxies, separated by commas: `127.0.0.1,10.0.0.0/8`. Only from them \
+            `X-Forwarded-For` is believed, which tells the addresses that send wrong keys apart.",
+    secret: false,
+};
 
 /// Where and how to listen.
 #[derive(Debug, Clone)]
@@ -56,6 +72,8 @@ pub struct HttpConfig {
     pub base_url: String,
     /// What links for people begin with, without a slash at the end.
     pub public_url: String,
+    /// Who is believed when they say for whom they ask.
+    pub trusted_proxies: Vec<Network>,
     /// The addresses under which this server is meant, by all of these settings.
     pub(crate) own: Vec<Url>,
 }
@@ -80,8 +98,16 @@ impl HttpConfig {
             own: own.into_iter().filter_map(|url| Url::parse(url).ok()).collect(),
             base_url,
             public_url,
+            trusted_proxies: read_networks(environment, &TRUSTED_PROXIES)?,
         })
     }
+}
+
+fn read_networks(environment: &Environment, variable: &Variable) -> Result<Vec<Network>, ConfigError> {
+    let entries = environment.text(variable).split(',').map(str::trim);
+    let networks = entries.filter(|entry| !entry.is_empty()).map(str::parse);
+    let networks = networks.collect::<Result<_, _>>();
+    networks.map_err(|_| environment.wrong(variable, "must be IP addresses and networks with commas between them"))
 }
 
 /// A URL without the slash at its end, if one is set.

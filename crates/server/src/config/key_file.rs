@@ -1,4 +1,4 @@
-//! The key that is made where none is configured: 32 hexadecimal digits in a file that only its owner can read.
+//! The keys that are made where none are configured: hexadecimal digits in files that only their owner can read.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -6,10 +6,16 @@ use std::path::{Path, PathBuf};
 
 use wharf_core::random::Random;
 
-/// The name of the file, in the folder that the caller chooses.
-const FILE_NAME: &str = "api-key";
-/// Random bytes in a key.
-const KEY_BYTES: usize = 16;
+use super::MasterKey;
+
+/// The file of the API key, in the folder that the caller chooses.
+const API_KEY_FILE: &str = "api-key";
+/// Random bytes in an API key.
+const API_KEY_BYTES: usize = 16;
+/// The file of the master key.
+const MASTER_KEY_FILE: &str = "master-key";
+/// Random bytes in a master key.
+const MASTER_KEY_BYTES: usize = 32;
 
 /// The key that was kept or made.
 pub struct StoredKey {
@@ -25,7 +31,7 @@ pub struct StoredKey {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// The file cannot be read or written.
-    #[error("cannot keep the api key in {}", file.display())]
+    #[error("cannot keep a key in {}", file.display())]
     Io {
         /// Which file.
         file: PathBuf,
@@ -38,17 +44,29 @@ pub enum KeyFileError {
     Empty(PathBuf),
 }
 
-/// The key in `folder`, made there where there is none yet. Makes the folder too.
+/// The API key in `folder`, made there where there is none yet. Makes the folder too.
 pub fn keep_generated_key(folder: &Path, random: &dyn Random) -> Result<StoredKey, KeyFileError> {
-    let file = folder.join(FILE_NAME);
+    keep(folder, API_KEY_FILE, || hex::encode(random.bytes::<API_KEY_BYTES>()))
+}
+
+/// The master key in `folder`, made there where there is none yet. Makes the folder too.
+pub fn keep_generated_master_key(folder: &Path, random: &dyn Random) -> Result<MasterKey, KeyFileError> {
+    let stored = keep(folder, MASTER_KEY_FILE, || {
+        hex::encode(random.bytes::<MASTER_KEY_BYTES>())
+    })?;
+    Ok(MasterKey::new(&stored.key))
+}
+
+fn keep(folder: &Path, name: &str, make: impl FnOnce() -> String) -> Result<StoredKey, KeyFileError> {
+    let file = folder.join(name);
     let io = |cause| KeyFileError::Io {
         file: file.clone(),
         cause,
     };
     std::fs::create_dir_all(folder).map_err(io)?;
-    let key = hex::encode(random.bytes::<KEY_BYTES>());
     match new_file(&file) {
         Ok(mut handle) => {
+            let key = make();
             handle.write_all(key.as_bytes()).map_err(io)?;
             handle.sync_all().map_err(io)?;
             Ok(StoredKey {
@@ -93,11 +111,22 @@ mod tests {
         let kept = keep_generated_key(folder.path(), &SystemRandom).unwrap();
         assert!(made.is_new && !kept.is_new);
         assert_eq!(made.key, kept.key);
-        assert_eq!(made.key.len(), 2 * KEY_BYTES);
+        assert_eq!(made.key.len(), 2 * API_KEY_BYTES);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            assert_eq!(made.file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+            keep_generated_master_key(folder.path(), &SystemRandom).unwrap();
+            for file in [made.file, folder.path().join(MASTER_KEY_FILE)] {
+                assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+            }
         }
+    }
+    #[test]
+    fn a_master_key_is_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = keep_generated_master_key(folder.path(), &SystemRandom).unwrap();
+        assert_eq!(keep_generated_master_key(folder.path(), &SystemRandom).unwrap(), made);
+        let another = tempfile::tempdir().unwrap();
+        assert_ne!(keep_generated_master_key(another.path(), &SystemRandom).unwrap(), made);
     }
 }

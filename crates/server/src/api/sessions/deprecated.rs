@@ -14,8 +14,10 @@ use wharf_core::session::SessionStatus;
 
 use super::{accept, check_name};
 use crate::api::AppState;
+use crate::api::auth::{require_action, require_session};
 use crate::api::error::{ApiError, ApiResult};
 use crate::api::extract::{Body, Input};
+use crate::keys::{Action, Caller};
 use crate::sessions::{Session, SessionConfig};
 use crate::validate::Fields;
 
@@ -92,33 +94,48 @@ impl Body for LogOutByName {
     }
 }
 
-/// Create a session, or change it where a configuration is given, and start it. Fine where it runs.
+/// Create a session, or change it where a configuration is given, and start it. Fine where it runs. A key of a session makes
+/// none, and needs the action `setting` for a configuration.
 #[utoipa::path(
     post, path = "/api/sessions/start", tag = "🖥️ Sessions", request_body = StartByName,
     responses((status = 201, description = "The session", body = SessionSummary)),
-    security(("api_key" = []))
+    security(("api_key" = ["control"]))
 )]
 #[deprecated(note = "`POST /api/sessions` and `POST /api/sessions/{session}/start`")]
 async fn start_by_name(
     State(state): State<AppState>,
+    caller: Caller,
     Input(request): Input<StartByName>,
 ) -> ApiResult<(StatusCode, Json<SessionSummary>)> {
-    let name = required(request.name)?;
+    let name = required(request.name, &caller)?;
+    if !caller.is_admin() && state.registry.get(&name).is_none() {
+        // It would be made.
+        return Err(ApiError::session_not_found());
+    }
+    if request.config.is_some() {
+        require_action(&caller, Action::Setting)?;
+    }
     let config = request.config.map(|config| accept(Some(config), None)).transpose()?;
     let session = state.registry.create_or_update(name, config).await?;
     Ok((StatusCode::CREATED, Json(summary(&session))))
 }
 
-/// Stop a session; with `logout`, log it out and delete it. Fine where there is none.
+/// Stop a session; with `logout`, log it out and delete it, for which a key of a session needs the action `delete`. Fine where
+/// there is none.
 #[utoipa::path(
     post, path = "/api/sessions/stop", tag = "🖥️ Sessions", request_body = StopByName,
     responses((status = 201, description = "It does not run any more")),
-    security(("api_key" = []))
+    security(("api_key" = ["control"]))
 )]
 #[deprecated(note = "`POST /api/sessions/{session}/stop`")]
-async fn stop_by_name(State(state): State<AppState>, Input(request): Input<StopByName>) -> ApiResult<StatusCode> {
-    let name = required(request.name)?;
+async fn stop_by_name(
+    State(state): State<AppState>,
+    caller: Caller,
+    Input(request): Input<StopByName>,
+) -> ApiResult<StatusCode> {
+    let name = required(request.name, &caller)?;
     if request.logout == Some(true) {
+        require_action(&caller, Action::Delete)?;
         state.registry.delete(&name).await?;
     } else if let Some(session) = state.registry.get(&name) {
         session.stop().await?;
@@ -130,16 +147,23 @@ async fn stop_by_name(State(state): State<AppState>, Input(request): Input<StopB
 #[utoipa::path(
     post, path = "/api/sessions/logout", tag = "🖥️ Sessions", request_body = LogOutByName,
     responses((status = 201, description = "It is gone")),
-    security(("api_key" = []))
+    security(("api_key" = ["delete"]))
 )]
 #[deprecated(note = "`DELETE /api/sessions/{session}`")]
-async fn log_out_by_name(State(state): State<AppState>, Input(request): Input<LogOutByName>) -> ApiResult<StatusCode> {
-    state.registry.delete(&required(request.name)?).await?;
+async fn log_out_by_name(
+    State(state): State<AppState>,
+    caller: Caller,
+    Input(request): Input<LogOutByName>,
+) -> ApiResult<StatusCode> {
+    state.registry.delete(&required(request.name, &caller)?).await?;
     Ok(StatusCode::CREATED)
 }
 
-fn required(name: Option<SessionName>) -> ApiResult<SessionName> {
-    name.ok_or_else(|| ApiError::Refused("Session name is required".to_owned()))
+/// The name, which must be there and be the caller's to use.
+fn required(name: Option<SessionName>, caller: &Caller) -> ApiResult<SessionName> {
+    let name = name.ok_or_else(|| ApiError::Refused("Session name is required".to_owned()))?;
+    require_session(caller, name.as_str())?;
+    Ok(name)
 }
 
 fn summary(session: &Session) -> SessionSummary {
