@@ -6,10 +6,12 @@
 
 mod auth;
 mod baileys;
+mod catalog;
 mod chatting;
 mod cli;
 mod commands;
 mod durability;
+mod endurance;
 mod environment;
 mod events;
 mod folders;
@@ -21,9 +23,11 @@ mod pairing;
 mod production;
 mod proxy;
 mod readme;
+mod receivers;
 mod recorded;
 mod recovered;
 mod sandbox_page;
+mod sends;
 mod sessions;
 mod supervision;
 mod support;

@@ -6,8 +6,10 @@ mod behaviour;
 mod http;
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
@@ -17,7 +19,7 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, interval};
 use tokio_rustls::TlsAcceptor;
 
 pub(crate) use behaviour::Behaviour;
@@ -103,7 +105,7 @@ impl Receiver {
     }
 
     fn listen(tls: Option<TlsAcceptor>, certificate: Option<String>) -> Self {
-        let socket = bound(([127, 0, 0, 1], 0).into());
+        let socket = bound(([127, 0, 0, 1], 0).into()).unwrap();
         let address = socket.local_addr().unwrap();
         let shared = Arc::new(Shared {
             tls,
@@ -155,7 +157,16 @@ impl Receiver {
         let mut door = self.door.lock().await;
         if let Door::Open(tasks) = &mut *door {
             tasks.shutdown().await;
-            *door = Door::Shut(bound(self.address));
+            // A process that is just being started has a copy of the listener, until it runs its own program.
+            let mut ticks = interval(Duration::from_millis(1));
+            let socket = loop {
+                match bound(self.address) {
+                    Ok(socket) => break socket,
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}"),
+                }
+                ticks.tick().await;
+            };
+            *door = Door::Shut(socket);
         }
     }
 
@@ -277,11 +288,11 @@ impl Shared {
 }
 
 /// A socket at this address that does not listen yet.
-fn bound(address: SocketAddr) -> TcpSocket {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.bind(address).unwrap();
-    socket
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 fn serve(shared: &Arc<Shared>, listener: TcpListener) -> JoinSet<()> {

@@ -1,0 +1,196 @@
+//! Promise P2 on a bad day: the server is killed again and again while the receiver is up and down, and each message
+//! arrives at least once, under one id.
+//!
+//! A run prints its seed and its figures. `WHARF_ENDURANCE=full` makes it ten thousand messages and twenty kills.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::support::mortal::Mortal;
+use crate::support::process::Process;
+use crate::support::seeded::{Numbers, seed};
+use crate::support::{ALICE, BOB, CAROL, Receiver};
+
+/// The phones whose sessions are written to.
+const LINKED: &[&str] = &[ALICE, BOB, CAROL];
+/// People who write, each to all of them.
+const PEOPLE: usize = 8;
+/// How long all of it may take.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How often the receiver goes down between two kills.
+const OUTAGES_PER_ROUND: usize = 2;
+
+/// How much of everything.
+struct Size {
+    /// Rounds end with a kill.
+    rounds: usize,
+    /// Texts of one person to one session in a round.
+    texts: usize,
+}
+
+impl Size {
+    fn of_this_run() -> Self {
+        match std::env::var("WHARF_ENDURANCE").as_deref() {
+            Ok("full") => Self { rounds: 20, texts: 21 },
+            _ => Self { rounds: 6, texts: 14 },
+        }
+    }
+
+    fn texts_of_round(&self) -> usize {
+        self.texts * PEOPLE * LINKED.len()
+    }
+
+    fn all_texts(&self) -> usize {
+        self.rounds * self.texts_of_round()
+    }
+}
+
+/// Who takes part.
+struct Run {
+    size: Size,
+    mortal: Mortal,
+    receiver: Receiver,
+    /// How many rounds of texts the people may have written.
+    rounds: watch::Sender<usize>,
+    written: watch::Sender<usize>,
+}
+
+impl Run {
+    /// One person writes to all sessions in turn.
+    async fn write(&self, number: &str) {
+        let mut rounds = self.rounds.subscribe();
+        for round in 0..self.size.rounds {
+            rounds.wait_for(|rounds| *rounds > round).await.unwrap();
+            for text in 0..self.size.texts {
+                for linked in LINKED {
+                    let text = format!("{number} to {linked} {round}.{text}");
+                    self.mortal.write(number, linked, &text).await;
+                    self.written.send_modify(|written| *written += 1);
+                }
+            }
+        }
+    }
+
+    async fn written(&self, count: usize) {
+        let mut written = self.written.subscribe();
+        written.wait_for(|written| *written >= count).await.unwrap();
+    }
+
+    /// Kills the server once in each round, after any number of its webhooks, and leaves one running.
+    async fn kill(&self, mut server: Process, mut chance: Numbers) -> Process {
+        for round in 1..=self.size.rounds {
+            self.rounds.send_replace(round);
+            let webhooks = self.receiver.count() + below(&mut chance, self.size.texts_of_round());
+            self.receiver.reached(webhooks).await;
+            server = self.mortal.kill(server).await;
+        }
+        server
+    }
+
+    /// The receiver goes down after any number of texts, and is back some texts later.
+    async fn go_up_and_down(&self, mut chance: Numbers) {
+        let step = self.size.texts_of_round() / OUTAGES_PER_ROUND;
+        for outage in 0..self.size.rounds * OUTAGES_PER_ROUND {
+            let down = below(&mut chance, step - 1);
+            let back = down + 1 + below(&mut chance, step - down - 1);
+            self.written(outage * step + down).await;
+            self.receiver.go_down().await;
+            self.written(outage * step + back).await;
+            self.receiver.come_back().await;
+        }
+    }
+
+    /// What came, once all of it has.
+    async fn told(&self) -> Told {
+        let mut told = Told::default();
+        loop {
+            for delivery in self.receiver.deliveries_after(told.requests) {
+                told.requests += 1;
+                let text = delivery.event["payload"]["body"].as_str().unwrap().to_owned();
+                assert_eq!(delivery.event["event"], "message", "{:#}", delivery.event);
+                told.ids.entry(text).or_default().insert(delivery.id().to_owned());
+                let body = told
+                    .bodies
+                    .entry(delivery.id().to_owned())
+                    .or_insert_with(|| delivery.body.clone());
+                assert_eq!(*body, delivery.body, "an event is the same bytes each time");
+            }
+            if told.ids.len() == self.size.all_texts() {
+                return told;
+            }
+            self.receiver.reached(told.requests + 1).await;
+        }
+    }
+}
+
+/// What the receiver was told.
+#[derive(Default)]
+struct Told {
+    requests: usize,
+    /// The event ids of each text.
+    ids: BTreeMap<String, BTreeSet<String>>,
+    bodies: HashMap<String, axum::body::Bytes>,
+}
+
+/// A number below `limit`, 0 where there is none.
+fn below(chance: &mut Numbers, limit: usize) -> usize {
+    usize::try_from(chance.below(limit.max(1) as u64)).unwrap()
+}
+
+#[tokio::test]
+async fn every_message_arrives_under_one_id_however_often_server_and_receiver_fail() {
+    let seed = seed();
+    let (mortal, server) = Mortal::start(&[]).await;
+    let run = Run {
+        size: Size::of_this_run(),
+        mortal,
+        receiver: Receiver::start().await,
+        rounds: watch::Sender::new(0),
+        written: watch::Sender::new(0),
+    };
+    let retries = json!({ "policy": "constant", "delaySeconds": 0.2, "attempts": 1_000 });
+    let webhook = json!({ "url": run.receiver.url(), "events": ["message", "message.waiting"], "retries": retries });
+    for number in LINKED {
+        run.mortal.link(&format!("of-{number}"), number, json!([webhook])).await;
+    }
+    let people = run.mortal.people(PEOPLE).await;
+
+    let began = Instant::now();
+    let (killing, outages) = (Numbers::of(seed), Numbers::of(!seed));
+    let all = async {
+        let writing = join_all(people.iter().map(|number| run.write(number)));
+        let (server, _, ()) = tokio::join!(run.kill(server, killing), writing, run.go_up_and_down(outages));
+        let told = run.told().await;
+        for number in LINKED {
+            run.mortal.settled(number).await;
+        }
+        (server, told)
+    };
+    let (server, told) = timeout(PATIENCE, all).await.unwrap_or_else(|_| {
+        panic!(
+            "it takes too long: {} of {} written",
+            *run.written.borrow(),
+            run.size.all_texts()
+        )
+    });
+    let seconds = began.elapsed().as_secs_f64();
+    let remains = run.mortal.finish(server).await;
+
+    let several: Vec<_> = told.ids.iter().filter(|(_, ids)| ids.len() > 1).collect();
+    assert!(several.is_empty(), "texts with several events: {several:#?}");
+    println!(
+        "{} messages in {seconds:.1} s: {} kills, {} of which hit unacknowledged stanzas, {} outages of the receiver; {} \
+         requests, {} of them repetitions",
+        run.size.all_texts(),
+        run.size.rounds,
+        remains.metrics["cut_off"],
+        run.size.rounds * OUTAGES_PER_ROUND,
+        told.requests,
+        told.requests - run.size.all_texts(),
+    );
+}
