@@ -26,6 +26,17 @@ pub enum SessionStatus {
 }
 
 impl SessionStatus {
+    /// Every status.
+    pub const ALL: [Self; 7] = [
+        Self::Stopped,
+        Self::Starting,
+        Self::ScanQrCode,
+        Self::PasskeyRequired,
+        Self::PasskeyConfirmationRequired,
+        Self::Working,
+        Self::Failed,
+    ];
+
     /// As WAHA writes it.
     pub fn as_str(self) -> &'static str {
         match self {

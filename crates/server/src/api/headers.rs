@@ -14,6 +14,7 @@ use tracing::{Instrument, Level};
 
 use super::AppState;
 use super::auth;
+use super::metrics::Operation;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Random bytes in a request id.
@@ -30,7 +31,7 @@ const JSON: (&str, HeaderValue) = (
 /// Answers preflights and adds the headers.
 pub(super) async fn set(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let id = hex::encode(state.random.bytes::<REQUEST_ID_BYTES>());
-    let began = Instant::now();
+    let (began, operation) = (Instant::now(), Operation::of(&request));
     // Of the highest level, so that every line of the request has it. The path without the query: that may carry a key.
     let span = tracing::error_span!("request", id, method = %request.method(), path = request.uri().path());
     let is_preflight =
@@ -41,8 +42,10 @@ pub(super) async fn set(State(state): State<AppState>, request: Request, next: N
         true => preflight(&request),
         false => next.run(request).instrument(span.clone()).await,
     };
+    let (status, took) = (response.status(), began.elapsed());
+    state.metrics.http.answered(operation, status, took);
     if let Some(level) = state.config.logging.http_level {
-        span.in_scope(|| log(level, response.status(), began.elapsed()));
+        span.in_scope(|| log(level, status, took));
     }
     let headers = response.headers_mut();
     if !is_unwelcome {

@@ -1,23 +1,30 @@
 //! What is counted of one session from the start of the server on, over all of its connections.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
 
+use super::SessionMetrics;
+
 /// The counters of one session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counters {
     /// When it last received or sent, in milliseconds since 1970; 0 for never.
     activity_ms: AtomicI64,
-    /// Messages that cannot be read, of which `message.waiting` tells.
-    pub(super) waiting: Counter,
-    /// Times that a message was asked for again which an earlier process had lost.
-    pub(super) asked_again: Counter,
-    /// Messages that could only be kept in a reduced form.
-    pub(super) reduced: Counter,
+    /// The counters of all sessions.
+    pub(super) all: Arc<SessionMetrics>,
 }
 
 impl Counters {
+    /// Nothing counted yet of this session.
+    pub(super) fn new(all: Arc<SessionMetrics>) -> Self {
+        Self {
+            activity_ms: AtomicI64::new(0),
+            all,
+        }
+    }
+
     /// It received or sent something at this time.
     pub(super) fn active(&self, at: Timestamp) {
         self.activity_ms.fetch_max(at.as_millisecond(), Ordering::Relaxed);
@@ -29,16 +36,5 @@ impl Counters {
             0 => None,
             millis => Some(millis),
         }
-    }
-}
-
-/// A number that only rises.
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    /// Counts one more, and answers how many there are now.
-    pub(super) fn count(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 }

@@ -7,13 +7,14 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use wharf_core::ids::SessionName;
+use wharf_core::session::SessionStatus;
 use wharf_core::store::{Expect, StoreError};
 
 use super::counters::Counters;
 use super::state::View;
 use super::store::{Desired, SessionDocument, load_all};
 use super::supervisor::{COMMANDS_WAITING_MAX, Command, Request, Supervisor};
-use super::{SessionConfig, Shared, ShownQr};
+use super::{SessionConfig, SessionMetrics, Shared, ShownQr};
 use crate::config::SessionsConfig;
 
 /// The most sessions of one server.
@@ -255,6 +256,16 @@ impl Registry {
         held.is_some_and(|held| std::ptr::eq(Arc::as_ptr(&held), session.as_ptr()))
     }
 
+    /// What is counted of all sessions together.
+    pub(crate) fn metrics(&self) -> &SessionMetrics {
+        &self.shared.metrics
+    }
+
+    /// The status of every session.
+    pub(crate) fn statuses(&self) -> Vec<SessionStatus> {
+        self.read().values().map(|session| session.view.borrow().status).collect()
+    }
+
     /// Ends every session's connection; what they should be doing stays as it is.
     pub(crate) async fn shut_down(&self) {
         self.shared.shutdown.cancel();
@@ -265,7 +276,7 @@ impl Registry {
     fn run(self: &Arc<Self>, name: SessionName, document: SessionDocument) -> Arc<Session> {
         let (requests, receiver) = mpsc::channel(COMMANDS_WAITING_MAX);
         let turn = document.turn;
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(Counters::new(Arc::clone(&self.shared.metrics)));
         let (mut supervisor, view) = Supervisor::new(
             name.clone(),
             Arc::clone(&self.shared),

@@ -110,8 +110,8 @@ impl SessionInbox {
             let event = NewEvent::new(EventName::MessageWaiting, &payload, identity)?;
             let events = vec![event.in_chat(&message.id.chat)];
             self.events.append(&self.source(), events, Batch::new()).await?;
-            let count = self.counters.waiting.count();
-            tracing::warn!(session = %self.name, id = %message.id, count, "a message cannot be read");
+            self.counters.all.waiting.inc();
+            tracing::warn!(session = %self.name, id = %message.id, "a message cannot be read");
         }
         self.write(marks).await
     }

@@ -55,6 +55,7 @@ impl Supervisor {
         };
         let (reason, delay_ms) = (problem.reason, delay.as_millis());
         tracing::warn!(session = %self.name, reason, delay_ms, "connecting anew: {}", problem.message);
+        self.shared.metrics.reconnects(reason);
         self.connect_at = Some(Instant::now() + delay);
         self.lose(problem).await;
     }
@@ -144,6 +145,7 @@ impl Supervisor {
     pub(super) async fn dialed(&mut self, dialed: Result<Live, DialError>) {
         match dialed {
             Ok(live) => {
+                self.shared.metrics.connects.inc();
                 let connection = live.connection.clone();
                 self.live = Some(live);
                 if self.document.me.is_some() && connection.engine().me().is_none() {

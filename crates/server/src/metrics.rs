@@ -1,0 +1,133 @@
+//! What `/metrics` tells, every number under its name, in one place.
+//!
+//! Each number lives with what it counts ([`HttpMetrics`], [`EventMetrics`], [`SessionMetrics`]); what is only known at the time
+//! of a scrape is set here. Every label has few values, which this program knows: never a session, a chat, an address, or a path
+//! as somebody sent it.
+
+mod process;
+
+use std::fmt;
+
+use jiff::Timestamp;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::Registry;
+use wharf_core::session::SessionStatus;
+
+use self::process::Process;
+use crate::api::HttpMetrics;
+use crate::events::{EventMetrics, ServerEnvironment};
+use crate::sessions::SessionMetrics;
+
+/// Every number of one server.
+pub(crate) struct Metrics {
+    pub(crate) http: HttpMetrics,
+    by_status: Family<StatusLabels, Gauge>,
+    websockets: Gauge,
+    streams: Gauge,
+    registry: Registry,
+}
+
+/// What is known at the time of a scrape only.
+pub(crate) struct Scrape {
+    /// The status of each session.
+    pub(crate) statuses: Vec<SessionStatus>,
+    /// Websockets that are open.
+    pub(crate) websockets: usize,
+    /// Streams of events that are open.
+    pub(crate) streams: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StatusLabels {
+    status: &'static str,
+}
+
+impl Metrics {
+    /// Gives each number its name. Counters get the ending `_total` when they are written.
+    pub(crate) fn new(
+        environment: &ServerEnvironment,
+        started_at: Timestamp,
+        events: &EventMetrics,
+        sessions: &SessionMetrics,
+    ) -> Self {
+        let (http, by_status) = (HttpMetrics::default(), Family::default());
+        let (websockets, streams) = (Gauge::default(), Gauge::default());
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Process { started_at }));
+        let wharf = registry.sub_registry_with_prefix("wharf");
+        name_build(wharf, environment);
+        name_http(wharf, &http);
+        wharf.register("sessions", "Sessions by status", by_status.clone());
+        name_sessions(wharf, sessions);
+        wharf.register("websocket_clients", "Websockets that are open", websockets.clone());
+        wharf.register("stream_clients", "Event streams that are open", streams.clone());
+        name_events(wharf, events);
+        Self {
+            http,
+            by_status,
+            websockets,
+            streams,
+            registry,
+        }
+    }
+
+    /// All numbers as text in the OpenMetrics format, of which the plain text format of Prometheus is a part.
+    pub(crate) fn text(&self, scrape: &Scrape) -> Result<String, fmt::Error> {
+        for status in SessionStatus::ALL {
+            let count = scrape.statuses.iter().filter(|is| **is == status).count();
+            let labels = StatusLabels {
+                status: status.as_str(),
+            };
+            self.by_status.get_or_create(&labels).set(gauge(count));
+        }
+        self.websockets.set(gauge(scrape.websockets));
+        self.streams.set(gauge(scrape.streams));
+        let mut page = String::new();
+        text::encode(&mut page, &self.registry)?;
+        Ok(page)
+    }
+}
+
+fn name_build(wharf: &mut Registry, environment: &ServerEnvironment) {
+    let (version, engine) = (environment.wharf.version.clone(), environment.engine.clone());
+    let labels = [("version".into(), version.into()), ("engine".into(), engine.into())];
+    let about = "Always 1, its labels say what is running";
+    wharf
+        .sub_registry_with_labels(labels.into_iter())
+        .register("build_info", about, ConstGauge::new(1_i64));
+}
+
+fn name_http(wharf: &mut Registry, http: &HttpMetrics) {
+    let about = "Requests that were answered";
+    wharf.register("http_requests", about, http.requests.clone());
+    let about = "From the headers of a request to those of its answer";
+    wharf.register("http_request_duration_seconds", about, http.durations.clone());
+}
+
+fn name_sessions(wharf: &mut Registry, sessions: &SessionMetrics) {
+    let about = "Connections to WhatsApp that were made";
+    wharf.register("session_connects", about, sessions.connects.clone());
+    let about = "Connections that are made anew, by why";
+    wharf.register("session_reconnects", about, sessions.reconnects.clone());
+    let about = "Messages that came and could not be read";
+    wharf.register("messages_waiting", about, sessions.waiting.clone());
+    let about = "Times that a message which was lost was asked for again";
+    wharf.register("messages_asked_again", about, sessions.asked_again.clone());
+    let about = "Messages that could only be kept without most of them";
+    wharf.register("messages_reduced", about, sessions.reduced.clone());
+}
+
+fn name_events(wharf: &mut Registry, events: &EventMetrics) {
+    let about = "Events that were logged";
+    wharf.register("events_logged", about, events.logged.clone());
+    let about = "From an append to the log to its commit on disk";
+    wharf.register("event_log_append_seconds", about, events.append.clone());
+    let about = "Attempts to deliver an event to a webhook";
+    wharf.register("webhook_attempts", about, events.attempts.clone());
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
