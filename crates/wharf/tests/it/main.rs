@@ -17,6 +17,7 @@ mod events;
 mod folders;
 mod full_disk;
 mod kill;
+mod metrics;
 mod observability;
 mod openapi;
 mod pairing;

@@ -54,6 +54,7 @@ async fn every_declared_operation_succeeds() {
         ("GET", "/api/version", Value::Null),
         ("GET", "/api/server/version", Value::Null),
         ("GET", "/api/server/status", Value::Null),
+        ("GET", "/metrics", Value::Null),
         ("GET", "/api/sessions", Value::Null),
         ("GET", "/api/sessions/default", Value::Null),
         ("GET", "/api/sessions/default/me", Value::Null),

@@ -2,6 +2,7 @@
 
 pub(crate) mod contract;
 pub(crate) mod mortal;
+pub(crate) mod open_metrics;
 pub(crate) mod process;
 // The engine's own tests use it too.
 #[path = "../../../../engine/src/proxy/testing.rs"]
