@@ -7,10 +7,14 @@ use anyhow::{Context, bail};
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
+use crate::receiver::Counts;
+
 /// The server's key; it guards nothing but an empty server of a benchmark.
 pub(crate) const KEY: &str = "bench";
 /// An answer that takes longer is a failure.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// A round of texts that takes longer gets nowhere.
+const TRAFFIC_WITHIN: Duration = Duration::from_secs(600);
 
 /// A client that keeps its connections open.
 #[expect(
@@ -42,10 +46,10 @@ impl Server {
         Ok(())
     }
 
-    /// Makes a session and starts it; its events go to `webhook`.
-    pub(crate) async fn create(&self, session: &str, webhook: Option<&str>) -> anyhow::Result<()> {
+    /// Makes a session and starts it; these events of it go to this webhook.
+    pub(crate) async fn create(&self, session: &str, webhook: Option<(&str, &[&str])>) -> anyhow::Result<()> {
         let webhooks: Vec<Value> = webhook
-            .map(|url| json!({ "url": url, "events": ["message.any", "message.ack"] }))
+            .map(|(url, events)| json!({ "url": url, "events": events }))
             .into_iter()
             .collect();
         let body = json!({ "name": session, "config": { "webhooks": webhooks } });
@@ -127,6 +131,19 @@ impl Network {
         Ok(())
     }
 
+    /// Every phone of `from` sends so many texts to every phone of `to`, as fast as they are acknowledged or at a pace.
+    pub(crate) async fn traffic(
+        &self,
+        from: &[String],
+        to: &[String],
+        texts: usize,
+        per_second: Option<u32>,
+    ) -> anyhow::Result<()> {
+        let order = json!({ "from": from, "to": to, "texts": texts, "per_second": per_second });
+        answer(self.post("/admin/traffic").json(&order).timeout(TRAFFIC_WITHIN)).await?;
+        Ok(())
+    }
+
     /// Cuts all sockets without a word.
     pub(crate) async fn cut_all(&self) -> anyhow::Result<()> {
         answer(self.post("/admin/kill").json(&json!({ "mode": "cut" }))).await?;
@@ -184,6 +201,39 @@ impl Network {
 
     fn post(&self, path: &str) -> RequestBuilder {
         self.http.post(format!("{}{path}", self.base))
+    }
+}
+
+/// The receiver's own interface; see [`crate::receiver`].
+#[derive(Clone)]
+pub(crate) struct ReceiverApi {
+    http: Client,
+    base: String,
+}
+
+impl ReceiverApi {
+    pub(crate) fn new(http: Client, address: &str) -> Self {
+        Self {
+            http,
+            base: format!("http://{address}"),
+        }
+    }
+
+    /// Where a session's webhook may go.
+    pub(crate) fn webhook(&self) -> String {
+        format!("{}/", self.base)
+    }
+
+    /// How many events came, and how many came again.
+    pub(crate) async fn counts(&self) -> anyhow::Result<Counts> {
+        let counts = answer(self.http.get(format!("{}/counts", self.base))).await?;
+        Ok(serde_json::from_value(counts)?)
+    }
+
+    /// How long each event took that came since this was asked for last, in milliseconds.
+    pub(crate) async fn latencies(&self) -> anyhow::Result<Vec<f64>> {
+        let latencies = answer(self.http.get(format!("{}/latencies", self.base))).await?;
+        Ok(serde_json::from_value(latencies)?)
     }
 }
 

@@ -6,9 +6,10 @@ use anyhow::{Context, ensure};
 use reqwest::Client;
 use tempfile::TempDir;
 
-use crate::api::{self, KEY, Network, Server};
+use crate::api::{self, KEY, Network, ReceiverApi, Server};
 use crate::cli::Cli;
 use crate::process::Program;
+use crate::receiver;
 use crate::report::Figure;
 
 /// A benchmark that runs.
@@ -32,10 +33,20 @@ pub(crate) struct Stack {
     pub(crate) network: Network,
     /// The server's process.
     pub(crate) server: Program,
-    network_program: Program,
+    /// The network's process.
+    pub(crate) network_program: Program,
     sandbox: PathBuf,
     http: Client,
     folder: TempDir,
+}
+
+/// A receiver of webhooks, a process of its own.
+pub(crate) struct Receiver {
+    /// What it is asked.
+    pub(crate) api: ReceiverApi,
+    /// Its process.
+    pub(crate) program: Program,
+    _folder: TempDir,
 }
 
 /// A server with linked sessions.
@@ -94,6 +105,17 @@ impl Bench {
             sandbox,
             http,
             folder,
+        })
+    }
+
+    /// A new receiver of webhooks: this program once more.
+    pub(crate) async fn receiver(&self) -> anyhow::Result<Receiver> {
+        let folder = self.folder()?;
+        let program = Program::start(&std::env::current_exe()?, folder.path(), &[receiver::MODE], &[]).await?;
+        Ok(Receiver {
+            api: ReceiverApi::new(self.http.clone(), &program.address),
+            program,
+            _folder: folder,
         })
     }
 

@@ -37,6 +37,8 @@ pub(crate) enum Scenario {
     Start,
     /// Texts per second, and CPU time for each
     Sends,
+    /// Received texts per second until their webhooks, and CPU time for each
+    Inbound,
     /// What pairing costs, and what idle sessions hold
     Sessions,
     /// From starting the server to all sessions WORKING
@@ -47,7 +49,14 @@ pub(crate) enum Scenario {
 
 impl Scenario {
     /// All, in the order in which they build on each other.
-    pub(crate) const ALL: [Self; 5] = [Self::Start, Self::Sends, Self::Sessions, Self::Restart, Self::Storm];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Start,
+        Self::Sends,
+        Self::Inbound,
+        Self::Sessions,
+        Self::Restart,
+        Self::Storm,
+    ];
 }
 
 /// How much of everything.
@@ -59,10 +68,19 @@ pub(crate) struct Sizes {
     /// Texts in each round
     #[arg(long, default_value_t = 300)]
     pub(crate) sends: usize,
+    /// Sessions that receive, in the scenario `inbound`
+    #[arg(long, default_value_t = 20)]
+    pub(crate) receiving: usize,
+    /// Chats of each of them
+    #[arg(long, default_value_t = 20)]
+    pub(crate) chats: usize,
+    /// Texts in each of these chats, in each round
+    #[arg(long, default_value_t = 25)]
+    pub(crate) texts: usize,
     /// Starts of the program
     #[arg(long, default_value_t = 10)]
     pub(crate) starts: usize,
-    /// Rounds of sends, restarts and storms
+    /// Rounds of sends, of what comes in, of restarts and storms
     #[arg(long, default_value_t = 5)]
     pub(crate) rounds: usize,
     /// How long sessions are left alone before their memory is read, in seconds. Files that nobody uses are closed by then.

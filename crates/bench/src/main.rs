@@ -1,13 +1,15 @@
 //! Measures a built Wharf from outside: what it takes to start, to hold sessions, to send, and to come back.
 //!
 //! Uses only the public HTTP interfaces of the server and of the sandbox network, each a process of its own, and what the
-//! system says about the server's process. Never links anything of Wharf's.
+//! system says about these processes. Never links anything of Wharf's. As `wharf-bench receiver` it is a receiver of
+//! webhooks, which is a process of its own too ([`receiver`]).
 
 mod api;
 mod bench;
 mod cli;
 mod machine;
 mod process;
+mod receiver;
 mod report;
 mod scenarios;
 mod usage;
@@ -25,14 +27,17 @@ use crate::machine::Machine;
 use crate::report::Report;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let is_receiver = std::env::args().nth(1).is_some_and(|mode| mode == receiver::MODE);
     // Fails only where a provider is installed already; the client asks for one although it speaks plain HTTP.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")
-        .and_then(|runtime| runtime.block_on(run(cli)));
+        .and_then(|runtime| match is_receiver {
+            true => runtime.block_on(receiver::run()),
+            false => runtime.block_on(run(Cli::parse())),
+        });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -25,6 +25,9 @@ pub(crate) struct Figure {
     /// The median must not be more.
     #[serde(skip_serializing_if = "Option::is_none")]
     aim_max: Option<f64>,
+    /// The median must not be less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aim_min: Option<f64>,
 }
 
 impl Figure {
@@ -37,6 +40,7 @@ impl Figure {
             unit,
             samples,
             aim_max: None,
+            aim_min: None,
         }
     }
 
@@ -47,8 +51,15 @@ impl Figure {
         self
     }
 
+    /// What it should be at least.
+    #[must_use]
+    pub(crate) fn at_least(mut self, aim: f64) -> Self {
+        self.aim_min = Some(aim);
+        self
+    }
+
     /// The sample below which this share of all samples is.
-    fn quantile(&self, share: f64) -> f64 {
+    pub(crate) fn quantile(&self, share: f64) -> f64 {
         let last = self.samples.len().saturating_sub(1);
         #[expect(
             clippy::cast_possible_truncation,
@@ -61,14 +72,20 @@ impl Figure {
     }
 
     fn is_missed(&self) -> bool {
-        self.aim_max.is_some_and(|aim| self.quantile(0.5) > aim)
+        let median = self.quantile(0.5);
+        self.aim_max.is_some_and(|aim| median > aim) || self.aim_min.is_some_and(|aim| median < aim)
     }
 
     fn verdict(&self) -> String {
-        match self.aim_max {
-            Some(aim) if self.is_missed() => format!("≤ {}, missed", number(aim)),
-            Some(aim) => format!("≤ {}, met", number(aim)),
-            None => String::new(),
+        let aims = [("≤", self.aim_max), ("≥", self.aim_min)];
+        let aims = aims
+            .iter()
+            .filter_map(|(sign, aim)| aim.map(|aim| format!("{sign} {}, ", number(aim))));
+        let aims: String = aims.collect();
+        match (aims.is_empty(), self.is_missed()) {
+            (true, _) => aims,
+            (false, true) => aims + "missed",
+            (false, false) => aims + "met",
         }
     }
 }
@@ -152,5 +169,7 @@ mod tests {
         assert_eq!([0.0, 0.5, 1.0].map(|share| figure.quantile(share)), [1.0, 2.0, 9.0]);
         assert_eq!(figure.at_most(2.0).verdict(), "≤ 2.00, met");
         assert_eq!(Figure::new("x", "ms", [2.1]).at_most(2.0).verdict(), "≤ 2.00, missed");
+        assert_eq!(Figure::new("x", "1/s", [2.1]).at_least(2.0).verdict(), "≥ 2.00, met");
+        assert_eq!(Figure::new("x", "1/s", [1.9]).at_least(2.0).verdict(), "≥ 2.00, missed");
     }
 }

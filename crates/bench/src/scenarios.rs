@@ -1,5 +1,6 @@
 //! The scenarios, one file each.
 
+mod inbound;
 mod restart;
 mod sends;
 mod sessions;
@@ -25,6 +26,7 @@ pub(crate) async fn run(scenario: Scenario, bench: &mut Bench, sizes: &Sizes) ->
     match scenario {
         Scenario::Start => start::run(bench, sizes).await,
         Scenario::Sends => sends::run(bench, sizes).await,
+        Scenario::Inbound => inbound::run(bench, sizes).await,
         Scenario::Sessions => sessions::run(bench, sizes).await,
         Scenario::Restart => restart::run(bench, sizes).await,
         Scenario::Storm => storm::run(bench, sizes).await,

@@ -17,6 +17,8 @@ use crate::report::Figure;
 const SEND_CPU_MS_MAX: f64 = 1.5;
 /// Calls under way at the same time.
 const CONCURRENCY: [usize; 2] = [1, 8];
+/// What a webhook is told of: all that a send makes.
+const EVENTS: &[&str] = &["message.any", "message.ack"];
 /// Texts before the first that counts.
 const WARM_UP: usize = 20;
 
@@ -26,7 +28,7 @@ pub(crate) async fn run(bench: &mut Bench, sizes: &Sizes) -> anyhow::Result<()> 
     let webhook = stack.network.webhook();
     for (session, webhook, label) in [
         ("plain", None, ""),
-        ("told", Some(webhook.as_str()), ", with a webhook"),
+        ("told", Some((webhook.as_str(), EVENTS)), ", with a webhook"),
     ] {
         let (own, recipient) = (stack.network.new_phone().await?, stack.network.new_phone().await?);
         link(&stack, session, &own, webhook).await?;

@@ -92,7 +92,12 @@ async fn link_up_to(bench: &mut Bench, fleet: &mut Fleet, wanted: usize) -> anyh
 }
 
 /// Makes a session, links it to the phone, and waits until it is `WORKING`.
-pub(super) async fn link(stack: &Stack, session: &str, phone: &str, webhook: Option<&str>) -> anyhow::Result<()> {
+pub(super) async fn link(
+    stack: &Stack,
+    session: &str,
+    phone: &str,
+    webhook: Option<(&str, &[&str])>,
+) -> anyhow::Result<()> {
     stack.api.create(session, webhook).await?;
     let code = stack.api.qr(session).await?;
     stack.network.scan(phone, &code).await?;
