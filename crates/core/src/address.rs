@@ -4,6 +4,10 @@
 //! Loopback and private addresses are not forbidden: webhooks and proxies on the operator's own machines are common. What is
 //! resolved must be checked as well as what is written, by whoever opens the socket.
 
+mod network;
+
+pub use network::{Network, NetworkError};
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether this is link-local, a metadata service, or no host at all.

@@ -7,6 +7,7 @@ mod auth;
 mod defaults;
 mod engine;
 mod environment;
+mod events;
 mod foreign;
 mod http;
 mod key_file;
@@ -19,12 +20,13 @@ mod storage;
 mod swagger;
 mod webhooks;
 
-pub use auth::{ApiKey, AuthConfig, PathPattern};
+pub use auth::{ApiKey, AuthConfig, MasterKey, PathPattern};
 pub use defaults::SessionDefaults;
 pub use engine::{Dialect, EngineConfig};
 pub use environment::{ConfigError, Environment, Variable};
+pub use events::EventsConfig;
 pub use http::HttpConfig;
-pub use key_file::{KeyFileError, StoredKey, keep_generated_key};
+pub use key_file::{KeyFileError, StoredKey, keep_generated_key, keep_generated_master_key};
 pub use logging::{LogFormat, LoggingConfig};
 pub use pairing::PairingConfig;
 pub use proxy::ProxiesConfig;
@@ -33,7 +35,7 @@ pub use sandbox::SandboxConfig;
 pub use sessions::SessionsConfig;
 pub use storage::StorageConfig;
 pub use swagger::{Login, SwaggerConfig};
-pub use webhooks::WebhooksConfig;
+pub use webhooks::{DeliveryConfig, WebhooksConfig};
 
 use std::fmt::Write as _;
 
@@ -42,14 +44,15 @@ type Area = (&'static str, &'static [&'static Variable]);
 
 const AREAS: &[Area] = &[
     ("HTTP", http::VARIABLES),
-    ("API key", auth::VARIABLES),
+    ("API keys", auth::VARIABLES),
     ("Sessions", sessions::VARIABLES),
     ("Pairing", pairing::VARIABLES),
     ("Defaults of sessions", defaults::VARIABLES),
     ("Proxies", proxy::VARIABLES),
     ("Storage", storage::VARIABLES),
     ("Engine", engine::VARIABLES),
-    ("Global webhook", webhooks::VARIABLES),
+    ("Webhooks", webhooks::VARIABLES),
+    ("Events", events::VARIABLES),
     ("Swagger", swagger::VARIABLES),
     ("Logging", logging::VARIABLES),
     ("Sandbox", sandbox::VARIABLES),
@@ -76,6 +79,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// The webhook of all sessions.
     pub webhooks: WebhooksConfig,
+    /// How long events are kept, and how slow a reader may be.
+    pub events: EventsConfig,
     /// The API's documentation page.
     pub swagger: SwaggerConfig,
     /// What is logged.
@@ -105,6 +110,7 @@ impl Config {
             storage: StorageConfig::read(environment, engine.dialect)?,
             swagger: SwaggerConfig::read(environment)?,
             sandbox: SandboxConfig::read(environment)?,
+            events: EventsConfig::read(environment)?,
             engine,
             logging,
             webhooks,

@@ -15,11 +15,13 @@ use wharf_core::ids::SessionName;
 use wharf_core::random::Random;
 use wharf_core::store::{Storage, StoreError};
 
-use crate::api::{self, App, AppState};
+use crate::api::{self, App, AppState, Attempts};
 use crate::config::Config;
-use crate::egress::{self, EgressError};
+use crate::egress::{Egress, EgressError};
 use crate::events::{Delivery, EventLog, ServerEnvironment};
+use crate::keys::Keys;
 use crate::listener;
+use crate::metrics::Metrics;
 use crate::sessions::{Registry, Shared, ShownQr};
 
 /// The longest that requests and websockets may take when the server stops. All three limits together leave the caller
@@ -88,40 +90,67 @@ impl Server {
             clock,
             random,
         } = parts;
-        let client = egress::client()?;
-        let dialect = config.engine.dialect;
+        let webhooks = &config.webhooks;
+        let egress = Egress::new(webhooks.allow.clone(), webhooks.ca_file.as_deref())?;
+        let egress = Arc::new(egress);
+        let (dialect, started_at) = (config.engine.dialect, clock.now());
+        let environment = ServerEnvironment::new(dialect, &config.sessions.worker_id);
         let events = EventLog::open(
             storage.server(),
             Arc::clone(&clock),
             Arc::clone(&random),
             dialect,
-            ServerEnvironment::new(dialect, &config.sessions.worker_id),
+            environment.clone(),
             config.webhooks.global.clone(),
+            &config.events,
         );
-        let events = Arc::new(events.await?);
+        let (events, keeper) = events.await?;
+        let tasks = TaskTracker::new();
+        let keys = Keys::open(
+            storage.server(),
+            Arc::clone(&clock),
+            Arc::clone(&random),
+            config.auth.master_key.as_ref(),
+            tasks.clone(),
+        );
+        let keys = keys.await?;
         let shared = Shared::new(
             Arc::clone(&storage),
             connector,
             Arc::clone(&events),
+            Arc::clone(&keys),
             Arc::clone(&clock),
             Arc::clone(&random),
             &config,
         );
         let registry = Registry::open(Arc::new(shared), &config.sessions).await?;
-        let delivery = Delivery::new(Arc::clone(&events), client, Arc::clone(&clock), Arc::clone(&random));
+        let delivery = Delivery::new(
+            Arc::clone(&events),
+            Arc::clone(&egress),
+            Arc::clone(&clock),
+            Arc::clone(&random),
+            config.webhooks.delivery,
+        );
 
-        let (tasks, sockets) = (TaskTracker::new(), TaskTracker::new());
+        let sockets = TaskTracker::new();
         let (stop_http, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
-        tasks.spawn(delivery.run(stop_delivery.clone()));
+        tasks.spawn(Arc::clone(&delivery).run(stop_delivery.clone()));
+        tasks.spawn(keeper.run(stop_delivery.clone()));
         let state = AppState(Arc::new(App {
-            started_at: clock.now(),
+            started_at,
+            metrics: Metrics::new(&environment, started_at, events.metrics(), registry.metrics()),
             config,
             registry: Arc::clone(&registry),
+            keys,
+            attempts: Attempts::default(),
             events,
+            egress,
+            delivery,
             storage,
             clock,
             random,
             sockets: sockets.clone(),
+            streams: TaskTracker::new(),
             stop: stop_http.clone(),
         }));
         let http = TaskTracker::new();

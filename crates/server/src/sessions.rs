@@ -6,8 +6,10 @@ mod backoff;
 mod config;
 mod connection;
 mod counters;
+mod idempotency;
 mod inbox;
 mod messages;
+mod metrics;
 mod pace;
 mod presence;
 mod registry;
@@ -18,7 +20,9 @@ mod supervisor;
 mod webhook;
 
 pub(crate) use config::{ClientSessionConfig, IgnoreConfig, SessionConfig};
-pub(crate) use connection::{Connection, SendError};
+pub(crate) use connection::{Begun, Connection, Draft, GivenId, SendError};
+pub(crate) use idempotency::{Answer, IdempotencyKey};
+pub(crate) use metrics::SessionMetrics;
 pub(crate) use registry::{CommandError, CreateError, Registry, Session};
 pub(crate) use state::{Passkey, View};
 pub(crate) use webhook::{CustomHeader, HmacConfig, RetryPolicy, RetryRules, Webhook, WebhookEvents};
@@ -38,6 +42,7 @@ use wharf_core::store::Storage;
 use self::pace::Pace;
 use crate::config::{Config, ProxiesConfig, SessionDefaults};
 use crate::events::EventLog;
+use crate::keys::Keys;
 
 /// Connections that are set up at the same time, over all sessions, until each works, waits for a scan or fails: at boot
 /// they would otherwise all dial at once.
@@ -63,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) connector: Arc<dyn Connector>,
     /// Where events go.
     pub(crate) events: Arc<EventLog>,
+    /// The API keys, of which a deleted session takes its own along.
+    pub(crate) keys: Arc<Keys>,
     /// The time of day.
     pub(crate) clock: Arc<dyn Clock>,
     /// For jitter and names.
@@ -73,10 +80,14 @@ pub(crate) struct Shared {
     pub(crate) proxies: ProxiesConfig,
     /// The longest from a dial, or from a scan, to the login.
     pub(crate) login_max: Duration,
+    /// How long the keys of sends are kept.
+    pub(crate) idempotency: Duration,
     /// Without any stanza for this long a connection is deaf, whatever its socket says.
     pub(crate) silence_max: Duration,
     /// Tells whoever wants to know of every QR code.
     pub(crate) qr_codes: broadcast::Sender<ShownQr>,
+    /// What is counted of all sessions together.
+    pub(crate) metrics: Arc<SessionMetrics>,
     /// Owns every task of every session.
     pub(crate) tasks: TaskTracker,
     /// Ends every session when the server stops.
@@ -90,6 +101,7 @@ impl Shared {
         storage: Arc<dyn Storage>,
         connector: Arc<dyn Connector>,
         events: Arc<EventLog>,
+        keys: Arc<Keys>,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
         config: &Config,
@@ -98,13 +110,16 @@ impl Shared {
             storage,
             connector,
             events,
+            keys,
             clock,
             random,
             defaults: config.defaults.clone(),
             proxies: config.proxies.clone(),
             login_max: config.sessions.login_max,
+            idempotency: config.sessions.idempotency,
             silence_max: config.sessions.silence_max,
             qr_codes: broadcast::Sender::new(QR_CODES_WAITING_MAX),
+            metrics: Arc::default(),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
             pace: Pace::new(config.sessions.connects_per_second, CONNECTS_AT_ONCE),

@@ -22,10 +22,12 @@ pub(super) type ApiResult<T> = Result<T, ApiError>;
 
 /// Seconds after which a caller may try again where storage is at fault.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("10");
+/// Seconds after which a send that is under way has most likely ended.
+const UNDER_WAY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// Why a request was not done.
 #[derive(Debug)]
-pub(super) enum ApiError {
+pub(crate) enum ApiError {
     /// The body or the query has wrong fields; one text each.
     Invalid(Vec<String>),
     /// The request as a whole cannot be read.
@@ -33,6 +35,16 @@ pub(super) enum ApiError {
     /// The key is missing or wrong.
     Unauthorized {
         /// Where to find it.
+        hint: String,
+    },
+    /// Too many wrong keys came from the caller's address.
+    WrongKeys {
+        /// When it may go on.
+        retry_after: Duration,
+    },
+    /// The key is right but not good for this.
+    Forbidden {
+        /// What it lacks. Tells nothing of what is behind the refusal.
         hint: String,
     },
     /// A page of another site, or a host name that could be one, where the caller was let in without a key.
@@ -60,6 +72,8 @@ pub(super) enum ApiError {
     },
     /// WhatsApp was asked too often; how long it wants to be left alone, where it says so.
     Throttled(Option<Duration>),
+    /// The same request is being processed; it can be asked again in a moment.
+    UnderWay(String),
     /// It may work later.
     Unavailable(String),
     /// WhatsApp did not answer, or nobody waited for it any longer; whether it happened is unknown.
@@ -101,6 +115,17 @@ impl IntoResponse for ApiError {
                 let body = json!({"statusCode": 401, "message": "Unauthorized", "hint": hint});
                 return (StatusCode::UNAUTHORIZED, Json(body)).into_response();
             }
+            Self::WrongKeys { retry_after } => {
+                let message = "too many wrong api keys from this address, wait a while; a right one is let in at any time";
+                let mut response = waha_error(StatusCode::TOO_MANY_REQUESTS, message.into());
+                let wait = retry_after.as_secs().max(1);
+                response.headers_mut().insert(header::RETRY_AFTER, wait.into());
+                return response;
+            }
+            Self::Forbidden { hint } => {
+                let body = json!({"statusCode": 403, "message": "Forbidden", "hint": hint});
+                return (StatusCode::FORBIDDEN, Json(body)).into_response();
+            }
             Self::ForeignPage => (
                 StatusCode::FORBIDDEN,
                 "without an api key, pages of other sites and names that this server does not know are not served; send the \
@@ -139,6 +164,11 @@ impl IntoResponse for ApiError {
                         .headers_mut()
                         .insert(header::RETRY_AFTER, wait.as_secs().into());
                 }
+                return response;
+            }
+            Self::UnderWay(message) => {
+                let mut response = waha_error(StatusCode::CONFLICT, message.into());
+                response.headers_mut().insert(header::RETRY_AFTER, UNDER_WAY_SECONDS);
                 return response;
             }
             Self::Unavailable(message) => {
@@ -201,6 +231,8 @@ impl From<SendError> for ApiError {
             SendError::Engine(error) => error.into(),
             SendError::Store(error) => error.into(),
             SendError::CutOff => Self::TimedOut(error.to_string()),
+            SendError::UnderWay => Self::UnderWay(error.to_string()),
+            SendError::KeyUsed | SendError::IdUsed(_) => Self::Refused(error.to_string()),
         }
     }
 }

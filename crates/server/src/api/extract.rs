@@ -1,14 +1,15 @@
 //! What handlers ask for: an authorized caller, a session, a session that is working, a body that is checked.
 //!
-//! WAHA puts the name of the session into the path, the query or the body; only this file knows that. The order is
-//! WAHA's: key, body is JSON, session, fields of the body.
+//! Asking is the check: each of these is built on [`Caller`], which refuses whom the operation is not open to. WAHA puts the name
+//! of the session into the path, the query or the body; a key of a session must fit wherever one stands. The order is WAHA's:
+//! key, body is JSON, session, fields of the body.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{self, FromRequest, FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -19,8 +20,9 @@ use wharf_core::ids::SessionName;
 use wharf_core::session::SessionStatus;
 
 use super::AppState;
-use super::auth::Authorized;
+use super::auth::{require_session, sessions_in_query};
 use super::error::ApiError;
+use crate::keys::Caller;
 use crate::sessions::{Connection, Session, View};
 use crate::validate::{self, Fields};
 
@@ -44,6 +46,18 @@ pub(super) struct Known(pub(super) Arc<Session>);
 /// The session that the path names, or else the query, whether or not it runs.
 pub(super) struct Linkable(pub(super) Arc<Session>);
 
+/// A request to a session that is working; its fields are not checked yet.
+pub(super) struct Request {
+    /// Who sent it.
+    pub(super) caller: Caller,
+    /// All but the body.
+    pub(super) parts: Parts,
+    /// The body.
+    pub(super) body: Value,
+    /// The session's connection.
+    pub(super) connection: Connection,
+}
+
 /// The session that the body or the query names, while it is working, and the checked body.
 pub(super) struct Working<B> {
     /// Its connection.
@@ -55,8 +69,8 @@ pub(super) struct Working<B> {
 impl<B: Body> FromRequest<AppState> for Input<B> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let (_, body) = read(request, state).await?;
+    async fn from_request(request: extract::Request, state: &AppState) -> Result<Self, ApiError> {
+        let (_, _, body) = read(request, state).await?;
         convert(body).map(Self)
     }
 }
@@ -64,17 +78,28 @@ impl<B: Body> FromRequest<AppState> for Input<B> {
 impl<B: Body> FromRequest<AppState> for Working<B> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let (parts, body) = read(request, state).await?;
-        let name = session_name(&parts, &body)?;
+    async fn from_request(request: extract::Request, state: &AppState) -> Result<Self, ApiError> {
+        let Request { body, connection, .. } = Request::read(request, state).await?;
+        let body = convert(body)?;
+        Ok(Self { connection, body })
+    }
+}
+
+impl Request {
+    /// Authorizes the caller, reads the body and finds the session.
+    pub(super) async fn read(request: extract::Request, state: &AppState) -> Result<Self, ApiError> {
+        let (caller, parts, body) = read(request, state).await?;
+        let name = session_name(&caller, &parts, &body)?;
         let session = name.parse().ok().and_then(|name| state.registry.get(&name));
         let session = session.ok_or_else(|| ApiError::session_not_started(&name, false))?;
         let view = in_status(&session, SessionStatus::Working, state).await?;
         let connection = view.connection.clone();
         let connection = connection.ok_or_else(|| wrong_status(&session, &view, SessionStatus::Working, state))?;
         Ok(Self {
+            caller,
+            parts,
+            body,
             connection,
-            body: convert(body)?,
         })
     }
 }
@@ -83,7 +108,7 @@ impl FromRequestParts<AppState> for Known {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        Authorized::from_request_parts(parts, state).await?;
+        Caller::from_request_parts(parts, state).await?;
         let name = name_in_path(parts, state).await?;
         let session = name.parse().ok().and_then(|name| state.registry.get(&name));
         session.map(Self).ok_or_else(ApiError::session_not_found)
@@ -94,7 +119,7 @@ impl FromRequestParts<AppState> for Linkable {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        Authorized::from_request_parts(parts, state).await?;
+        let caller = Caller::from_request_parts(parts, state).await?;
         let name = match Path::<HashMap<String, String>>::from_request_parts(parts, state).await {
             Ok(Path(mut parameters)) => parameters.remove("session"),
             // There is nothing to be named in the path.
@@ -102,7 +127,7 @@ impl FromRequestParts<AppState> for Linkable {
         };
         let name = match name {
             Some(name) => name,
-            None => session_name(parts, &Value::Null)?,
+            None => session_name(&caller, parts, &Value::Null)?,
         };
         let session = name.parse().ok().and_then(|name| state.registry.get(&name));
         session
@@ -135,7 +160,7 @@ impl FromRequestParts<AppState> for Named {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        Authorized::from_request_parts(parts, state).await?;
+        Caller::from_request_parts(parts, state).await?;
         let name = name_in_path(parts, state).await?;
         name.parse().map(Self).map_err(|_| ApiError::session_not_found())
     }
@@ -208,18 +233,21 @@ fn wrong_status(session: &Session, view: &View, expected: SessionStatus, state: 
 }
 
 /// Authorizes the caller, then reads the body.
-async fn read(request: Request, state: &AppState) -> Result<(Parts, Value), ApiError> {
+async fn read(request: extract::Request, state: &AppState) -> Result<(Caller, Parts, Value), ApiError> {
     let (mut parts, body) = request.into_parts();
-    let caller = Authorized::from_request_parts(&mut parts, state).await?;
-    let request = Request::from_parts(parts.clone(), body);
+    let caller = Caller::from_request_parts(&mut parts, state).await?;
+    let request = extract::Request::from_parts(parts.clone(), body);
     let bytes = match timeout(BODY_WITHIN, Bytes::from_request(request, state)).await {
         Err(_) => return Err(ApiError::TooSlow),
         Ok(Err(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => return Err(ApiError::TooLarge),
         Ok(Err(error)) => return Err(ApiError::Unreadable(error.body_text())),
         Ok(Ok(bytes)) => bytes,
     };
-    let body = parse(&parts.headers, &bytes, caller.by_key)?;
-    Ok((parts, body))
+    let body = parse(&parts.headers, &bytes, caller.by_key())?;
+    if let Some(Value::String(name)) = body.get("session") {
+        require_session(&caller, name)?;
+    }
+    Ok((caller, parts, body))
 }
 
 /// A body as JSON. Forms are read too, as in WAHA, but only with a key: a browser sends them across sites unasked.
@@ -251,7 +279,7 @@ fn parse(headers: &HeaderMap, bytes: &[u8], by_key: bool) -> Result<Value, ApiEr
     ))
 }
 
-fn convert<B: Body>(body: Value) -> Result<B, ApiError> {
+pub(super) fn convert<B: Body>(body: Value) -> Result<B, ApiError> {
     let problems = validate::problems(&body, B::check);
     if !problems.is_empty() {
         return Err(ApiError::Invalid(problems));
@@ -259,22 +287,22 @@ fn convert<B: Body>(body: Value) -> Result<B, ApiError> {
     serde_json::from_value(body).map_err(|error| ApiError::Invalid(vec![error.to_string()]))
 }
 
-/// The session that a request without one in its path means. Two that differ are a mistake, not a choice.
-fn session_name(parts: &Parts, body: &Value) -> Result<String, ApiError> {
-    let in_query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
-        .find(|(name, _)| name == "session")
-        .map(|(_, value)| value.into_owned());
+/// The session that a request without one in its path means: the one that it names, or else the caller's own, or else WAHA's
+/// default. Two that differ are a mistake, not a choice.
+fn session_name(caller: &Caller, parts: &Parts, body: &Value) -> Result<String, ApiError> {
     let in_body = match body.get("session") {
         None | Some(Value::Null) => None,
         Some(Value::String(name)) => Some(name.clone()),
         Some(_) => return Err(ApiError::Invalid(vec!["session must be a string".to_owned()])),
     };
-    match (in_query, in_body) {
-        (Some(query), Some(body)) if query != body => Err(ApiError::Invalid(vec![
-            "session must be the same in query and body".to_owned(),
+    let mut named = sessions_in_query(parts).chain(in_body);
+    let own = || caller.session().map_or(SESSION_DEFAULT, SessionName::as_str).to_owned();
+    let name = named.next().unwrap_or_else(own);
+    match named.all(|other| other == name) {
+        true => Ok(name),
+        false => Err(ApiError::Invalid(vec![
+            "session must be the same wherever it is named".to_owned(),
         ])),
-        (Some(name), _) | (None, Some(name)) => Ok(name),
-        (None, None) => Ok(SESSION_DEFAULT.to_owned()),
     }
 }
 

@@ -4,29 +4,44 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
 
-use super::{operations, refusals};
+use super::{operations, policy, refusals, sending};
 use crate::events;
 
 const TAGS: &[(&str, &str)] = &[
+    ("🔑 Api Keys", "Make keys that can do less"),
     ("🖥️ Sessions", "Create and control WhatsApp sessions"),
     ("📱 Pairing", "Link a session to a phone"),
     ("📤 Chatting", "Send messages"),
+    ("📨 Events", "Read the event log, and see what became of its deliveries"),
     ("🔍 Observability", "Look after the server"),
 ];
 
 /// The OpenAPI document of every operation and event that is built. Needs no running server.
 pub fn openapi() -> OpenApi {
-    refusals::declare(operations().into_openapi())
+    completed(operations().into_openapi())
+}
+
+/// The document with what is declared for many operations at once.
+pub(super) fn completed(document: OpenApi) -> OpenApi {
+    refusals::declare(sending::declare(document))
 }
 
 /// What the document has beside the operations.
 pub(super) fn frame() -> OpenApi {
     let key = ApiKeyValue::with_description(
         "X-Api-Key",
-        "WAHA_API_KEY, or the key that was printed at the first start",
+        "WAHA_API_KEY, or the key that was printed at the first start, or one of `/api/keys`. Each operation names what a key \
+         of a session must be allowed: `read`, `send`, `control`, `setting`, `app` or `delete`; `any` is open to every key, \
+         `admin` to those of administrators only.",
+    );
+    let key_in_query = ApiKeyValue::with_description(
+        "x-api-key",
+        "The same, for what a browser opens without a header. Addresses end up in logs and histories: use a key that can do \
+         little.",
     );
     let mut components = ComponentsBuilder::new()
-        .security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(key)))
+        .security_scheme(policy::IN_HEADER, SecurityScheme::ApiKey(ApiKey::Header(key)))
+        .security_scheme(policy::IN_QUERY, SecurityScheme::ApiKey(ApiKey::Query(key_in_query)))
         .build();
     let webhooks = events::webhooks(&mut components);
     let tags = TAGS

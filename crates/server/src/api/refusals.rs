@@ -13,7 +13,7 @@ const NAME: &str = "Error";
 const STATUSES: &[(&str, &str)] = &[
     ("400", "The request has wrong fields, or cannot be read"),
     ("401", "The key is missing or wrong"),
-    ("403", "The page of another site, on a server that needs no key"),
+    ("403", "The key is not good for this operation or session; or the page of another site, on a server that needs no key"),
     ("404", "There is no such session, or whatever else the path names"),
     ("408", "The body took too long to arrive"),
     ("413", "The body is too large"),
@@ -21,7 +21,7 @@ const STATUSES: &[(&str, &str)] = &[
         "422",
         "The request is fine but cannot be done now; `message` or `error` says why and what to do",
     ),
-    ("429", "WhatsApp was asked too often; wait a while"),
+    ("429", "WhatsApp was asked too often, or too many wrong keys were sent; wait a while"),
     ("500", "Something failed inside; the log has the reason"),
     ("503", "It may work later"),
     ("504", "WhatsApp did not answer; whether it happened is unknown"),
@@ -56,7 +56,7 @@ fn declare_at(operation: &mut Operation) {
     }
 }
 
-fn response(about: &str) -> Response {
+pub(super) fn response(about: &str) -> Response {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(NAME))).build();
     ResponseBuilder::new()
         .description(about)

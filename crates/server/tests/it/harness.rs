@@ -135,7 +135,12 @@ impl Wharf {
 
     /// A server on data that another one has left.
     pub(crate) async fn on(folder: Arc<tempfile::TempDir>) -> Self {
-        Self::open(folder, configuration(&[]), false).await
+        Self::on_with(folder, &[]).await
+    }
+
+    /// The same, with other settings.
+    pub(crate) async fn on_with(folder: Arc<tempfile::TempDir>, variables: &[(&str, &str)]) -> Self {
+        Self::open(folder, configuration(variables), false).await
     }
 
     /// Stops the server and starts another one on the same data.
@@ -299,7 +304,11 @@ impl Wharf {
 
 /// The configuration that these variables make.
 fn configuration(variables: &[(&str, &str)]) -> Config {
-    let own = [("PORT", "0"), ("WAHA_API_KEY", KEY)];
+    let own = [
+        ("PORT", "0"),
+        ("WAHA_API_KEY", KEY),
+        ("WHARF_MASTER_KEY", "master key of the tests, 32 characters"),
+    ];
     let environment: Environment = own.iter().chain(variables).copied().collect();
     Config::read(&environment).unwrap()
 }
@@ -408,7 +417,6 @@ impl Connector for PlayedConnector {
 /// Sends nothing, but remembers what it was asked.
 #[derive(Default)]
 pub(crate) struct PlayedEngine {
-    ids: AtomicU32,
     pub(crate) texts: Mutex<Vec<SendText>>,
     pub(crate) seen: Mutex<Vec<SeenRequest>>,
     pub(crate) typing: Mutex<Vec<Typing>>,
@@ -512,7 +520,9 @@ impl Presence for PlayedEngine {
 #[async_trait]
 impl Chatting for PlayedEngine {
     fn new_message_id(&self) -> String {
-        format!("3EB0{:04X}", self.ids.fetch_add(1, Ordering::SeqCst))
+        // No two connections make the same one.
+        static IDS: AtomicU32 = AtomicU32::new(0);
+        format!("3EB0{:04X}", IDS.fetch_add(1, Ordering::SeqCst))
     }
 
     async fn send_text(&self, request: SendText) -> Result<SentMessage, EngineError> {

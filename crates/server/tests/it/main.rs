@@ -6,13 +6,16 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 mod api;
+mod authorization;
 mod boot;
 mod commands;
 mod crash;
 mod deprecated;
+mod events;
 mod full_disk;
 mod harness;
 mod keyless;
+mod keys;
 mod messages;
 mod pairing;
 mod poison;
@@ -21,8 +24,10 @@ mod records;
 mod refusals;
 #[path = "../../../wharf/tests/it/support/seeded.rs"]
 mod seeded;
+mod sends;
 mod sessions;
 mod settings;
+mod stream;
 mod supervision;
 mod waiting;
 mod webhooks;

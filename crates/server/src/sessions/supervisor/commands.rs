@@ -29,10 +29,8 @@ impl Supervisor {
                 Ok(())
             }
             Command::Stop => self.stop().await,
-            Command::Update(config) => {
-                let mut document = self.document.clone();
-                document.config = *config;
-                self.keep(document).await?;
+            Command::Update(config, set_by) => {
+                self.configure(*config, set_by).await?;
                 let config = Arc::new(self.document.config.clone());
                 self.view.send_modify(|view| view.config = config);
                 match self.is_stopped() {
@@ -138,6 +136,7 @@ impl Supervisor {
             view.problem = None;
         });
         self.shared.storage.delete_session(&self.name).await?;
+        self.shared.keys.forget(&self.name).await?;
         self.shared.events.forget(&self.name, forget(&self.name)).await
     }
 
