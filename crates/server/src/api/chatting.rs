@@ -10,10 +10,12 @@ use utoipa_axum::routes;
 use wharf_core::engine::{Quote, SendText, Typing};
 use wharf_core::events::MessagePayload;
 use wharf_core::ids::{ChatId, MessageId, MessageRef};
+use wharf_core::session::SessionStatus;
 
 use super::AppState;
 use super::error::{ApiError, ApiResult};
-use super::extract::{Body, Working};
+use super::extract::{Body, Linkable, Working};
+use super::sending::{Sending, Sent};
 use crate::sessions::Connection;
 use crate::validate::Fields;
 
@@ -28,6 +30,7 @@ const SEEN_IDS_MAX: usize = 1_000;
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(send_text))
+        .routes(routes!(new_message_id))
         .routes(routes!(send_seen))
         .routes(routes!(start_typing))
         .routes(routes!(stop_typing))
@@ -40,7 +43,8 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
 struct SendTextRequest {
     /// Where to: a phone number, or an id of a chat.
     chat_id: String,
-    /// The id that the message will have, from `new-message-id`.
+    /// The id that the message will have, from `new-message-id`; of use once in a chat.
+    #[expect(dead_code, reason = "read by the extractor")]
     id: Option<String>,
     /// The message that this one answers, by its full id or by WhatsApp's own.
     #[serde(rename = "reply_to")]
@@ -100,6 +104,14 @@ struct ChatRequest {
 #[derive(Debug, Serialize, ToSchema)]
 struct SeenAnswer {}
 
+/// An id for a message.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewMessageIDResponse)]
+struct NewMessageId {
+    /// What to send as `id`.
+    id: String,
+}
+
 impl Body for SendTextRequest {
     fn check(fields: &mut Fields<'_>) {
         fields.required_string("chatId");
@@ -135,12 +147,14 @@ impl Body for ChatRequest {
 #[utoipa::path(
     post, path = "/api/sendText", tag = "📤 Chatting", request_body = SendTextRequest,
     responses((status = 201, description = "The message as it was sent; `message.ack` tells what becomes of it", body = MessagePayload)),
-    security(("api_key" = []))
+    security(("api_key" = ["send"]))
 )]
-async fn send_text(
-    State(state): State<AppState>,
-    Working { connection, body }: Working<SendTextRequest>,
-) -> ApiResult<(StatusCode, Json<MessagePayload>)> {
+async fn send_text(sending: Sending<SendTextRequest>) -> ApiResult<Sent> {
+    let Sending {
+        connection,
+        draft,
+        body,
+    } = sending;
     let chat = chat_id("chatId", &body.chat_id)?;
     let mentions = body
         .mentions
@@ -152,27 +166,38 @@ async fn send_text(
         Some(reply_to) => Some(quote(&connection, &chat, reply_to).await?),
         None => None,
     };
-    let id = match body.id {
-        Some(id) => message_ref("id", &id)?.id().to_owned(),
-        None => connection.engine().new_message_id(),
-    };
     let request = SendText {
-        id,
+        id: draft.id().to_owned(),
         chat,
         text: body.text,
         quote,
         mentions,
     };
-    let message = connection.send_text(request).await?;
-    let answer = state.config.engine.dialect.message(&message);
-    Ok((StatusCode::CREATED, Json(answer)))
+    Ok(connection.send_text(draft, request).await?.into())
+}
+
+/// Make an id for a message that is to be sent.
+#[utoipa::path(
+    get, path = "/api/{session}/new-message-id", tag = "📤 Chatting",
+    params(("session" = String, Path, description = "The session's name")),
+    responses((status = 200, description = "An id that no message has", body = NewMessageId)),
+    security(("api_key" = ["send"]))
+)]
+async fn new_message_id(State(state): State<AppState>, session: Linkable) -> ApiResult<Json<NewMessageId>> {
+    let view = session.in_status(SessionStatus::Working, &state).await?;
+    match &view.connection {
+        Some(connection) => Ok(Json(NewMessageId {
+            id: connection.engine().new_message_id(),
+        })),
+        None => Err(session.wrong_status(&view, SessionStatus::Working, &state)),
+    }
 }
 
 /// Tell the senders that their messages were read.
 #[utoipa::path(
     post, path = "/api/sendSeen", tag = "📤 Chatting", request_body = SendSeenRequest,
     responses((status = 201, description = "They were told", body = SeenAnswer)),
-    security(("api_key" = []))
+    security(("api_key" = ["send"]))
 )]
 async fn send_seen(
     Working { connection, body }: Working<SendSeenRequest>,
@@ -190,7 +215,7 @@ async fn send_seen(
 #[utoipa::path(
     post, path = "/api/startTyping", tag = "📤 Chatting", request_body = ChatRequest,
     responses((status = 201, description = "It is shown, for about 25 seconds or until a message is sent")),
-    security(("api_key" = []))
+    security(("api_key" = ["send"]))
 )]
 async fn start_typing(Working { connection, body }: Working<ChatRequest>) -> ApiResult<StatusCode> {
     set_typing(&connection, &body, Typing::Composing).await
@@ -200,7 +225,7 @@ async fn start_typing(Working { connection, body }: Working<ChatRequest>) -> Api
 #[utoipa::path(
     post, path = "/api/stopTyping", tag = "📤 Chatting", request_body = ChatRequest,
     responses((status = 201, description = "It is not shown any more")),
-    security(("api_key" = []))
+    security(("api_key" = ["send"]))
 )]
 async fn stop_typing(Working { connection, body }: Working<ChatRequest>) -> ApiResult<StatusCode> {
     set_typing(&connection, &body, Typing::Paused).await

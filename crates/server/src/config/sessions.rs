@@ -17,6 +17,7 @@ pub(super) const VARIABLES: &[&Variable] = &[
     &CONNECTS,
     &LOGIN,
     &SILENCE,
+    &IDEMPOTENCY,
 ];
 
 /// A connection that is well can be silent for nearly this long: the library sends a keepalive after up to 30 seconds, and
@@ -76,6 +77,13 @@ const SILENCE: Variable = Variable {
     secret: false,
 };
 
+const IDEMPOTENCY: Variable = Variable {
+    names: &["WHARF_IDEMPOTENCY_KEY_HOURS"],
+    default: "48",
+    about: "How long the `Idempotency-Key` of a send is kept, with its answer. A repeat after that is a new message.",
+    secret: false,
+};
+
 /// How sessions are run.
 #[derive(Debug, Clone)]
 pub struct SessionsConfig {
@@ -95,6 +103,8 @@ pub struct SessionsConfig {
     pub login_max: Duration,
     /// Without any sign of life for this long a connection is made anew.
     pub silence_max: Duration,
+    /// How long the keys of sends are kept.
+    pub idempotency: Duration,
 }
 
 impl SessionsConfig {
@@ -108,6 +118,7 @@ impl SessionsConfig {
             connects_per_second: environment.parse(&CONNECTS, "a number, at least 1")?,
             login_max: Duration::from_secs(environment.parse::<u32>(&LOGIN, "a number of seconds")?.max(1).into()),
             silence_max: silence(environment)?,
+            idempotency: idempotency(environment)?,
         })
     }
 }
@@ -118,6 +129,12 @@ fn silence(environment: &Environment) -> Result<Duration, ConfigError> {
         true => Err(environment.wrong(&SILENCE, format!("must be at least {SILENCE_SECONDS_MIN}"))),
         false => Ok(Duration::from_secs(seconds.into())),
     }
+}
+
+fn idempotency(environment: &Environment) -> Result<Duration, ConfigError> {
+    let expected = "a number of hours, at least 1";
+    let hours: NonZeroU32 = environment.parse(&IDEMPOTENCY, expected)?;
+    Ok(Duration::from_secs(u64::from(hours.get()) * 3600))
 }
 
 fn names(environment: &Environment) -> Result<Vec<SessionName>, ConfigError> {

@@ -11,8 +11,9 @@ use tracing::{Instrument as _, Span};
 use wharf_core::engine::{Engine, EngineError, Inbox as _, SeenRequest, SendText, SentMessage, Typing};
 use wharf_core::ids::{ChatId, MessageId};
 use wharf_core::message::{Message, Source};
-use wharf_core::store::{Batch, StoreError};
+use wharf_core::store::StoreError;
 
+use super::idempotency::{Answer, Claim, IdempotencyKey, Known, Sends};
 use super::inbox::SessionInbox;
 use super::messages::{self, StoredMessage};
 
@@ -26,6 +27,8 @@ const TASKS_END_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) struct Connection {
     engine: Arc<dyn Engine>,
     inbox: Arc<SessionInbox>,
+    /// The sends that have keys.
+    sends: Arc<Sends>,
     /// Everything that sends and keeps, so that none of it outlives the connection.
     tasks: TaskTracker,
     /// Cuts off what does not end, and what begins too late.
@@ -48,13 +51,52 @@ pub(crate) enum SendError {
     /// It had begun when the connection ended, or it broke off; whether it was sent is unknown.
     #[error("the send was cut off, whether it was sent is unknown")]
     CutOff,
+    /// Another request with the same key is on its way; the same call will say what came of it.
+    #[error("a request with this key is still being processed, repeat it in a moment")]
+    UnderWay,
+    /// The key belongs to another request.
+    #[error("the Idempotency-Key was used for another request before; take a new key for a new message")]
+    KeyUsed,
+    /// The id belongs to another message.
+    #[error("id: {0} is the id of another message in this chat; new-message-id makes a new one")]
+    IdUsed(String),
+}
+
+/// A message id that the caller gave.
+pub(crate) struct GivenId {
+    /// WhatsApp's own part of it.
+    pub(crate) id: String,
+    /// Where it is to be used once only, if that is known.
+    pub(crate) chat: Option<ChatId>,
+}
+
+/// A message that may be sent, once.
+pub(crate) struct Draft {
+    id: String,
+    claim: Option<Claim>,
+}
+
+impl Draft {
+    /// The id that the message will have.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// What is to be done about a request to send.
+pub(crate) enum Begun {
+    /// Send it.
+    Draft(Draft),
+    /// Nothing: it was done, and this was the answer.
+    Answered(Answer),
 }
 
 impl Connection {
-    pub(super) fn new(engine: Arc<dyn Engine>, inbox: Arc<SessionInbox>, span: Span) -> Self {
+    pub(super) fn new(engine: Arc<dyn Engine>, inbox: Arc<SessionInbox>, sends: Arc<Sends>, span: Span) -> Self {
         Self {
             engine,
             inbox,
+            sends,
             tasks: TaskTracker::new(),
             over: CancellationToken::new(),
             activity: Arc::default(),
@@ -88,10 +130,36 @@ impl Connection {
         &self.inbox
     }
 
+    /// Begins a send: with the id that an earlier request under the same key had, the one that the caller gave, or a new one.
+    pub(crate) async fn begin(&self, key: Option<IdempotencyKey>, given: Option<GivenId>) -> Result<Begun, SendError> {
+        let new_id = || self.engine.new_message_id();
+        let Some(key) = key else {
+            let id = given.map_or_else(new_id, |given| given.id);
+            return Ok(Begun::Draft(Draft { id, claim: None }));
+        };
+        let (inbox, sends) = (Arc::clone(&self.inbox), Arc::clone(&self.sends));
+        let known = self.run(async move {
+            let known = sends.claim(key).await?;
+            match (&known, &given) {
+                (Known::Answered { stanza, .. }, _) => inbox.tell_again(stanza).await?,
+                (Known::Open(claim), Some(given)) if claim.message_id().is_none() => inbox.check_unused(given).await?,
+                (Known::Open(_), _) => {}
+            }
+            Ok((known, given))
+        });
+        Ok(match known.await? {
+            (Known::Answered { answer, .. }, _) => Begun::Answered(answer),
+            (Known::Open(claim), given) => {
+                let before = claim.message_id().map(str::to_owned);
+                let id = before.or(given.map(|given| given.id)).unwrap_or_else(new_id);
+                Begun::Draft(Draft { id, claim: Some(claim) })
+            }
+        })
+    }
+
     /// Sends a text and keeps it.
-    pub(crate) async fn send_text(&self, request: SendText) -> Result<Message, SendError> {
-        let id = request.id.clone();
-        self.send(id, move |engine| async move { engine.send_text(request).await })
+    pub(crate) async fn send_text(&self, draft: Draft, request: SendText) -> Result<Answer, SendError> {
+        self.send(draft, move |engine| async move { engine.send_text(request).await })
             .await
     }
 
@@ -135,21 +203,44 @@ impl Connection {
             .await
     }
 
-    async fn send<F, Fut>(&self, id: String, send: F) -> Result<Message, SendError>
+    async fn send<F, Fut>(&self, draft: Draft, send: F) -> Result<Answer, SendError>
     where
         F: FnOnce(Arc<dyn Engine>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<SentMessage, EngineError>> + Send,
     {
         let (engine, inbox) = (Arc::clone(&self.engine), Arc::clone(&self.inbox));
         self.run(async move {
+            let Draft { id, claim } = draft;
+            let reservation = match &claim {
+                // The key stays free for whatever the caller makes of that.
+                Some(_) if !engine.is_connected() => return Err(EngineError::Offline.into()),
+                Some(claim) => Some(claim.reserve(&id).await?),
+                None => None,
+            };
             let _outgoing = inbox.begin_send(id);
-            let mut message = send(engine).await?.message;
+            let mut message = match send(engine).await {
+                Ok(sent) => sent.message,
+                Err(error) => {
+                    if let Some(reservation) = reservation {
+                        reservation.failed(&error).await;
+                    }
+                    return Err(error.into());
+                }
+            };
             message.source = Source::Api;
-            if let Err(error) = inbox.commit(vec![message.clone()], Batch::new()).await {
+            let body = inbox.rendered(&message)?;
+            let id = message.id.clone();
+            let kept = async {
+                let answer = reservation.map(|reservation| reservation.answered(&message, &body));
+                inbox
+                    .commit(vec![message], answer.transpose()?.unwrap_or_default())
+                    .await
+            };
+            if let Err(error) = kept.await {
                 // It has left; an error answer would make the caller send it twice.
-                tracing::error!(id = %message.id, error = %error, "a message was sent but could not be kept");
+                tracing::error!(%id, error = %error, "a message was sent but could not be kept");
             }
-            Ok(message)
+            Ok(Answer::new(&body))
         })
         .await
     }

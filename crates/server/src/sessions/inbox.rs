@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use wharf_core::engine::{AckUpdate, Inbox, Signal};
@@ -25,6 +26,7 @@ use wharf_core::message::{Message, MessageKind, Source};
 use wharf_core::store::{Batch, Store, StoreError};
 
 use super::config::IgnoreConfig;
+use super::connection::{GivenId, SendError};
 use super::counters::Counters;
 use super::messages;
 use super::state::View;
@@ -236,8 +238,9 @@ impl SessionInbox {
                     continue;
                 }
             };
-            let (id, count) = (&received.message.id, self.counters.reduced.count());
-            tracing::error!(session = %self.name, %id, count, error = error.as_ref(), "a message is kept without most of it");
+            let id = &received.message.id;
+            self.counters.all.reduced.inc();
+            tracing::error!(session = %self.name, %id, error = error.as_ref(), "a message is kept without most of it");
             received = received.reduced();
             match self.take_in(std::slice::from_mut(&mut received), Batch::new()).await {
                 Err(StoreError::Internal(error)) => {
@@ -274,6 +277,30 @@ impl SessionInbox {
             events.push(NewEvent::new(*name, &payload, identity)?.in_chat(&message.id.chat));
         }
         Ok(())
+    }
+
+    /// A message as answers have it.
+    pub(super) fn rendered(&self, message: &Message) -> Result<Box<RawValue>, StoreError> {
+        let payload = self.events.dialect().message(message);
+        to_raw_value(&payload).map_err(|error| StoreError::Internal(error.into()))
+    }
+
+    /// Makes sure that a message of ours that is kept is told of, which a crash may have prevented.
+    pub(super) async fn tell_again(&self, stanza: &str) -> Result<(), StoreError> {
+        let kept = messages::known(self.store(), &[stanza.to_owned()]).await?;
+        let messages = kept.into_iter().map(|stored| stored.message).collect();
+        self.commit(messages, Batch::new()).await
+    }
+
+    /// Makes sure that no message of ours in the same chat has this id: WhatsApp would take the new one for the old one.
+    pub(super) async fn check_unused(&self, given: &GivenId) -> Result<(), SendError> {
+        let Some(chat) = &given.chat else { return Ok(()) };
+        let with_id = messages::with_own_ids(self.store(), std::slice::from_ref(&given.id)).await?;
+        let mut ids = with_id.iter().map(|stored| &stored.message.id);
+        match ids.any(|id| id.from_me && acks::may_be_in(&id.chat, chat)) {
+            true => Err(SendError::IdUsed(given.id.clone())),
+            false => Ok(()),
+        }
     }
 
     fn source(&self) -> EventSource {
@@ -318,8 +345,8 @@ impl Inbox for SessionInbox {
             Signal::Message { message, marks } => self.record(Record::Message(message, marks)),
             Signal::Waiting { message, marks } => self.record(Record::Waiting(message, marks)),
             Signal::AskedAgain { id } => {
-                let count = self.counters.asked_again.count();
-                tracing::warn!(session = %self.name, id, count, "a message was lost and is asked for again");
+                self.counters.all.asked_again.inc();
+                tracing::warn!(session = %self.name, id, "a message was lost and is asked for again");
             }
             signal => {
                 // Fails only when the supervisor has let go of this connection.

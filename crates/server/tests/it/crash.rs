@@ -50,7 +50,7 @@ async fn credentials_that_whatsapp_never_heard_of_are_forgotten() {
 }
 
 /// Copies a folder with all that is in it, as it is at this moment.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

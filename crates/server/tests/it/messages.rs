@@ -168,16 +168,15 @@ async fn a_sent_text_is_answered_kept_and_told() {
     assert_eq!(sent.json()["_data"]["id"]["_serialized"], sent.json()["id"]);
 
     link.receive(text(ALICE, "Q1", "question")).await.unwrap();
-    for reply_to in ["Q1".to_owned(), format!("false_{ALICE}_Q1")] {
-        let body =
-            json!({"chatId": ALICE, "text": "@12025550102", "reply_to": reply_to, "mentions": [BOB], "id": "MINE"});
+    for (id, reply_to) in [("MINE", "Q1".to_owned()), ("OWN", format!("false_{ALICE}_Q1"))] {
+        let body = json!({"chatId": ALICE, "text": "@12025550102", "reply_to": reply_to, "mentions": [BOB], "id": id});
         assert_eq!(wharf.post("/api/sendText", body).await.status, 201);
         let request = link.engine.texts.lock().unwrap().pop().unwrap();
         let quote = request.quote.unwrap();
         assert_eq!((quote.id.id.as_str(), quote.proto.is_empty()), ("Q1", false));
         assert_eq!(
             (request.id.as_str(), request.mentions[0].to_string().as_str()),
-            ("MINE", BOB)
+            (id, BOB)
         );
     }
     wharf.stop().await;
@@ -371,10 +370,10 @@ async fn a_send_that_fails_holds_no_acks_back() {
     let link = wharf
         .working("default", json!({"webhooks": [receiver.webhook(&["message.ack"])]}))
         .await;
-    let body = json!({"chatId": ALICE, "text": "x", "id": "M1"});
-    wharf.post("/api/sendText", body.clone()).await;
+    let to = |chat| json!({"chatId": chat, "text": "x", "id": "M1"});
+    wharf.post("/api/sendText", to(ALICE)).await;
     link.engine.sending_panics.store(true, Ordering::SeqCst);
-    let cut_off = wharf.post("/api/sendText", body).await;
+    let cut_off = wharf.post("/api/sendText", to(BOB)).await;
     assert_eq!(cut_off.status, 504, "{cut_off:?}");
     ack(&link, "M1", Ack::Server);
     assert_eq!(receiver.event("message.ack").await["payload"]["ackName"], "SERVER");

@@ -188,10 +188,10 @@ fn ack_event(name: EventName, message: &Message, update: &AckUpdate) -> Result<N
     Ok(event.in_chat(&message.id.chat))
 }
 
-/// Whether a receipt from one chat may be about a message in another: in the same one, or in a chat with one person of
+/// Whether what is told of one chat may be about a message in another: in the same one, or in a chat with one person of
 /// which one side knows the phone number and the other the linked identity. The engine has made both the same where it
 /// knows that they are.
-fn may_be_in(kept: &ChatId, told: &ChatId) -> bool {
+pub(super) fn may_be_in(kept: &ChatId, told: &ChatId) -> bool {
     let is_one_person = |chat: &ChatId| matches!(chat.kind(), ChatKind::Phone | ChatKind::Lid);
     kept == told || (is_one_person(kept) && is_one_person(told) && kept.kind() != told.kind())
 }

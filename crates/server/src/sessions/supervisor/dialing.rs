@@ -15,6 +15,7 @@ use wharf_core::store::Unusable;
 
 use super::Live;
 use crate::sessions::counters::Counters;
+use crate::sessions::idempotency::Sends;
 use crate::sessions::inbox::SessionInbox;
 use crate::sessions::presence::PresenceKeeper;
 use crate::sessions::settings::Settings;
@@ -75,6 +76,11 @@ impl Dial {
         let own_proxy = self.view.borrow().config.proxy().map_err(wrong)?;
         let proxy = own_proxy.or_else(|| self.shared.proxies.of(&self.name, self.turn).cloned());
         let store = self.shared.storage.session(&self.name).await?;
+        let sends = Sends::new(
+            Arc::clone(&store),
+            Arc::clone(&self.shared.clock),
+            self.shared.idempotency,
+        );
         let (inbox, reports) = SessionInbox::new(
             self.name.clone(),
             Arc::clone(&store),
@@ -105,7 +111,7 @@ impl Dial {
         records.spawn(async move { keeper.keep_records(reports.records).await }.instrument(span.clone()));
         Ok(Live {
             presence: PresenceKeeper::new(online),
-            connection: Connection::new(engine, inbox, span),
+            connection: Connection::new(engine, inbox, sends, span),
             signals: reports.lifecycle,
             records,
             place: Some(place),
