@@ -1,18 +1,28 @@
-//! The one HTTP client for addresses that a caller can name.
+//! The one place that makes HTTP clients for addresses that a caller can name.
 //!
-//! Literal addresses are checked in [`check_url`], resolved ones in the resolver, and the connection goes to exactly the
-//! addresses that were checked, so a name that changes its mind in between gains nothing. Redirects are not followed and
-//! no proxy of the environment is used. Loopback and private receivers are allowed, because webhooks are set with the
-//! administrator's key; link-local and metadata addresses never are.
+//! What a URL says is checked in [`check`](Egress::check), what its name resolves to in the resolver, and the connection
+//! goes to exactly the addresses that were checked, so a name that changes its mind in between gains nothing. Redirects are
+//! not followed and no proxy of the environment is used. How far somebody reaches is a [`Reach`]: the operator's receivers
+//! may be loopback and private ones, a tenant's only public ones and those on the [`AllowList`]; link-local and metadata
+//! addresses are nobody's.
 
+mod allow;
+mod tls;
+
+pub(crate) use allow::{AllowList, AllowListError};
+
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Client;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
+use rustls::ClientConfig;
 use url::{Host, Url};
-use wharf_core::address::is_forbidden;
+use wharf_core::address::{is_forbidden, is_public};
 
 /// The longest that a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,6 +30,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_PER_HOST_MAX: usize = 8;
 /// How long an idle connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where somebody's requests may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Everywhere but to what is never contacted.
+    Private,
+    /// To public addresses, and to what is allow-listed.
+    Public,
+}
 
 /// Why an address is not posted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,65 +49,160 @@ pub(crate) enum UrlError {
     /// It names an address that is never contacted.
     #[error("address is link-local, a metadata service or not a host")]
     Forbidden,
+    /// It names an address that is not public, and the one who named it may name only such.
+    #[error("address is not a public one; WHARF_WEBHOOK_ALLOW has the exceptions")]
+    NotPublic,
 }
 
-/// The client could not be made, because the TLS configuration was refused.
+/// The clients could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot set up outbound https")]
-pub struct EgressError(#[source] pub wharf_core::BoxError);
+pub enum EgressError {
+    /// The TLS configuration was refused.
+    #[error("cannot set up outbound https")]
+    Client(#[source] wharf_core::BoxError),
+    /// The file of `WHARF_WEBHOOK_CA_FILE` is of no use.
+    #[error("cannot take certificates from {}", file.display())]
+    Authorities {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        cause: wharf_core::BoxError,
+    },
+}
+
+/// The clients; shared, because they hold the pools of connections.
+pub(crate) struct Egress {
+    allow: Arc<AllowList>,
+    private: Client,
+    private_unverified: Client,
+    public: Client,
+    /// The same, for the ports at which the allow-list has networks of their own. A resolver does not learn the port.
+    public_at: BTreeMap<u16, Client>,
+}
+
+impl Egress {
+    /// Clients that trust the public authorities and those in `ca_file`.
+    pub(crate) fn new(allow: AllowList, ca_file: Option<&Path>) -> Result<Self, EgressError> {
+        let (allow, tls) = (Arc::new(allow), tls::verified(ca_file)?);
+        let public = |port| {
+            let allow = Arc::clone(&allow);
+            client(tls.clone(), Resolver::Public { allow, port })
+        };
+        let ports = allow.network_ports();
+        Ok(Self {
+            private: client(tls.clone(), Resolver::Private)?,
+            private_unverified: client(tls::unverified()?, Resolver::Private)?,
+            public: public(None)?,
+            public_at: ports
+                .map(|port| Ok((port, public(Some(port))?)))
+                .collect::<Result<_, EgressError>>()?,
+            allow,
+        })
+    }
+
+    /// Parses a URL that somebody named, and refuses what is out of reach. What its name resolves to is checked later.
+    pub(crate) fn check(&self, text: &str, reach: Reach) -> Result<Url, UrlError> {
+        let url = check_url(text)?;
+        if reach == Reach::Private || self.allow.has_name(&url) {
+            return Ok(url);
+        }
+        let is_local = match url.host() {
+            Some(Host::Domain(name)) => {
+                let name = name.trim_end_matches('.');
+                name == "localhost" || name.ends_with(".localhost")
+            }
+            _ => {
+                let port = url.port_or_known_default();
+                literal(&url).is_some_and(|address| !is_public(address) && !self.allow.has_address(address, port))
+            }
+        };
+        match is_local {
+            true => Err(UrlError::NotPublic),
+            false => Ok(url),
+        }
+    }
+
+    /// The client for a URL that was checked. Only the operator may do without a certificate.
+    pub(crate) fn client(&self, url: &Url, reach: Reach, verifies: bool) -> &Client {
+        match reach {
+            Reach::Private if verifies => &self.private,
+            Reach::Private => &self.private_unverified,
+            Reach::Public if self.allow.has_name(url) => &self.private,
+            Reach::Public => {
+                let port = url.port_or_known_default();
+                port.and_then(|port| self.public_at.get(&port)).unwrap_or(&self.public)
+            }
+        }
+    }
+}
 
 /// Parses a URL that a caller named, and refuses what is never contacted.
 pub(crate) fn check_url(text: &str) -> Result<Url, UrlError> {
     let url = Url::parse(text).map_err(|_| UrlError::NotHttp)?;
-    if !matches!(url.scheme(), "http" | "https") {
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(UrlError::NotHttp);
     }
-    let literal = match url.host() {
-        None => return Err(UrlError::NotHttp),
-        Some(Host::Domain(_)) => None,
-        Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
-        Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
-    };
-    match literal {
+    match literal(&url) {
         Some(address) if is_forbidden(address) => Err(UrlError::Forbidden),
         _ => Ok(url),
     }
 }
 
-/// The client; shared, because it holds the pool of connections.
-pub(crate) fn client() -> Result<reqwest::Client, EgressError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let roots = rustls::RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| EgressError(error.into()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+/// The address that a URL has in place of a name.
+fn literal(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Domain(_) => None,
+        Host::Ipv4(address) => Some(IpAddr::V4(address)),
+        Host::Ipv6(address) => Some(IpAddr::V6(address)),
+    }
+}
+
+fn client(tls: ClientConfig, resolver: Resolver) -> Result<Client, EgressError> {
     #[expect(clippy::disallowed_methods, reason = "this is egress")]
-    reqwest::Client::builder()
+    Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
         .pool_idle_timeout(IDLE_TIMEOUT)
-        .dns_resolver(GuardedResolver)
+        .dns_resolver(resolver)
         .build()
-        .map_err(|error| EgressError(error.into()))
+        .map_err(|error| EgressError::Client(error.into()))
 }
 
-/// Resolves names with the system's resolver and drops the addresses that are never contacted.
-struct GuardedResolver;
+/// Resolves names with the system's resolver and drops the addresses that are out of reach.
+#[derive(Clone)]
+enum Resolver {
+    Private,
+    Public { allow: Arc<AllowList>, port: Option<u16> },
+}
 
-impl Resolve for GuardedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<SocketAddr> = found.filter(|address| !is_forbidden(address.ip())).collect();
-            if allowed.is_empty() {
-                return Err(UrlError::Forbidden.into());
+impl Resolver {
+    fn check(&self, address: IpAddr) -> Result<(), UrlError> {
+        match self {
+            _ if is_forbidden(address) => Err(UrlError::Forbidden),
+            Self::Public { allow, port } if !is_public(address) && !allow.has_address(address, *port) => {
+                Err(UrlError::NotPublic)
             }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let resolver = self.clone();
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let refusal = found.iter().find_map(|address| resolver.check(address.ip()).err());
+            let in_reach = |address: &SocketAddr| resolver.check(address.ip()).is_ok();
+            let allowed: Vec<SocketAddr> = found.into_iter().filter(in_reach).collect();
+            match refusal {
+                Some(refusal) if allowed.is_empty() => Err(refusal.into()),
+                _ => Ok(Box::new(allowed.into_iter()) as Addrs),
+            }
         })
     }
 }
@@ -147,6 +261,62 @@ mod tests {
         ] {
             assert_eq!(check_url(url), Err(UrlError::Forbidden), "{url}");
         }
+    }
+
+    #[test]
+    fn a_tenant_reaches_public_addresses_and_what_is_allow_listed() {
+        let egress = Egress::new("n8n:5678,10.1.0.0/16,192.168.1.5:8080".parse().unwrap(), None).unwrap();
+        for (url, expected) in [
+            ("https://example.com/", Ok(())),
+            ("https://1.1.1.1/", Ok(())),
+            ("http://n8n:5678/", Ok(())),
+            ("http://10.1.2.3/", Ok(())),
+            ("http://192.168.1.5:8080/", Ok(())),
+            ("http://192.168.1.5/", Err(UrlError::NotPublic)),
+            ("http://10.2.0.1/", Err(UrlError::NotPublic)),
+            ("http://localhost/", Err(UrlError::NotPublic)),
+            ("http://localhost./", Err(UrlError::NotPublic)),
+            ("http://127.0.0.1:9/", Err(UrlError::NotPublic)),
+            ("http://2130706433/", Err(UrlError::NotPublic)),
+            ("http://127.1/", Err(UrlError::NotPublic)),
+            ("http://[::1]/", Err(UrlError::NotPublic)),
+            ("http://[::ffff:127.0.0.1]/", Err(UrlError::NotPublic)),
+            ("http://[2002:7f00:1::]/", Err(UrlError::NotPublic)),
+            ("http://169.254.169.254/", Err(UrlError::Forbidden)),
+            ("http:/\\127.0.0.1", Err(UrlError::NotPublic)),
+            ("http://good@127.0.0.1/", Err(UrlError::NotPublic)),
+        ] {
+            assert_eq!(egress.check(url, Reach::Public).map(drop), expected, "{url}");
+        }
+        assert!(egress.check("http://127.0.0.1/", Reach::Private).is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_a_name_resolves_to_is_checked_at_every_connection() {
+        let egress = Egress::new("127.0.0.0/8:1,[::1]:1".parse().unwrap(), None).unwrap();
+        for (port, expected) in [(1, None), (2, Some(UrlError::NotPublic))] {
+            let url: Url = format!("http://localhost:{port}/").parse().unwrap();
+            let error = egress
+                .client(&url, Reach::Public, true)
+                .get(url)
+                .send()
+                .await
+                .unwrap_err();
+            let mut source = std::error::Error::source(&error);
+            let mut refusal = None;
+            while let Some(cause) = source {
+                refusal = refusal.or_else(|| cause.downcast_ref::<UrlError>().copied());
+                source = cause.source();
+            }
+            assert_eq!(refusal, expected, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = Egress::new(AllowList::default(), Some(file.path())).err().unwrap();
+        assert!(matches!(error, EgressError::Authorities { .. }), "{error}");
     }
 
     #[test]

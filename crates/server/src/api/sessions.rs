@@ -20,6 +20,7 @@ use super::AppState;
 use super::error::{ApiError, ApiResult};
 use super::extract::{Body, Input, Known, Named, query_flag};
 use crate::keys::{Action, Caller};
+use crate::events::SetBy;
 use crate::sessions::{Session, SessionConfig};
 use crate::validate::Fields;
 
@@ -232,16 +233,34 @@ fn check_config_and_apps(fields: &mut Fields<'_>) {
     });
 }
 
-/// What a caller may set up. Refuses what would be dropped silently: apps that do nothing.
-///
-/// A `config.proxy` may name hosts of the network that the server is in. Today every key is the administrator's; this is
-/// where one that is limited to a session will be refused such a proxy.
-fn accept(config: Option<SessionConfig>, apps: Option<Vec<App>>) -> ApiResult<SessionConfig> {
+/// What a caller may set up, and in whose name. Refuses what would be dropped silently: apps that do nothing; and, where the
+/// caller has only a key of the session, what leads into the network that the server is in. What the session has already
+/// stays as it is.
+fn accept(
+    config: Option<SessionConfig>,
+    apps: Option<Vec<App>>,
+    caller: &Caller,
+    session: Option<&Session>,
+    state: &AppState,
+) -> ApiResult<(SessionConfig, SetBy)> {
     let config = config.unwrap_or_default();
     if apps.is_some_and(|apps| !apps.is_empty()) {
         return Err(ApiError::Refused("apps are not built yet, leave them out".to_owned()));
     }
-    Ok(config)
+    if caller.is_admin() {
+        return Ok((config, SetBy::Admin));
+    }
+    let webhooks = config.webhooks.as_deref().unwrap_or_default();
+    let (name, endpoints) = (session.map(Session::name), state.events.endpoints());
+    let mut objections = endpoints.objections(name, webhooks, SetBy::Session, &state.egress);
+    let proxy = session.and_then(|session| session.view().config.proxy.clone());
+    if config.proxy.is_some() && config.proxy != proxy {
+        objections.push("config.proxy may be changed with the admin's key only".to_owned());
+    }
+    match objections.is_empty() {
+        true => Ok((config, SetBy::Session)),
+        false => Err(ApiError::Invalid(objections)),
+    }
 }
 
 /// List the sessions. A key of a session sees its own only, and without the action `read` neither its configuration nor its
@@ -279,11 +298,12 @@ async fn list_sessions(
 )]
 async fn create_session(
     State(state): State<AppState>,
+    caller: Caller,
     Input(request): Input<CreateSession>,
 ) -> ApiResult<(StatusCode, Json<SessionInfo>)> {
-    let config = accept(request.config, request.apps)?;
+    let (config, set_by) = accept(request.config, request.apps, &caller, None, &state)?;
     let start = request.start.unwrap_or(true);
-    let session = state.registry.create(request.name, config, start).await?;
+    let session = state.registry.create(request.name, config, set_by, start).await?;
     Ok(created(&session, &state))
 }
 
@@ -307,10 +327,12 @@ async fn get_session(State(state): State<AppState>, session: Known, RawQuery(que
 )]
 async fn update_session(
     State(state): State<AppState>,
+    caller: Caller,
     session: Known,
     Input(request): Input<UpdateSession>,
 ) -> ApiResult<Json<SessionInfo>> {
-    session.0.update(accept(request.config, request.apps)?).await?;
+    let (config, set_by) = accept(request.config, request.apps, &caller, Some(&session.0), &state)?;
+    session.0.update(config, set_by).await?;
     Ok(Json(info(&session.0, &state, None)))
 }
 

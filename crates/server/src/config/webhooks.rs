@@ -1,8 +1,12 @@
-//! The webhook that gets the events of all sessions, and shows in no session's configuration.
+//! How webhooks are delivered, and the one that gets the events of all sessions and shows in no session's configuration.
+
+use std::path::PathBuf;
+use std::time::Duration;
 
 use wharf_core::events::EventName;
 
 use super::{ConfigError, Environment, Variable};
+use crate::egress::AllowList;
 use crate::sessions::{CustomHeader, HmacConfig, RetryPolicy, RetryRules, Webhook, WebhookEvents};
 
 /// The variables of this area.
@@ -14,7 +18,20 @@ pub(super) const VARIABLES: &[&Variable] = &[
     &RETRIES_DELAY,
     &RETRIES_ATTEMPTS,
     &CUSTOM_HEADERS,
+    &SLOW_RETRIES,
+    &TIMEOUT,
+    &CONCURRENCY,
+    &CONCURRENCY_ALL,
+    &ALLOW,
+    &CA_FILE,
 ];
+
+/// The longest that a receiver can be given for an answer.
+const TIMEOUT_SECONDS_MAX: f64 = 600.0;
+/// The most requests to one receiver that can be asked for.
+const CONCURRENCY_MAX: usize = 256;
+/// The most requests to all receivers that can be asked for.
+const CONCURRENCY_ALL_MAX: usize = 4_096;
 
 const URL: Variable = Variable {
     names: &["WHATSAPP_HOOK_URL"],
@@ -59,9 +76,69 @@ const CUSTOM_HEADERS: Variable = Variable {
     secret: true,
 };
 
-/// The webhook of all sessions.
+const SLOW_RETRIES: Variable = Variable {
+    names: &["WHARF_WEBHOOK_SLOW_RETRIES"],
+    default: "True",
+    about: "Whether an event that no retry has brought to a webhook is tried for three more days, after 5 and 30 minutes, then 2, \
+            5, 10, 14, 20 and 24 hours, each within 20 %. WAHA gives up instead.",
+    secret: false,
+};
+const TIMEOUT: Variable = Variable {
+    names: &["WHARF_WEBHOOK_TIMEOUT_SECONDS"],
+    default: "30",
+    about: "The longest that a receiver may take to answer, in seconds.",
+    secret: false,
+};
+const CONCURRENCY: Variable = Variable {
+    names: &["WHARF_WEBHOOK_CONCURRENCY"],
+    default: "8",
+    about: "The most requests at the same time for each webhook of each session.",
+    secret: false,
+};
+const CONCURRENCY_ALL: Variable = Variable {
+    names: &["WHARF_WEBHOOK_CONCURRENCY_ALL"],
+    default: "256",
+    about: "The most requests at the same time for all webhooks. A quarter of them is for those that fail.",
+    secret: false,
+};
+const ALLOW: Variable = Variable {
+    names: &["WHARF_WEBHOOK_ALLOW"],
+    default: "",
+    about: "Receivers that are not on the internet and may be named in webhooks that are set with a session's key: hosts, \
+            addresses and networks with commas between them, each with a port or without, as in `n8n:5678,10.0.0.0/8`. With \
+            the admin's key and in the environment webhooks may name any but link-local addresses and metadata services, \
+            which nothing allows.",
+    secret: false,
+};
+const CA_FILE: Variable = Variable {
+    names: &["WHARF_WEBHOOK_CA_FILE"],
+    default: "",
+    about: "A PEM file with authorities whose certificates receivers may have, beside the public ones.",
+    secret: false,
+};
+
+/// How webhooks are delivered.
+#[derive(Debug, Clone, Copy)]
+pub struct DeliveryConfig {
+    /// Whether there are slow retries after the webhook's own.
+    pub slow_retries: bool,
+    /// The longest that a receiver may take to answer.
+    pub timeout: Duration,
+    /// The most requests under way to one endpoint.
+    pub endpoint_requests_max: usize,
+    /// The most requests under way altogether.
+    pub requests_max: usize,
+}
+
+/// Webhooks.
 #[derive(Debug, Clone)]
 pub struct WebhooksConfig {
+    /// How they are delivered.
+    pub delivery: DeliveryConfig,
+    /// The receivers outside of the internet that also a session's key may name.
+    pub(crate) allow: AllowList,
+    /// Authorities beside the public ones.
+    pub ca_file: Option<PathBuf>,
     /// The webhook, where a URL and events are set.
     pub(crate) global: Option<Webhook>,
     has_only_url: bool,
@@ -69,11 +146,21 @@ pub struct WebhooksConfig {
 
 impl WebhooksConfig {
     pub(super) fn read(environment: &Environment) -> Result<Self, ConfigError> {
+        let config = Self {
+            delivery: read_delivery(environment)?,
+            allow: environment
+                .text(&ALLOW)
+                .parse()
+                .map_err(|error: crate::egress::AllowListError| environment.wrong(&ALLOW, error.to_string()))?,
+            ca_file: environment.set(&CA_FILE).map(|(_, file)| file.into()),
+            global: None,
+            has_only_url: false,
+        };
         let (url, events) = (environment.set(&URL), environment.set(&EVENTS));
         let (Some((_, url)), Some((_, events))) = (url, events) else {
             return Ok(Self {
-                global: None,
                 has_only_url: url.is_some(),
+                ..config
             });
         };
         let policy = match environment.text(&RETRIES_POLICY).to_ascii_lowercase().as_str() {
@@ -94,6 +181,7 @@ impl WebhooksConfig {
                 policy: Some(policy),
             }),
             custom_headers: Some(read_headers(environment)?),
+            insecure: None,
         };
         match webhook.problem() {
             Some(problem) => Err(ConfigError {
@@ -102,7 +190,7 @@ impl WebhooksConfig {
             }),
             None => Ok(Self {
                 global: Some(webhook),
-                has_only_url: false,
+                ..config
             }),
         }
     }
@@ -112,6 +200,26 @@ impl WebhooksConfig {
         self.has_only_url
             .then(|| format!("{} has no effect without {}", URL.names[0], EVENTS.names[0]))
     }
+}
+
+fn read_delivery(environment: &Environment) -> Result<DeliveryConfig, ConfigError> {
+    let timeout: f64 = environment.parse(&TIMEOUT, "a number of seconds")?;
+    if !(0.1..=TIMEOUT_SECONDS_MAX).contains(&timeout) {
+        return Err(environment.wrong(&TIMEOUT, format!("must be from 0.1 to {TIMEOUT_SECONDS_MAX} seconds")));
+    }
+    let at_once = |variable, max: usize| {
+        let count: usize = environment.parse(variable, "a whole number")?;
+        match (1..=max).contains(&count) {
+            true => Ok(count),
+            false => Err(environment.wrong(variable, format!("must be from 1 to {max}"))),
+        }
+    };
+    Ok(DeliveryConfig {
+        slow_retries: environment.boolean(&SLOW_RETRIES)?,
+        timeout: Duration::from_secs_f64(timeout),
+        endpoint_requests_max: at_once(&CONCURRENCY, CONCURRENCY_MAX)?,
+        requests_max: at_once(&CONCURRENCY_ALL, CONCURRENCY_ALL_MAX)?,
+    })
 }
 
 fn read_events(environment: &Environment, text: &str) -> Result<WebhookEvents, ConfigError> {

@@ -1,86 +1,48 @@
-//! The outbox: one document per event and receiver, until it is delivered.
+//! The outbox: one document per event and endpoint, from when the event is logged until the log forgets it.
 //!
-//! A delivery carries its webhook as it was when the event happened, so that delivering needs no session, and a changed
-//! configuration changes only what comes after.
+//! A delivery is due until it is delivered or dead, and remembers its last attempts. What it is sent to is the endpoint's
+//! part ([`super::endpoints`]), what is sent is the log's. Also tells the delivery workers what is new: see [`mailbox`].
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+mod mailbox;
+mod record;
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
-use wharf_core::ids::{ChatId, EventId, SessionName};
+pub(super) use mailbox::{Mailbox, Mailboxes};
+pub(crate) use record::{Attempt, DeliveryState};
+pub(super) use record::{Due, Fate, NewDelivery, Noted, Record};
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use wharf_core::ids::{EventId, SessionName};
 use wharf_core::store::{
     Batch, Collection, Condition, Cursor, Document, Expect, Field, Query, Store, StoreError, Value,
 };
 
-use crate::sessions::Webhook;
+use super::endpoints::EndpointId;
+use record::{LAST, Place, decode, read_place};
 
-/// One document per event and receiver, under `{event}.{endpoint}`.
+/// One document per event and endpoint, under `{endpoint}.{event}`.
 static DELIVERIES: Collection = Collection {
     name: "deliveries",
     fields: &[
-        // A [`Place`], while the delivery waits; gone once it is dead.
+        // A [`Place`], while it is due.
         Field::text("queue"),
-        Field::text("session"),
-        Field::time("logged_at"),
+        // While it is due, since when; once it is dead, of which session. See [`record`].
+        Field::text("state"),
+        // The event's place in the log.
+        Field::integer("seq"),
     ],
 };
 
-/// Deliveries that are read at a time.
-const PAGE_DELIVERIES: usize = 256;
-/// Stands behind everything that a [`Place`] can go on with.
-const LAST: char = '~';
-/// The endpoint of the webhook of all sessions.
-const GLOBAL_ENDPOINT: &str = "global";
-/// Hexadecimal digits of an endpoint's digest.
-const ENDPOINT_CHARS: usize = 24;
+/// As exact as places are.
+const MILLISECOND: SignedDuration = SignedDuration::from_millis(1);
 
-/// Whom a delivery is for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) enum Target {
-    /// A webhook of the session.
-    Session(Box<Webhook>),
-    /// The webhook of all sessions, as the environment has it when it is delivered.
-    Global,
-}
-
-/// A delivery that is to be written.
-pub(super) struct NewDelivery<'a> {
-    /// What is delivered.
-    pub(super) event: &'a EventId,
-    /// From which session.
-    pub(super) session: &'a SessionName,
-    /// In which chat it keeps its order.
-    pub(super) chat: Option<&'a ChatId>,
-    /// Whom it is for.
-    pub(super) target: Target,
-    /// The event's place in the log.
-    pub(super) seq: i64,
-    /// When it is logged, and due for the first time.
-    pub(super) now: Timestamp,
-}
-
-/// What is stored of a delivery beside its fields.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Body {
-    event: EventId,
-    chat: Option<ChatId>,
-    target: Target,
-    seq: i64,
-    failures: u32,
-    last_error: Option<String>,
-}
-
-/// A delivery that waits.
-#[derive(Debug, Clone)]
-pub(super) struct Due {
-    document: Document,
-    body: Body,
-    endpoint: String,
-    lane: String,
+/// The outbox.
+pub(super) struct Outbox {
+    store: Arc<dyn Store>,
+    /// What is new, for the workers.
+    pub(super) mailboxes: Mailboxes,
 }
 
 /// What is due of an endpoint, as far as it was read.
@@ -94,121 +56,62 @@ pub(super) struct DuePage {
     pub(super) has_more: bool,
 }
 
-/// Where a delivery waits: one text that sorts by endpoint, then time, then event, so that one index answers what is
-/// due and what is due next.
-struct Place<'a> {
-    endpoint: &'a str,
-    due_at: Timestamp,
-    seq: i64,
-}
-
-impl fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Wide enough for every moment and number that there is; both count from 1970 up.
-        let millis = self.due_at.as_millisecond().max(0);
-        write!(f, "{}|{millis:015}|{:019}", self.endpoint, self.seq.max(0))
-    }
-}
-
-/// The endpoint and the moment of a [`Place`].
-fn read_place(document: &Document) -> Option<(&str, Timestamp)> {
-    let Some(Value::Text(place)) = document.field("queue") else {
-        return None;
-    };
-    let mut parts = place.split('|');
-    let (endpoint, millis) = (parts.next()?, parts.next()?);
-    let due_at = Timestamp::from_millisecond(millis.parse().ok()?).ok()?;
-    Some((endpoint, due_at))
-}
-
-/// The outbox.
-pub(super) struct Outbox {
-    store: Arc<dyn Store>,
-    /// Endpoints with news, and who is to hear of it.
-    woken: Mutex<BTreeSet<String>>,
-    news: Notify,
-}
-
-impl NewDelivery<'_> {
-    /// What the deliveries to one receiver of one session have in common.
-    pub(super) fn endpoint(&self) -> Result<String, StoreError> {
-        match &self.target {
-            Target::Global => Ok(GLOBAL_ENDPOINT.to_owned()),
-            Target::Session(webhook) => {
-                let webhook = serde_json::to_vec(webhook).map_err(|error| StoreError::Internal(error.into()))?;
-                let digest = Sha256::new()
-                    .chain_update(self.session.as_str())
-                    .chain_update(b"|")
-                    .chain_update(webhook);
-                let mut endpoint = hex::encode(digest.finalize());
-                endpoint.truncate(ENDPOINT_CHARS);
-                Ok(endpoint)
-            }
-        }
-    }
-
-    /// Adds the write that stores it.
-    pub(super) fn put(self, batch: Batch) -> Result<Batch, StoreError> {
-        let endpoint = self.endpoint()?;
-        let body = Body {
-            event: self.event.clone(),
-            chat: self.chat.cloned(),
-            target: self.target,
-            seq: self.seq,
-            failures: 0,
-            last_error: None,
-        };
-        let place = Place {
-            endpoint: &endpoint,
-            due_at: self.now,
-            seq: self.seq,
-        };
-        let document = Document::new(format!("{}.{endpoint}", self.event), encode(&body)?)
-            .with("queue", place.to_string())
-            .with("session", self.session.as_str())
-            .with("logged_at", self.now);
-        Ok(batch.put(&DELIVERIES, document))
-    }
-}
-
-impl Due {
-    fn new(document: Document, body: Body, endpoint: &str) -> Self {
-        let session = match document.field("session") {
-            Some(Value::Text(session)) => session.as_str(),
-            _ => "",
-        };
-        let chat = body.chat.as_ref().map(ToString::to_string).unwrap_or_default();
-        Self {
-            lane: format!("{session}|{chat}"),
-            endpoint: endpoint.to_owned(),
-            document,
-            body,
-        }
-    }
-
-    /// Unique among all deliveries.
-    pub(super) fn id(&self) -> &str {
-        &self.document.id
-    }
-
-    /// The event to deliver.
-    pub(super) fn event(&self) -> &EventId {
-        &self.body.event
-    }
-
+/// A delivery, for whoever wants to know what became of it.
+pub(crate) struct StoredDelivery {
+    /// Its id.
+    pub(crate) id: String,
     /// Whom it is for.
-    pub(super) fn target(&self) -> &Target {
-        &self.body.target
+    pub(crate) endpoint: EndpointId,
+    /// What became of it.
+    pub(crate) state: DeliveryState,
+    /// When it is tried again, while it is due.
+    pub(crate) due_at: Option<Timestamp>,
+    /// The rest.
+    pub(super) record: Record,
+    version: u64,
+}
+
+/// A page of dead deliveries.
+#[derive(Default)]
+pub(crate) struct DeadPage {
+    /// By session, then in the order of the log.
+    pub(crate) deliveries: Vec<StoredDelivery>,
+    /// Whether there are more behind them.
+    pub(crate) has_more: bool,
+}
+
+impl StoredDelivery {
+    fn read(document: &Document) -> Result<Self, serde_json::Error> {
+        let (endpoint, _) = document.id.rsplit_once('.').unwrap_or_default();
+        let place = read_place(document);
+        let is_dead = document.field("state").is_some();
+        Ok(Self {
+            id: document.id.clone(),
+            endpoint: EndpointId::stored(endpoint),
+            state: match (&place, is_dead) {
+                (Some(_), _) => DeliveryState::Due,
+                (None, true) => DeliveryState::Dead,
+                (None, false) => DeliveryState::Delivered,
+            },
+            due_at: place.map(|(_, due_at)| due_at),
+            record: decode(document)?,
+            version: document.version,
+        })
     }
 
-    /// How often it failed.
-    pub(super) fn failures(&self) -> u32 {
-        self.body.failures
+    /// What it delivers.
+    pub(crate) fn event(&self) -> &EventId {
+        &self.record.event
     }
 
-    /// What keeps its order: the chat of a session, or the session itself.
-    pub(super) fn lane(&self) -> &str {
-        &self.lane
+    /// The last attempts, oldest first.
+    pub(crate) fn attempts(&self) -> &[Attempt] {
+        &self.record.attempts
+    }
+
+    /// How often it was attempted, also before the attempts that are remembered.
+    pub(crate) fn attempted(&self) -> u32 {
+        self.record.attempted
     }
 }
 
@@ -216,37 +119,13 @@ impl Outbox {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
-            woken: Mutex::default(),
-            news: Notify::new(),
+            mailboxes: Mailboxes::default(),
         }
     }
 
-    /// Tells the delivery workers of these endpoints that there is something to do.
-    pub(super) fn wake(&self, endpoints: Vec<String>) {
-        if endpoints.is_empty() {
-            return;
-        }
-        self.woken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(endpoints);
-        self.news.notify_one();
-    }
-
-    /// Waits until there is news, and takes it.
-    pub(super) async fn news(&self) -> BTreeSet<String> {
-        loop {
-            let woken = std::mem::take(&mut *self.woken.lock().unwrap_or_else(PoisonError::into_inner));
-            if !woken.is_empty() {
-                return woken;
-            }
-            self.news.notified().await;
-        }
-    }
-
-    /// Every endpoint that has deliveries, however long they still wait.
-    pub(super) async fn endpoints(&self) -> Result<Vec<String>, StoreError> {
-        let mut endpoints: Vec<String> = Vec::new();
+    /// Every endpoint that has due deliveries, however long they still wait.
+    pub(super) async fn endpoints(&self) -> Result<Vec<EndpointId>, StoreError> {
+        let mut endpoints: Vec<EndpointId> = Vec::new();
         loop {
             let mut query = Query::all().ascending("queue").limit(1);
             if let Some(endpoint) = endpoints.last() {
@@ -255,29 +134,32 @@ impl Outbox {
             }
             let page = self.store.find(&DELIVERIES, query).await?;
             match page.documents.first().and_then(read_place) {
-                Some((endpoint, _)) => endpoints.push(endpoint.to_owned()),
+                Some((endpoint, _)) => endpoints.push(EndpointId::stored(endpoint)),
                 None => return Ok(endpoints),
             }
         }
     }
 
-    /// A page of the deliveries of an endpoint that are due, from the first or where a page ended.
+    /// A page of the deliveries of an endpoint that are due, from the first or where a page ended. They come without what
+    /// is to be sent.
     pub(super) async fn due(
         &self,
-        endpoint: &str,
+        endpoint: &EndpointId,
         now: Timestamp,
         after: Option<Cursor>,
+        limit: usize,
     ) -> Result<DuePage, StoreError> {
-        let (due_at, seq) = (now, i64::MAX);
+        let last = Place {
+            endpoint,
+            due_at: now,
+            seq: i64::MAX,
+        };
         let query = Query::all()
             .filter(Condition::AtLeast("queue", format!("{endpoint}|").into()))
-            .filter(Condition::AtMost(
-                "queue",
-                Place { endpoint, due_at, seq }.to_string().into(),
-            ))
+            .filter(Condition::AtMost("queue", last.to_string().into()))
             .ascending("queue")
             .after(after)
-            .limit(PAGE_DELIVERIES);
+            .limit(limit);
         let page = self.store.find(&DELIVERIES, query).await?;
         let has_more = page.next.is_some();
         let end = page.documents.last().map(|document| Cursor {
@@ -285,13 +167,16 @@ impl Outbox {
             id: document.id.clone(),
         });
         let mut deliveries = Vec::with_capacity(page.documents.len());
-        for document in page.documents {
+        for mut document in page.documents {
             match decode(&document) {
-                Ok(body) => deliveries.push(Due::new(document, body, endpoint)),
+                Ok(record) => deliveries.push(Due::new(document.id, document.version, record)),
                 // It stays for whoever looks into it, but not in the way of those behind it.
                 Err(error) => {
-                    tracing::error!(delivery = document.id, error = %error, "a stored delivery cannot be read");
-                    self.rewrite(without_place(document)).await?;
+                    tracing::error!(delivery = document.id, %error, "a stored delivery cannot be read");
+                    document.fields.retain(|(field, _)| *field == "seq");
+                    let expect = Expect::Version(document.version);
+                    let batch = Batch::new().put_if(&DELIVERIES, document, expect);
+                    self.write_if_unchanged(batch).await?;
                 }
             }
         }
@@ -302,10 +187,20 @@ impl Outbox {
         })
     }
 
-    /// When the next delivery of an endpoint is due; `None` where it has none.
-    pub(super) async fn next_due(&self, endpoint: &str) -> Result<Option<Timestamp>, StoreError> {
+    /// When the next delivery of an endpoint is due after `now`; `None` where there is none.
+    pub(super) async fn next_due(
+        &self,
+        endpoint: &EndpointId,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let due_at = now.saturating_add(MILLISECOND).unwrap_or(now);
+        let first = Place {
+            endpoint,
+            due_at,
+            seq: 0,
+        };
         let query = Query::all()
-            .filter(Condition::AtLeast("queue", format!("{endpoint}|").into()))
+            .filter(Condition::AtLeast("queue", first.to_string().into()))
             .filter(Condition::AtMost("queue", format!("{endpoint}|{LAST}").into()))
             .ascending("queue")
             .limit(1);
@@ -313,66 +208,145 @@ impl Outbox {
         Ok(page.documents.first().and_then(read_place).map(|(_, due_at)| due_at))
     }
 
-    /// Forgets a delivery that has arrived, or has nothing to deliver any more.
-    pub(super) async fn done(&self, due: &Due) -> Result<(), StoreError> {
-        self.store.write(Batch::new().delete(&DELIVERIES, due.id())).await
-    }
-
-    /// Notes that a delivery failed: it is due again at `again_at`, or dead.
-    pub(super) async fn failed(&self, due: &Due, error: &str, again_at: Option<Timestamp>) -> Result<(), StoreError> {
-        let body = Body {
-            failures: due.body.failures + 1,
-            last_error: Some(error.to_owned()),
-            ..due.body.clone()
-        };
-        let mut document = without_place(due.document.clone());
-        document.body = encode(&body)?.into();
-        if let Some(due_at) = again_at {
-            let place = Place {
-                endpoint: &due.endpoint,
-                due_at,
-                seq: body.seq,
-            };
-            document = document.with("queue", place.to_string());
+    /// Those of these events that are still to be delivered to somebody.
+    pub(super) async fn awaited(&self, events: &[String]) -> Result<HashSet<String>, StoreError> {
+        if events.is_empty() {
+            return Ok(HashSet::new());
         }
-        self.rewrite(document).await
+        let endpoints = self.endpoints().await?;
+        let ids = |event| endpoints.iter().map(move |endpoint| format!("{endpoint}.{event}"));
+        let ids: Vec<String> = events.iter().flat_map(ids).collect();
+        let deliveries = self.store.get_many(&DELIVERIES, &ids).await?.into_iter();
+        let due = deliveries.filter(|document| document.field("queue").is_some());
+        let events = due.filter_map(|document| Some(document.id.rsplit_once('.')?.1.to_owned()));
+        Ok(events.collect())
     }
 
-    async fn rewrite(&self, document: Document) -> Result<(), StoreError> {
-        // The session may have been deleted meanwhile; then there is nothing to note.
-        let expect = Expect::Version(document.version);
-        match self
-            .store
-            .write(Batch::new().put_if(&DELIVERIES, document, expect))
-            .await
-        {
+    /// Notes what came of attempts. What was changed or deleted meanwhile stays as it is.
+    pub(super) async fn note(&self, noted: &[Noted]) -> Result<(), StoreError> {
+        let all = noted
+            .iter()
+            .try_fold(Batch::new(), |batch, noted| noted.add_to(batch))?;
+        match self.store.write(all).await {
+            Err(StoreError::Conflict { .. }) => {}
+            outcome => return outcome,
+        }
+        for noted in noted {
+            self.write_if_unchanged(noted.add_to(Batch::new())?).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_if_unchanged(&self, batch: Batch) -> Result<(), StoreError> {
+        match self.store.write(batch).await {
             Err(StoreError::Conflict { .. }) => Ok(()),
             outcome => outcome,
+        }
+    }
+
+    /// The deliveries of these events to these endpoints, as far as there are any.
+    pub(super) async fn find(
+        &self,
+        endpoints: &[EndpointId],
+        events: &[&EventId],
+    ) -> Result<Vec<StoredDelivery>, StoreError> {
+        let ids = |event| endpoints.iter().map(move |endpoint| format!("{endpoint}.{event}"));
+        let ids: Vec<String> = events.iter().flat_map(ids).collect();
+        let documents = self.store.get_many(&DELIVERIES, &ids).await?;
+        Ok(documents
+            .iter()
+            .filter_map(|document| StoredDelivery::read(document).ok())
+            .collect())
+    }
+
+    /// A page of dead deliveries, of one session or of all, behind the one with this id. `None` where that one is not known.
+    pub(super) async fn dead(
+        &self,
+        session: Option<&SessionName>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Option<DeadPage>, StoreError> {
+        let start = session.map_or("dead|".to_owned(), |session| format!("dead|{session}|"));
+        let mut query = Query::all()
+            .filter(Condition::AtLeast("state", start.clone().into()))
+            .filter(Condition::AtMost("state", format!("{start}{LAST}").into()))
+            .ascending("state")
+            .limit(limit);
+        if let Some(after) = after {
+            let Some(document) = self.store.get(&DELIVERIES, after).await? else {
+                return Ok(None);
+            };
+            // Where it stood among the dead, also where it was replayed since.
+            let (Ok(record), Some((session, _))) = (decode(&document), after.split_once('.')) else {
+                return Ok(None);
+            };
+            query = query.after(Some(Cursor {
+                value: Some(Value::Text(record::dead_state(session, record.seq))),
+                id: document.id,
+            }));
+        }
+        let page = self.store.find(&DELIVERIES, query).await?;
+        Ok(Some(DeadPage {
+            has_more: page.next.is_some(),
+            deliveries: page
+                .documents
+                .iter()
+                .filter_map(|document| StoredDelivery::read(document).ok())
+                .collect(),
+        }))
+    }
+
+    /// How many deliveries are dead.
+    pub(super) async fn dead_count(&self) -> Result<u64, StoreError> {
+        let conditions = vec![
+            Condition::AtLeast("state", "dead|".into()),
+            Condition::AtMost("state", format!("dead|{LAST}").into()),
+        ];
+        self.store.count(&DELIVERIES, conditions).await
+    }
+
+    /// Since when the oldest delivery is due that is still to be made.
+    pub(super) async fn oldest(&self) -> Result<Option<Timestamp>, StoreError> {
+        let query = Query::all()
+            .filter(Condition::AtLeast("state", "due|".into()))
+            .filter(Condition::AtMost("state", format!("due|{LAST}").into()))
+            .ascending("state")
+            .limit(1);
+        let page = self.store.find(&DELIVERIES, query).await?;
+        Ok(page.documents.first().and_then(record::since))
+    }
+
+    /// Makes deliveries due now, as if they had never failed; what they remember stays.
+    pub(super) async fn replay(
+        &self,
+        deliveries: Vec<NewDelivery<'_>>,
+        known: Vec<StoredDelivery>,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        for delivery in deliveries {
+            let id = delivery.id();
+            let known = known.iter().find(|known| known.id == id);
+            batch = delivery.put_again(
+                batch,
+                known.map(|known| &known.record),
+                known.map(|known| known.version),
+            )?;
+        }
+        match batch.is_empty() {
+            true => Ok(()),
+            false => self.write_if_unchanged(batch).await,
         }
     }
 }
 
 /// Adds the write that removes a session's deliveries.
 pub(super) fn forget(batch: Batch, session: &SessionName) -> Batch {
-    batch.delete_where(&DELIVERIES, vec![Condition::Equal("session", session.as_str().into())])
+    batch.delete_where(&DELIVERIES, vec![Condition::IdPrefix(format!("{session}."))])
 }
 
-/// Adds the write that removes deliveries of events from before `oldest`.
-pub(super) fn sweep(batch: Batch, oldest: Timestamp) -> Batch {
-    batch.delete_where(&DELIVERIES, vec![Condition::AtMost("logged_at", oldest.into())])
-}
-
-fn encode(body: &Body) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec(body).map_err(|error| StoreError::Internal(error.into()))
-}
-
-fn decode(document: &Document) -> Result<Body, serde_json::Error> {
-    serde_json::from_slice(&document.body)
-}
-
-fn without_place(mut document: Document) -> Document {
-    document.fields.retain(|(field, _)| *field != "queue");
-    document
+/// Adds the write that removes the deliveries of all events up to this place in the log.
+pub(super) fn remove(batch: Batch, seq: i64) -> Batch {
+    batch.delete_where(&DELIVERIES, vec![Condition::AtMost("seq", seq.into())])
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::store::{Desired, SessionDocument, load_all};
 use super::supervisor::{COMMANDS_WAITING_MAX, Command, Request, Supervisor};
 use super::{SessionConfig, SessionMetrics, Shared, ShownQr};
 use crate::config::SessionsConfig;
+use crate::events::SetBy;
 
 /// The most sessions of one server.
 const SESSIONS_MAX: usize = 5_000;
@@ -104,7 +105,9 @@ impl Registry {
 
     /// Makes a session that is to run and is not there. What keeps one from that must not keep the others.
     async fn create_at_boot(self: &Arc<Self>, name: &SessionName, after: Duration) {
-        let started = match self.create(Some(name.clone()), SessionConfig::default(), false).await {
+        let started = match self
+            .create(Some(name.clone()), SessionConfig::default(), SetBy::Admin, false)
+            .await {
             Ok(session) => session.start_at_boot(after).await.map_err(CreateError::from),
             Err(error) => Err(error),
         };
@@ -146,11 +149,12 @@ impl Registry {
         self: &Arc<Self>,
         name: Option<SessionName>,
         config: SessionConfig,
+        set_by: SetBy,
         start: bool,
     ) -> Result<Arc<Session>, CreateError> {
         let registry = Arc::clone(self);
         self.undisturbed(async move {
-            let session = registry.make(name, config).await?;
+            let session = registry.make(name, config, set_by).await?;
             if start {
                 session.start().await?;
             }
@@ -165,12 +169,13 @@ impl Registry {
         self: &Arc<Self>,
         name: SessionName,
         config: Option<SessionConfig>,
+        set_by: SetBy,
     ) -> Result<Arc<Session>, CreateError> {
         let registry = Arc::clone(self);
         self.undisturbed(async move {
             let known = match registry.get(&name) {
                 None => {
-                    let made = registry.make(Some(name.clone()), config.clone().unwrap_or_default());
+                    let made = registry.make(Some(name.clone()), config.clone().unwrap_or_default(), set_by);
                     match made.await {
                         // Another caller made it meanwhile.
                         Err(CreateError::Exists(_)) => registry.get(&name),
@@ -183,7 +188,7 @@ impl Registry {
             if let Some(config) = config
                 && *session.view().config != config
             {
-                session.update(config).await?;
+                session.update(config, set_by).await?;
             }
             session.start().await?;
             Ok(session)
@@ -204,6 +209,7 @@ impl Registry {
         self: &Arc<Self>,
         name: Option<SessionName>,
         config: SessionConfig,
+        set_by: SetBy,
     ) -> Result<Arc<Session>, CreateError> {
         if let Some(name) = &name
             && self.held(name).is_some_and(|session| session.is_deleted())
@@ -222,11 +228,15 @@ impl Registry {
             return Err(CreateError::TooMany);
         }
         let document = SessionDocument::new(config, self.free_turn());
-        let batch = document.put(&name, Expect::Absent)?;
+        let endpoints = self.shared.events.endpoints();
+        let webhooks = document.config.webhooks.as_deref().unwrap_or_default();
+        let mut change = endpoints.change(&name, webhooks, set_by).await?;
+        let batch = change.take_batch().and(document.put(&name, Expect::Absent)?);
         match self.shared.storage.server().write(batch).await {
             Err(StoreError::Conflict { .. }) => return Err(CreateError::Exists(name)),
             outcome => outcome?,
         }
+        endpoints.apply(change);
         let session = self.run(name.clone(), document);
         self.write().insert(name, Arc::clone(&session));
         Ok(session)
@@ -386,8 +396,8 @@ impl Session {
     }
 
     /// Gives it another configuration; starts it again unless it is stopped.
-    pub(crate) async fn update(&self, config: SessionConfig) -> Result<(), CommandError> {
-        self.order(Command::Update(Box::new(config))).await
+    pub(crate) async fn update(&self, config: SessionConfig, set_by: SetBy) -> Result<(), CommandError> {
+        self.order(Command::Update(Box::new(config), set_by)).await
     }
 
     async fn order(&self, command: Command) -> Result<(), CommandError> {

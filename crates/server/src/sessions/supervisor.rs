@@ -30,6 +30,7 @@ use super::presence::{Occasion, PresenceKeeper};
 use super::state::{self, AfterClose, Passkey, Problem, Trigger, View};
 use super::store::{Desired, SessionDocument};
 use super::{Connection, SessionConfig, Shared, ShownQr};
+use crate::events::SetBy;
 
 /// Commands that wait for one session.
 pub(super) const COMMANDS_WAITING_MAX: usize = 32;
@@ -49,8 +50,8 @@ pub(super) enum Command {
     Restart,
     /// Unlink, and delete credentials and data; start again unless it is stopped.
     Logout,
-    /// Take another configuration; start again unless it is stopped.
-    Update(Box<SessionConfig>),
+    /// Take another configuration from whoever it is; start again unless it is stopped.
+    Update(Box<SessionConfig>, SetBy),
     /// End, and delete everything.
     Delete,
 }

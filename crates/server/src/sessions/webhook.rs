@@ -37,8 +37,8 @@ const RESERVED_HEADERS: &[&str] = &[
     "upgrade",
     "te",
 ];
-/// The beginning of the names of our own headers.
-const RESERVED_HEADER_PREFIX: &str = "x-webhook-";
+/// How the names of our own headers begin.
+const RESERVED_HEADER_PREFIXES: &[&str] = &["x-webhook-", "webhook-"];
 
 /// Where events are posted, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -59,6 +59,9 @@ pub(crate) struct Webhook {
     /// Headers to send along.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom_headers: Option<Vec<CustomHeader>>,
+    /// Whether the receiver's certificate is not looked at. Only with the admin's key; Wharf's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub insecure: Option<bool>,
 }
 
 /// The events that a webhook gets.
@@ -125,6 +128,13 @@ impl WebhookEvents {
 }
 
 impl RetryRules {
+    /// The rules where none are configured.
+    pub(crate) const DEFAULT: Self = Self {
+        delay_seconds: None,
+        attempts: None,
+        policy: None,
+    };
+
     /// The time before the first retry, in seconds.
     pub(crate) fn delay_seconds(&self) -> f64 {
         self.delay_seconds.unwrap_or(DELAY_SECONDS_DEFAULT)
@@ -142,6 +152,11 @@ impl RetryRules {
 }
 
 impl Webhook {
+    /// How a failed delivery is repeated.
+    pub(crate) fn rules(&self) -> &RetryRules {
+        self.retries.as_ref().unwrap_or(&RetryRules::DEFAULT)
+    }
+
     /// The first thing that is wrong with a webhook that did not come through the API.
     pub(crate) fn problem(&self) -> Option<String> {
         let value = serde_json::to_value(self).ok()?;
@@ -156,9 +171,10 @@ impl Webhook {
             Some(Err(egress::UrlError::Forbidden)) => {
                 fields.fail("url", "must not name a link-local or metadata address");
             }
-            Some(Err(egress::UrlError::NotHttp)) | None => fields.fail("url", "must be a URL address"),
+            Some(Err(egress::UrlError::NotHttp | egress::UrlError::NotPublic)) | None => fields.fail("url", "must be a URL address"),
         }
         check_events(fields);
+        fields.boolean("insecure");
         fields.object("hmac", |hmac| match hmac.get("key") {
             Some(Value::String(key)) if key.is_empty() => hmac.fail("key", "should not be empty"),
             _ => hmac.string("key"),
@@ -210,7 +226,7 @@ fn header_name_problem(name: &str) -> Option<&'static str> {
     if HeaderName::from_bytes(name.as_bytes()).is_err() {
         return Some("must be the name of an HTTP header");
     }
-    let is_reserved = RESERVED_HEADERS.contains(&lower.as_str()) || lower.starts_with(RESERVED_HEADER_PREFIX);
+    let is_reserved = RESERVED_HEADERS.contains(&lower.as_str()) || RESERVED_HEADER_PREFIXES.iter().any(|prefix| lower.starts_with(prefix));
     is_reserved.then_some("must not be a header that the delivery itself sets")
 }
 
@@ -259,6 +275,7 @@ mod tests {
             ("Host", "x"),
             ("content-length", "1"),
             ("X-Webhook-Hmac", "x"),
+            ("Webhook-Id", "x"),
             ("a b", "x"),
             ("X-A", "1\r\nX-B: 2"),
         ] {

@@ -18,6 +18,7 @@ use crate::api::auth::{require_action, require_session};
 use crate::api::error::{ApiError, ApiResult};
 use crate::api::extract::{Body, Input};
 use crate::keys::{Action, Caller};
+use crate::events::SetBy;
 use crate::sessions::{Session, SessionConfig};
 use crate::validate::Fields;
 
@@ -115,8 +116,13 @@ async fn start_by_name(
     if request.config.is_some() {
         require_action(&caller, Action::Setting)?;
     }
-    let config = request.config.map(|config| accept(Some(config), None)).transpose()?;
-    let session = state.registry.create_or_update(name, config).await?;
+    let known = state.registry.get(&name);
+    let config = request
+        .config
+        .map(|config| accept(Some(config), None, &caller, known.as_deref(), &state))
+        .transpose()?;
+    let (config, set_by) = config.map_or((None, SetBy::Admin), |(config, set_by)| (Some(config), set_by));
+    let session = state.registry.create_or_update(name, config, set_by).await?;
     Ok((StatusCode::CREATED, Json(summary(&session))))
 }
 

@@ -7,7 +7,8 @@ use wharf_core::session::{Me, SessionStatus};
 use wharf_core::store::{Expect, StoreError};
 
 use super::Supervisor;
-use crate::events::{EventSource, Identity, NewEvent};
+use crate::events::{EventSource, Identity, NewEvent, SetBy};
+use crate::sessions::SessionConfig;
 use crate::sessions::state::{self, Problem, STATUSES_MAX, Trigger};
 use crate::sessions::store::SessionDocument;
 
@@ -87,6 +88,22 @@ impl Supervisor {
         if let Err(error) = self.keep(document).await {
             tracing::error!(session = %self.name, error = %error, "the account could not be stored");
         }
+    }
+
+    /// Takes another configuration over, with its webhooks.
+    pub(super) async fn configure(&mut self, config: SessionConfig, set_by: SetBy) -> Result<(), StoreError> {
+        let document = SessionDocument {
+            config,
+            ..self.document.clone()
+        };
+        let endpoints = self.shared.events.endpoints();
+        let webhooks = document.config.webhooks.as_deref().unwrap_or_default();
+        let mut change = endpoints.change(&self.name, webhooks, set_by).await?;
+        let batch = change.take_batch().and(document.put(&self.name, Expect::Anything)?);
+        self.shared.storage.server().write(batch).await?;
+        endpoints.apply(change);
+        self.document = document;
+        Ok(())
     }
 
     /// Stores the document and takes it over.
