@@ -77,17 +77,34 @@ impl ServerEnvironment {
 }
 
 /// One event as receivers get it.
-#[derive(Serialize)]
-pub(super) struct Envelope<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventEnvelope)]
+pub(crate) struct Envelope<'a> {
+    /// The same on every attempt and at every receiver.
+    #[schema(value_type = String, example = "evt_01ktvc6zt8tc3t0pw2qhmnp8v3")]
     pub(super) id: &'a EventId,
-    /// Milliseconds since 1970.
+    /// When it was logged, in milliseconds since 1970.
     pub(super) timestamp: i64,
+    /// Its name; what `payload` is for each, the webhooks of this document say.
+    #[schema(value_type = String, example = "message")]
     pub(super) event: EventName,
+    /// The session it is from.
+    #[schema(value_type = String, example = "default")]
     pub(super) session: &'a SessionName,
+    /// `config.metadata` of the session.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
     pub(super) metadata: Option<&'a BTreeMap<String, String>>,
+    /// The account, where it was known.
+    #[schema(value_type = Option<Me>)]
     pub(super) me: Option<&'a Me>,
+    /// What happened.
+    #[schema(value_type = Object)]
     pub(super) payload: &'a Value,
+    /// The WAHA engine whose answers are given.
+    #[schema(value_type = String, example = "WEBJS")]
     pub(super) engine: &'a str,
+    /// What serves the API.
+    #[schema(value_type = ServerEnvironment)]
     pub(super) environment: &'a ServerEnvironment,
 }

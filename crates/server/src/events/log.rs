@@ -1,60 +1,65 @@
 //! The event log: every event with its deliveries, written in one batch before anybody is told.
 //!
-//! An event that may be told of twice has an id that follows from what it is about, so a repetition finds itself. Never
-//! delivers anything itself: that is [`super::delivery`]'s part for webhooks, and [`super::websocket`]'s.
+//! An event that may be told of twice has an id that follows from what it is about, so a repetition finds itself. In which
+//! order the log is told is [`super::order`]'s part, reading it [`super::follow`]'s, and how far back it goes
+//! [`super::retention`]'s. Never delivers anything itself: that is [`super::delivery`]'s part.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::sync::broadcast;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use wharf_core::clock::Clock;
 use wharf_core::events::EventName;
 use wharf_core::ids::{ChatId, EventId, SessionName};
 use wharf_core::random::Random;
 use wharf_core::session::Me;
-use wharf_core::store::{Batch, Collection, Condition, Document, Expect, Field, Query, Store, StoreError};
+use wharf_core::store::{Batch, Collection, Document, Expect, Field, Query, Store, StoreError};
 
+use super::endpoints::Endpoints;
 use super::envelope::{Envelope, ServerEnvironment};
-use super::outbox::{self, Outbox, Target};
-use crate::config::Dialect;
+use super::follow::READERS_MAX;
+use super::metrics::EventMetrics;
+use super::order::{Order, Told};
+use super::outbox::{NewDelivery, Outbox};
+use super::retention::{Keeper, Retention};
+use crate::config::{Dialect, EventsConfig};
 use crate::sessions::{SessionConfig, Webhook};
 
-/// One document per event, under its id; the body is the envelope as receivers get it.
-static EVENTS: Collection = Collection {
+/// One document per event, under its id; the body is the envelope as receivers get it. The fields are what it costs to
+/// log an event, so there are no more than reading needs.
+pub(super) static EVENTS: Collection = Collection {
     name: "events",
     fields: &[
-        Field::text("session"),
-        Field::text("event"),
-        // The order of the log. Ids sort by when something happened, which for what was sent while we were offline is
-        // long before it was logged.
+        // Its place in the order of the log. Ids sort by when something happened, which for what was sent while we were
+        // offline is long before it was logged.
         Field::integer("seq"),
-        Field::time("logged_at"),
+        // A [`place_in`] its session, so that one index finds a session's events in their order.
+        Field::text("in_session"),
     ],
 };
 
-/// How long events are kept, delivered or not.
-const KEPT_FOR: SignedDuration = SignedDuration::from_hours(14 * 24);
-/// Events that a websocket may be behind before it is closed.
-const LIVE_BACKLOG_MAX: usize = 1_024;
-
 /// The log.
 pub(crate) struct EventLog {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     dialect: Dialect,
     environment: ServerEnvironment,
-    /// The webhook of all sessions.
-    global: Option<Webhook>,
-    next_seq: AtomicU64,
+    endpoints: Endpoints,
     outbox: Arc<Outbox>,
-    live: broadcast::Sender<Arc<LoggedEvent>>,
+    pub(super) order: Order,
+    pub(super) retention: Retention,
+    /// The turns of those who read pages of it.
+    pub(super) readers: Semaphore,
+    stall_max: Duration,
+    metrics: EventMetrics,
 }
 
 /// Which session an event is from, and what of it every event carries.
@@ -91,12 +96,27 @@ pub(crate) enum Identity {
 /// An event that was logged.
 #[derive(Debug)]
 pub(crate) struct LoggedEvent {
+    /// Unique, and the cursor of whoever was told up to it.
+    pub(crate) id: EventId,
+    /// Its place in the log.
+    pub(super) seq: i64,
     /// What it is.
     pub(crate) name: EventName,
     /// Which session it is from.
     pub(crate) session: SessionName,
+    /// When it was logged.
+    pub(super) at: Timestamp,
     /// The envelope.
     pub(crate) body: Bytes,
+}
+
+/// What the log itself reads of an envelope.
+#[derive(Deserialize)]
+struct Head {
+    id: EventId,
+    timestamp: i64,
+    event: EventName,
+    session: SessionName,
 }
 
 impl NewEvent {
@@ -131,8 +151,47 @@ impl NewEvent {
     }
 }
 
+impl LoggedEvent {
+    /// What is stored of it.
+    fn document(&self) -> Document {
+        Document::new(self.id.as_str(), self.body.clone())
+            .with("seq", self.seq)
+            .with("in_session", place_in(&self.session, self.seq))
+    }
+
+    /// The event in a document; `None`, and an error in the log, where it cannot be read.
+    pub(super) fn read(document: Document) -> Option<Self> {
+        let seq = seq_of(&document)?;
+        let head: Head = serde_json::from_slice(&document.body)
+            .inspect_err(|error| tracing::error!(event = document.id, %error, "a stored event cannot be read"))
+            .ok()?;
+        Some(Self {
+            id: head.id,
+            seq,
+            name: head.event,
+            session: head.session,
+            at: Timestamp::from_millisecond(head.timestamp).ok()?,
+            body: document.body,
+        })
+    }
+}
+
+/// The place in the log of the event in a document.
+pub(super) fn seq_of(document: &Document) -> Option<i64> {
+    match document.field("seq") {
+        Some(wharf_core::store::Value::Integer(seq)) => Some(*seq),
+        _ => None,
+    }
+}
+
+/// A place among the events of one session: texts sort by session, then by place.
+pub(super) fn place_in(session: &SessionName, seq: i64) -> String {
+    // Wide enough for every place; places count from 0 up.
+    format!("{session}|{seq:019}")
+}
+
 impl EventLog {
-    /// Opens the log in the server's store, and goes on counting where it ended.
+    /// Opens the log in the server's store, and goes on where it ended.
     pub(crate) async fn open(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -140,29 +199,33 @@ impl EventLog {
         dialect: Dialect,
         environment: ServerEnvironment,
         global: Option<Webhook>,
-    ) -> Result<Self, StoreError> {
+        config: &EventsConfig,
+    ) -> Result<(Arc<Self>, Keeper), StoreError> {
         let newest = store.find(&EVENTS, Query::all().descending("seq").limit(1)).await?;
-        let last = newest
-            .documents
-            .first()
-            .and_then(|document| match document.field("seq") {
-                Some(wharf_core::store::Value::Integer(seq)) => u64::try_from(*seq).ok(),
-                _ => None,
-            });
-        // Never a number that was used before, also where the newest events have gone with their session.
-        let millis = u64::try_from(clock.now().as_millisecond()).unwrap_or_default();
-        let next_seq = last.map_or(0, |last| last + 1).max(millis);
-        Ok(Self {
+        let newest = newest.documents.first();
+        // Where the newest events went with their session, their places are given again. Nobody remembers a place for
+        // longer than this process lives: readers come back with ids.
+        let (order, unsettled) = Order::new(Told {
+            seq: newest.and_then(seq_of).unwrap_or_default(),
+            newest: newest.and_then(|document| document.id.parse().ok()),
+        });
+        let endpoints = Endpoints::open(Arc::clone(&store), global).await?;
+        let log = Arc::new(Self {
             outbox: Arc::new(Outbox::new(Arc::clone(&store))),
             store,
             clock,
             random,
             dialect,
             environment,
-            global,
-            next_seq: AtomicU64::new(next_seq),
-            live: broadcast::Sender::new(LIVE_BACKLOG_MAX),
-        })
+            endpoints,
+            order,
+            retention: Retention::new(config),
+            readers: Semaphore::new(READERS_MAX),
+            stall_max: config.stall_max,
+            metrics: EventMetrics::default(),
+        });
+        let keeper = Keeper::new(Arc::clone(&log), unsettled);
+        Ok((log, keeper))
     }
 
     /// In which WAHA engine's words events are told.
@@ -175,19 +238,24 @@ impl EventLog {
         &self.environment
     }
 
+    /// The longest that a reader may take for one event.
+    pub(super) fn stall_max(&self) -> Duration {
+        self.stall_max
+    }
+
+    /// What is counted of events.
+    pub(crate) fn metrics(&self) -> &EventMetrics {
+        &self.metrics
+    }
+
     /// Where deliveries wait.
     pub(super) fn outbox(&self) -> &Arc<Outbox> {
         &self.outbox
     }
 
-    /// The webhook of all sessions.
-    pub(super) fn global_webhook(&self) -> Option<&Webhook> {
-        self.global.as_ref()
-    }
-
-    /// Every event from now on.
-    pub(super) fn subscribe(&self) -> broadcast::Receiver<Arc<LoggedEvent>> {
-        self.live.subscribe()
+    /// Who gets events.
+    pub(crate) fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
     }
 
     /// Logs events in this order, with `along` in the same batch. Events that are in the log already are left out.
@@ -224,66 +292,62 @@ impl EventLog {
         along: Batch,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let (mut batch, mut logged, mut endpoints) = (along, Vec::new(), Vec::new());
-        for (id, event) in events {
-            let seq = self.next_seq.fetch_add(1, Ordering::Relaxed).cast_signed();
-            let body = self.render(source, id, event, now)?;
-            for target in self.targets(source, event.name) {
-                let delivery = outbox::NewDelivery {
+        if events.is_empty() {
+            return match along.is_empty() {
+                true => Ok(()),
+                false => self.store.write(along).await,
+            };
+        }
+        let rendered = events.iter().map(|(id, event)| self.render(source, id, event, now));
+        let places = self.order.reserve(rendered.collect::<Result<_, _>>()?);
+        let (mut batch, mut deliveries) = (along, Vec::new());
+        for ((id, event), logged) in events.iter().zip(places.events()) {
+            for endpoint in self.endpoints.wanting(&source.session, event.name) {
+                let delivery = NewDelivery {
+                    endpoint: &endpoint,
                     event: id,
-                    session: &source.session,
                     chat: event.chat.as_ref(),
-                    target,
-                    seq,
+                    seq: logged.seq,
                     now,
                 };
-                endpoints.push(delivery.endpoint()?);
-                batch = delivery.put(batch)?;
+                let (more, due) = delivery.put(batch)?;
+                batch = more;
+                deliveries.extend(due.map(|due| (endpoint.id.clone(), due.with_body(&logged.body))));
             }
             // Last: where a batch is not atomic, an event that is there must have all its deliveries.
-            let document = Document::new(id.as_str(), body.clone())
-                .with("session", source.session.as_str())
-                .with("event", event.name.as_str())
-                .with("seq", seq)
-                .with("logged_at", now);
-            batch = batch.put_if(&EVENTS, document, Expect::Absent);
-            logged.push(LoggedEvent {
-                name: event.name,
-                session: source.session.clone(),
-                body,
-            });
+            batch = batch.put_if(&EVENTS, logged.document(), Expect::Absent);
         }
-        if batch.is_empty() {
-            return Ok(());
+        let began = Instant::now();
+        match self.store.write(batch).await {
+            Ok(()) => {
+                self.metrics
+                    .appended(events.iter().map(|(_, event)| event.name), began.elapsed());
+                places.written();
+                self.retention.note_growth(self.order.told().seq);
+                for (endpoint, due) in deliveries {
+                    self.outbox.mailboxes.put(&endpoint, due);
+                }
+                Ok(())
+            }
+            Err(error @ (StoreError::Conflict { .. } | StoreError::Full)) => {
+                places.failed();
+                Err(error)
+            }
+            // It may have been written all the same. Letting go of the places has the keeper look.
+            Err(error) => Err(error),
         }
-        self.store.write(batch).await?;
-        self.outbox.wake(endpoints);
-        for event in logged {
-            // Fails only where nobody listens.
-            let _ = self.live.send(Arc::new(event));
-        }
-        Ok(())
     }
 
-    /// The envelope of an event that is still in the log.
-    pub(super) async fn body(&self, id: &EventId) -> Result<Option<Bytes>, StoreError> {
+    /// An event that is still in the log.
+    pub(crate) async fn get(&self, id: &EventId) -> Result<Option<LoggedEvent>, StoreError> {
         let document = self.store.get(&EVENTS, id.as_str()).await?;
-        Ok(document.map(|document| document.body))
+        Ok(document.and_then(LoggedEvent::read))
     }
 
-    /// Removes a session's events and deliveries, with `along` in the same batch.
-    pub(crate) async fn forget(&self, session: &SessionName, along: Batch) -> Result<(), StoreError> {
-        let of_session = || vec![Condition::Equal("session", session.as_str().into())];
-        let batch = outbox::forget(Batch::new(), session).delete_where(&EVENTS, of_session());
-        self.store.write(batch.and(along)).await
-    }
-
-    /// Removes what is older than the log goes back.
-    pub(super) async fn sweep(&self) -> Result<(), StoreError> {
-        let oldest = self.clock.now() - KEPT_FOR;
-        let batch = outbox::sweep(Batch::new(), oldest);
-        let batch = batch.delete_where(&EVENTS, vec![Condition::AtMost("logged_at", oldest.into())]);
-        self.store.write(batch).await
+    /// The envelopes of those of these events that are still in the log, by id.
+    pub(super) async fn bodies(&self, ids: &[String]) -> Result<HashMap<String, Bytes>, StoreError> {
+        let documents = self.store.get_many(&EVENTS, ids).await?.into_iter();
+        Ok(documents.map(|document| (document.id, document.body)).collect())
     }
 
     /// The events under their ids. One page of redelivered stanzas may have the same one twice.
@@ -310,13 +374,14 @@ impl EventLog {
         Ok(events)
     }
 
+    /// The event with its envelope, which has no place yet.
     fn render(
         &self,
         source: &EventSource,
         id: &EventId,
         event: &NewEvent,
         now: Timestamp,
-    ) -> Result<Bytes, StoreError> {
+    ) -> Result<LoggedEvent, StoreError> {
         let envelope = Envelope {
             id,
             timestamp: now.as_millisecond(),
@@ -329,18 +394,13 @@ impl EventLog {
             environment: &self.environment,
         };
         let body = serde_json::to_vec(&envelope).map_err(|error| StoreError::Internal(error.into()))?;
-        Ok(body.into())
-    }
-
-    fn targets(&self, source: &EventSource, event: EventName) -> Vec<Target> {
-        let of_session = source.config.webhooks.iter().flatten();
-        let mut targets: Vec<Target> = of_session
-            .filter(|webhook| webhook.events.wants(event))
-            .map(|webhook| Target::Session(Box::new(webhook.clone())))
-            .collect();
-        if self.global.as_ref().is_some_and(|webhook| webhook.events.wants(event)) {
-            targets.push(Target::Global);
-        }
-        targets
+        Ok(LoggedEvent {
+            id: id.clone(),
+            seq: 0,
+            name: event.name,
+            session: source.session.clone(),
+            at: now,
+            body: body.into(),
+        })
     }
 }

@@ -1,121 +1,85 @@
-//! `/ws`: the same events as webhooks get, live.
+//! `/ws`: the same events as webhooks get, from the log and then live.
 //!
-//! A socket gets what happens from now on. One that reads too slowly is closed with a reason instead of slowing down
-//! anybody. Wrong filters close the socket with code 4001 and a JSON reason, as in WAHA.
+//! A socket starts with what happens from now on, or behind the event that it names. One that reads slowly gets everything,
+//! late; one that takes nothing for too long is closed with a reason, and goes on where it was with its next socket. A wrong
+//! query closes the socket with code 4001 and a JSON reason, as in WAHA.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
-use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
-use url::form_urlencoded;
-use wharf_core::events::EventName;
-use wharf_core::ids::SessionName;
 
+use super::filter::{Filter, FilterError, Start};
+use super::follow::{Follow, FollowError};
 use super::log::{EventLog, LoggedEvent};
+use crate::keys::Caller;
 
 /// How often a socket is pinged.
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// Without any sign of life for this long a socket is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// The longest that one frame may take to be written.
-const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// The longest that a close frame may take to be written.
+const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 /// The most bytes of the reason in a close frame (RFC 6455, 5.5.1: 125 with the code).
 const REASON_BYTES_MAX: usize = 123;
-/// The filters are wrong; WAHA's code.
-const CLOSE_WRONG_FILTER: u16 = 4001;
-/// The receiver is too slow; ours.
-const CLOSE_TOO_SLOW: u16 = 4008;
 /// The server stops (RFC 6455, 7.4.1: going away).
 const CLOSE_GOING_AWAY: u16 = 1001;
+/// The store fails (RFC 6455, 7.4.1: internal error).
+const CLOSE_INTERNAL: u16 = 1011;
+/// The query is wrong; WAHA's code.
+const CLOSE_WRONG_QUERY: u16 = 4001;
+/// The key was deleted, switched off or changed; ours.
+const CLOSE_REVOKED: u16 = 4003;
+/// The client is too slow; ours.
+const CLOSE_TOO_SLOW: u16 = 4008;
 
-/// What a socket wants to hear.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Filter {
-    /// Of this session; of all where it is `None`.
-    session: Option<SessionName>,
-    /// These events; all but `engine.event` where it is `None`.
-    events: Option<Vec<EventName>>,
-}
-
-impl Filter {
-    /// The filter in a query: `session=*|name`, `events=*|name`, each `events` also more than once or with commas. The
-    /// error says what is wrong with it.
-    pub(crate) fn parse(query: &str) -> Result<Self, String> {
-        let (mut session, mut events, mut all) = (None, Vec::new(), false);
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            match name.as_ref() {
-                "session" if value == "*" => session = None,
-                "session" => session = Some(value.parse::<SessionName>().map_err(|error| error.to_string())?),
-                "events" => {
-                    for event in value.split(',').map(str::trim).filter(|event| !event.is_empty()) {
-                        match event {
-                            "*" => all = true,
-                            event => events.push(event.parse::<EventName>().map_err(|error| error.to_string())?),
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        let engine_events = all && events.contains(&EventName::EngineEvent);
-        Ok(Self {
-            session,
-            events: match (all || events.is_empty(), engine_events) {
-                (true, true) => Some(EventName::ALL.to_vec()),
-                (true, false) => None,
-                (false, _) => Some(events),
-            },
-        })
-    }
-
-    fn wants(&self, event: &LoggedEvent) -> bool {
-        let session = self.session.as_ref().is_none_or(|session| *session == event.session);
-        let name = match &self.events {
-            Some(events) => events.contains(&event.name),
-            None => event.name != EventName::EngineEvent,
-        };
-        session && name
-    }
-}
+/// What to close a socket with; nothing where the other side has ended it.
+type Closing = Option<(u16, Utf8Bytes)>;
 
 /// Serves one socket until either side ends it.
-pub(crate) async fn serve(mut socket: WebSocket, query: String, log: Arc<EventLog>, stop: CancellationToken) {
-    // Subscribed before anything is written, so that a client misses nothing that follows its handshake.
-    let events = log.subscribe();
-    let close = match Filter::parse(&query) {
-        Ok(filter) => stream(&mut socket, &filter, events, stop).await,
-        Err(error) => Some((CLOSE_WRONG_FILTER, json_reason(&error))),
+pub(crate) async fn serve(
+    mut socket: WebSocket,
+    query: String,
+    caller: Caller,
+    log: Arc<EventLog>,
+    stop: CancellationToken,
+) {
+    let (revoked, stall_max) = (caller.revoked(), log.stall_max());
+    let closing = match follow(&query, &caller, log).await {
+        Ok(follow) => tokio::select! {
+            closing = stream(&mut socket, follow, stall_max) => closing,
+            () = stop.cancelled() => Some((CLOSE_GOING_AWAY, Utf8Bytes::from_static("server stops"))),
+            () = revoked.cancelled() => Some((CLOSE_REVOKED, json_reason("the api key was changed or deleted"))),
+        },
+        Err(closing) => Some(closing),
     };
-    if let Some((code, reason)) = close {
+    if let Some((code, reason)) = closing {
         let frame = CloseFrame { code, reason };
         // The other side may be gone already.
-        let _ = timeout(WRITE_WITHIN, socket.send(Message::Close(Some(frame)))).await;
+        let _ = timeout(CLOSE_WITHIN, socket.send(Message::Close(Some(frame)))).await;
     }
 }
 
-/// Returns the code and reason to close with, or nothing where the other side has ended it.
-async fn stream(
-    socket: &mut WebSocket,
-    filter: &Filter,
-    mut events: Receiver<Arc<LoggedEvent>>,
-    stop: CancellationToken,
-) -> Option<(u16, Utf8Bytes)> {
+async fn follow(query: &str, caller: &Caller, log: Arc<EventLog>) -> Result<Follow, (u16, Utf8Bytes)> {
+    let read = || {
+        let filter = Filter::parse(query)?.confined_to(caller.session())?;
+        Ok::<_, FilterError>((filter, Start::parse(query)?.unwrap_or(Start::Newest)))
+    };
+    let (filter, start) = read().map_err(|error| (CLOSE_WRONG_QUERY, json_reason(&error.to_string())))?;
+    Follow::new(log, filter, &start).await.map_err(|error| failed(&error))
+}
+
+async fn stream(socket: &mut WebSocket, mut follow: Follow, stall_max: Duration) -> Closing {
     let mut pings = interval(PING_EVERY);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
     loop {
         let frame = tokio::select! {
-            () = stop.cancelled() => return Some((CLOSE_GOING_AWAY, Utf8Bytes::from_static("server stops"))),
-            event = events.recv() => match event {
-                Ok(event) if filter.wants(&event) => text(&event)?,
-                Ok(_) => continue,
-                Err(RecvError::Lagged(_)) => {
-                    return Some((CLOSE_TOO_SLOW, json_reason("events came faster than they were read")));
-                }
-                Err(RecvError::Closed) => return Some((CLOSE_GOING_AWAY, Utf8Bytes::from_static("server stops"))),
+            event = follow.next() => match event {
+                Ok(event) => text(&event)?,
+                Err(error) => return Some(failed(&error)),
             },
             received = socket.recv() => match received {
                 // Whatever it says, it lives; pings are answered by the library.
@@ -132,9 +96,15 @@ async fn stream(
                 Message::Ping(bytes::Bytes::new())
             }
         };
-        match timeout(WRITE_WITHIN, socket.send(frame)).await {
+        match timeout(stall_max, socket.send(frame)).await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return None,
+            Ok(Err(_)) => return None,
+            Err(_) => {
+                return Some((
+                    CLOSE_TOO_SLOW,
+                    json_reason("nothing was read for too long, go on with after"),
+                ));
+            }
         }
     }
 }
@@ -142,6 +112,21 @@ async fn stream(
 fn text(event: &LoggedEvent) -> Option<Message> {
     // Envelopes are JSON, so they are UTF-8.
     Utf8Bytes::try_from(event.body.clone()).ok().map(Message::Text)
+}
+
+fn failed(error: &FollowError) -> (u16, Utf8Bytes) {
+    let code = match error {
+        FollowError::UnknownEvent(_) => CLOSE_WRONG_QUERY,
+        FollowError::Behind => CLOSE_TOO_SLOW,
+        FollowError::Store(error) => {
+            tracing::error!(%error, "a websocket cannot read the log");
+            return (
+                CLOSE_INTERNAL,
+                json_reason("events cannot be read now, go on with after"),
+            );
+        }
+    };
+    (code, json_reason(&error.to_string()))
 }
 
 /// `{"error": …}`, cut so that it fits a close frame.
@@ -159,45 +144,12 @@ fn json_reason(error: &str) -> Utf8Bytes {
 mod tests {
     use super::*;
 
-    fn event(session: &str, name: EventName) -> LoggedEvent {
-        LoggedEvent {
-            name,
-            session: session.parse().unwrap(),
-            body: bytes::Bytes::new(),
-        }
-    }
-
     #[test]
-    fn no_filter_is_everything_but_engine_events() {
-        for query in ["", "session=*&events=*", "x-api-key=k"] {
-            let filter = Filter::parse(query).unwrap();
-            assert!(filter.wants(&event("a", EventName::Message)), "{query}");
-            assert!(!filter.wants(&event("a", EventName::EngineEvent)), "{query}");
-        }
-    }
-
-    #[test]
-    fn events_may_be_named_more_than_once_or_with_commas() {
-        for query in [
-            "session=a&events=message&events=message.ack",
-            "session=a&events=message,message.ack",
-        ] {
-            let filter = Filter::parse(query).unwrap();
-            assert!(filter.wants(&event("a", EventName::MessageAck)), "{query}");
-            assert!(!filter.wants(&event("b", EventName::MessageAck)), "{query}");
-            assert!(!filter.wants(&event("a", EventName::MessageAny)), "{query}");
-        }
-        let with_engine = Filter::parse("events=*&events=engine.event").unwrap();
-        assert!(with_engine.wants(&event("a", EventName::EngineEvent)));
-    }
-
-    #[test]
-    fn wrong_filters_say_what_is_wrong_and_fit_a_close_frame() {
-        assert_eq!(
-            Filter::parse("events=massage").unwrap_err(),
-            "there is no event 'massage'"
-        );
-        assert!(Filter::parse("session=a/b").is_err());
+    fn reasons_fit_a_close_frame() {
+        assert_eq!(json_reason("no").as_str(), r#"{"error":"no"}"#);
         assert!(json_reason(&"ü".repeat(200)).len() <= REASON_BYTES_MAX);
+        let id = "evt_01ktvc6zt8tc3t0pw2qhmnp8v3".parse().unwrap();
+        let (_, reason) = failed(&FollowError::UnknownEvent(id));
+        assert!(reason.ends_with(r#"oldest or newest"}"#), "{reason}");
     }
 }

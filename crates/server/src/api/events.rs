@@ -1,0 +1,239 @@
+//! Events: reading the log in pages, as a stream, and by websocket.
+//!
+//! All three take the same filter and the same cursor, and none tells a key of one session of any other. Deliveries of
+//! events to webhooks are [`super::webhooks`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{Path, RawQuery, State, WebSocketUpgrade};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use url::form_urlencoded;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use wharf_core::ids::EventId;
+
+use super::AppState;
+use super::error::{ApiError, ApiResult};
+use crate::events::{Envelope, Filter, FilterError, Follow, FollowError, LoggedEvent, Start, stream, websocket};
+use crate::keys::Caller;
+
+/// The most events in an answer.
+const LIMIT_MAX: u64 = 1_000;
+/// Events in an answer where the caller does not say.
+const LIMIT_DEFAULT: u64 = 100;
+/// The longest that an answer waits for events, in seconds. Proxies cut off what is silent for longer than a minute.
+const WAIT_SECONDS_MAX: u64 = 50;
+/// Websockets at the same time, and as many streams.
+const READERS_MAX: usize = 1_024;
+/// What a browser sends when it opens a stream again.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Keeps nginx from collecting a stream before it passes it on.
+const UNBUFFERED: (HeaderName, HeaderValue) = (
+    HeaderName::from_static("x-accel-buffering"),
+    HeaderValue::from_static("no"),
+);
+
+/// The routes of this tag.
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_events))
+        .routes(routes!(stream_events))
+        .routes(routes!(get_event))
+}
+
+/// Some of the log.
+#[derive(Serialize, ToSchema)]
+struct EventPage {
+    /// In the order of the log.
+    #[schema(value_type = Vec<Envelope>)]
+    events: Vec<Enveloped>,
+    /// Where to go on: the next `after`, also where there were no events.
+    #[schema(example = "evt_01ktvc6zt8tc3t0pw2qhmnp8v3")]
+    cursor: String,
+}
+
+/// An event as it was logged, byte by byte.
+struct Enveloped(Arc<LoggedEvent>);
+
+impl Serialize for Enveloped {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let body: &RawValue = serde_json::from_slice(&self.0.body).map_err(S::Error::custom)?;
+        body.serialize(serializer)
+    }
+}
+
+/// Read the event log.
+///
+/// Events come in the order in which they were logged, which is not always that of their ids. Go on with `after` set to the
+/// `cursor` of the answer before. What matches comes in at most one piece of a few megabytes, so there may be fewer events than
+/// `limit`, even none, while there are more behind the cursor.
+#[utoipa::path(
+    get, path = "/api/events", tag = "📨 Events",
+    params(
+        ("session" = Option<String>, Query, description = "Only of this session; `*` is all"),
+        ("events" = Option<Vec<String>>, Query, description = "Only these, also separated by commas; `*`, and nothing, is all but `engine.event`"),
+        ("after" = Option<String>, Query, description = "What comes behind this event; `oldest` is everything that is kept, and what is taken where this is left out; `newest` is what is logged from now on"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000, description = "At most so many; 100 where this is left out"),
+        ("wait" = Option<u64>, Query, maximum = 50, description = "Waits for so many seconds until there are events")
+    ),
+    responses(
+        (status = 200, description = "Some of the log", body = EventPage),
+        (status = 422, description = "`after` is not, or not any more, in the log")
+    ),
+    security(("api_key" = ["read"]))
+)]
+async fn list_events(
+    State(state): State<AppState>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> ApiResult<Json<EventPage>> {
+    let query = query.unwrap_or_default();
+    let limit = number(&query, "limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
+    let wait = number(&query, "wait", 0..=WAIT_SECONDS_MAX)?.unwrap_or_default();
+    let start = Start::parse(&query)?.unwrap_or(Start::Oldest);
+    let mut follow = follow(&state, &caller, &query, &start).await?;
+    // At most LIMIT_MAX, which fits.
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let revoked = caller.revoked();
+    let events = tokio::select! {
+        events = follow.page(limit, Duration::from_secs(wait)) => events?,
+        () = state.stop.cancelled() => return Err(ApiError::Unavailable("the server stops, ask again".to_owned())),
+        () = revoked.cancelled() => return Err(ApiError::Forbidden { hint: "the key was changed or deleted".to_owned() }),
+    };
+    Ok(Json(EventPage {
+        events: events.into_iter().map(Enveloped).collect(),
+        cursor: follow.cursor().to_owned(),
+    }))
+}
+
+/// Get one event, as receivers got it.
+#[utoipa::path(
+    get, path = "/api/events/{id}", tag = "📨 Events",
+    params(("id" = String, Path, description = "The id of the event, `evt_…`")),
+    responses((status = 200, description = "The event", body = Envelope)),
+    security(("api_key" = ["read"]))
+)]
+async fn get_event(State(state): State<AppState>, caller: Caller, Path(id): Path<String>) -> ApiResult<Response> {
+    let not_found = || ApiError::NotFound(format!("there is no event '{id}'"));
+    let known: EventId = id.parse().map_err(|_| not_found())?;
+    let event = state.events.get(&known).await?;
+    let event = event.filter(|event| caller.session().is_none_or(|own| *own == event.session));
+    let event = event.ok_or_else(not_found)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], event.body).into_response())
+}
+
+/// Get events as they happen, as Server-Sent Events.
+///
+/// Each has the event's id as `id`, its name as `event`, and the envelope as `data`; a browser that loses the connection goes
+/// on where it was by itself. A comment every ten seconds shows that the stream lives. When it cannot go on, it ends; opened
+/// again with `Last-Event-ID` it says why.
+#[utoipa::path(
+    get, path = "/api/events/stream", tag = "📨 Events",
+    params(
+        ("session" = Option<String>, Query, description = "Only of this session; `*` is all"),
+        ("events" = Option<Vec<String>>, Query, description = "Only these, also separated by commas; `*`, and nothing, is all but `engine.event`"),
+        ("after" = Option<String>, Query, description = "What comes behind this event; `oldest` is everything that is kept, `newest`, and nothing, what is logged from now on"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Like `after`, and goes before it")
+    ),
+    responses(
+        (status = 200, description = "The events", content_type = "text/event-stream", body = String),
+        (status = 422, description = "`after` is not, or not any more, in the log")
+    ),
+    security(("api_key" = ["read"]), ("api_key_in_query" = ["read"]))
+)]
+async fn stream_events(
+    State(state): State<AppState>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    let query = query.unwrap_or_default();
+    let start = match headers.get(LAST_EVENT_ID) {
+        // What is not text is no event, and is refused as such.
+        Some(id) => Start::read(id.to_str().unwrap_or_default())?,
+        None => Start::parse(&query)?.unwrap_or(Start::Newest),
+    };
+    if state.streams.len() >= READERS_MAX {
+        return Err(ApiError::Unavailable(format!(
+            "there are {READERS_MAX} event streams, close one first"
+        )));
+    }
+    let running = state.streams.token();
+    let follow = follow(&state, &caller, &query, &start).await?;
+    let events = stream::serve(follow, caller.revoked(), state.stop.clone(), running);
+    Ok(([UNBUFFERED], events).into_response())
+}
+
+/// The websocket; its query is checked after the handshake, because a browser cannot read the body of a refusal.
+pub(super) async fn open_websocket(
+    State(state): State<AppState>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(error) => {
+            return ApiError::Unreadable(format!("/ws is a websocket: {}", error.body_text())).into_response();
+        }
+    };
+    if state.sockets.len() >= READERS_MAX {
+        return ApiError::Unavailable(format!("there are {READERS_MAX} websockets, close one first")).into_response();
+    }
+    let (log, stop) = (Arc::clone(&state.events), state.stop.clone());
+    let running = state.sockets.token();
+    upgrade.on_upgrade(async move |socket| {
+        websocket::serve(socket, query.unwrap_or_default(), caller, log, stop).await;
+        drop(running);
+    })
+}
+
+async fn follow(state: &AppState, caller: &Caller, query: &str, start: &Start) -> ApiResult<Follow> {
+    let filter = Filter::parse(query)?.confined_to(caller.session())?;
+    Ok(Follow::new(Arc::clone(&state.events), filter, start).await?)
+}
+
+/// A whole number in a query; `None` where it is not there.
+fn number(query: &str, name: &str, allowed: std::ops::RangeInclusive<u64>) -> ApiResult<Option<u64>> {
+    let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(known, _)| known == name);
+    let Some((_, value)) = values.next() else {
+        return Ok(None);
+    };
+    match value.parse() {
+        Ok(number) if allowed.contains(&number) => Ok(Some(number)),
+        _ => {
+            let (first, last) = (allowed.start(), allowed.end());
+            Err(ApiError::Invalid(vec![format!(
+                "{name} must be a number from {first} to {last}"
+            )]))
+        }
+    }
+}
+
+impl From<FilterError> for ApiError {
+    fn from(error: FilterError) -> Self {
+        match error {
+            FilterError::Wrong(problem) => Self::Invalid(vec![problem]),
+            FilterError::Foreign(_) => Self::Forbidden {
+                hint: error.to_string(),
+            },
+        }
+    }
+}
+
+impl From<FollowError> for ApiError {
+    fn from(error: FollowError) -> Self {
+        match error {
+            FollowError::UnknownEvent(_) | FollowError::Behind => Self::Refused(error.to_string()),
+            FollowError::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Follows the log from a place on: what is stored in pages, then what is told live, with no gap and nothing twice.
+//!
+//! The one way in which websockets, streams and long polls read. A follower that falls behind what is kept in memory reads
+//! the store again, so how slow it may be is its own affair; it holds one page. Never filters by who may read what.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::TryRecvError;
+use tokio::time::timeout;
+use wharf_core::ids::EventId;
+use wharf_core::store::{Condition, PAGE_DOCUMENTS_MAX, Query, StoreError, Value};
+
+use super::filter::{Filter, Start};
+use super::log::{EVENTS, EventLog, LoggedEvent, place_in, seq_of};
+use super::order::Told;
+
+/// What a follower holds in memory at most, beside one event.
+const PAGE_BYTES_MAX: i64 = 256 * 1024;
+/// What one answer to [`Follow::page`] has at most, beside one event.
+const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How much of the log one call of [`Follow::page`] looks through; its caller goes on with the next.
+const ANSWER_PAGES_MAX: usize = 64;
+/// Pages that are read at the same time, so that readers cannot keep appends from their turn.
+pub(super) const READERS_MAX: usize = 4;
+
+/// Why a follower cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FollowError {
+    /// The reader names an event that the log does not have; it decides where to start.
+    #[error("there is no event {0}: start with after=oldest or newest")]
+    UnknownEvent(EventId),
+    /// The reader was too slow for what is kept.
+    #[error("what comes next is not kept any more: start with after=oldest or newest")]
+    Behind,
+    /// It may work later.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A place in the log, and what comes after it.
+pub(crate) struct Follow {
+    log: Arc<EventLog>,
+    filter: Arc<Filter>,
+    /// Everything up to here was read.
+    at: i64,
+    /// The last event that was read.
+    read_to: Option<EventId>,
+    /// The last event that was given.
+    given: Option<EventId>,
+    /// What was read but not given.
+    ready: VecDeque<Arc<LoggedEvent>>,
+    /// A page that is being read; kept where a caller gives up waiting, so that it is not read again.
+    reading: Option<BoxFuture<'static, Result<Page, StoreError>>>,
+    /// What is told after `at`, once everything before it was read.
+    live: Option<Receiver<Arc<LoggedEvent>>>,
+}
+
+/// A stretch of the log.
+struct Page {
+    events: Vec<LoggedEvent>,
+    /// Everything up to here was looked at.
+    end: i64,
+    /// The last event in it, wanted or not.
+    last: Option<EventId>,
+}
+
+impl Follow {
+    /// Follows the log from here on.
+    pub(crate) async fn new(log: Arc<EventLog>, filter: Filter, start: &Start) -> Result<Self, FollowError> {
+        // Before anything is read, so that nothing can come in between.
+        let (told, live) = log.order.follow();
+        let (at, read_to, live) = match start {
+            Start::Oldest => (log.retention.start(), None, None),
+            Start::Newest => (told.seq, log.newest(&filter, told.clone()).await?, Some(live)),
+            Start::After(id) => (log.place_of(&filter, id).await?, Some(id.clone()), None),
+        };
+        Ok(Self {
+            log,
+            filter: Arc::new(filter),
+            at,
+            given: read_to.clone(),
+            read_to,
+            ready: VecDeque::new(),
+            reading: None,
+            live,
+        })
+    }
+
+    /// Where to go on after what was given: an `after` that finds what comes next, also where nothing was found so far.
+    pub(crate) fn cursor(&self) -> &str {
+        let last = match self.ready.is_empty() {
+            true => &self.read_to,
+            false => &self.given,
+        };
+        last.as_ref().map_or("oldest", EventId::as_str)
+    }
+
+    /// The next event. Whoever gives up waiting misses nothing.
+    pub(crate) async fn next(&mut self) -> Result<Arc<LoggedEvent>, FollowError> {
+        loop {
+            if let Some(event) = self.take() {
+                return Ok(event);
+            }
+            if self.read_on().await? {
+                continue;
+            }
+            match &mut self.live {
+                Some(live) => match live.recv().await {
+                    Ok(event) => self.hear(event),
+                    Err(_) => self.live = None,
+                },
+                None => {}
+            }
+        }
+    }
+
+    /// At most so many of the next events; waits for so long where there are none yet. There may be more behind them, and
+    /// where there are none, behind the cursor.
+    pub(crate) async fn page(&mut self, limit: usize, wait: Duration) -> Result<Vec<Arc<LoggedEvent>>, FollowError> {
+        let mut events = Vec::new();
+        self.fill(&mut events, limit).await?;
+        let is_at_end = self.live.is_some();
+        if events.is_empty()
+            && is_at_end
+            && let Ok(next) = timeout(wait, self.next()).await
+        {
+            events.push(next?);
+            self.fill(&mut events, limit).await?;
+        }
+        Ok(events)
+    }
+
+    /// Adds what can be had without waiting for new events.
+    async fn fill(&mut self, events: &mut Vec<Arc<LoggedEvent>>, limit: usize) -> Result<(), FollowError> {
+        let mut bytes: usize = events.iter().map(|event| event.body.len()).sum();
+        for _ in 0..ANSWER_PAGES_MAX {
+            while events.len() < limit && bytes < ANSWER_BYTES_MAX {
+                let Some(event) = self.take() else {
+                    break;
+                };
+                bytes += event.body.len();
+                events.push(event);
+            }
+            if !self.ready.is_empty() || events.len() >= limit || !self.read_on().await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self) -> Option<Arc<LoggedEvent>> {
+        let event = self.ready.pop_front()?;
+        self.given = Some(event.id.clone());
+        Some(event)
+    }
+
+    /// Reads what is there. Whether there was anything, wanted or not; otherwise what comes next comes live.
+    async fn read_on(&mut self) -> Result<bool, FollowError> {
+        let mut has_heard = false;
+        while let Some(live) = &mut self.live {
+            match live.try_recv() {
+                Ok(event) => {
+                    has_heard = true;
+                    self.hear(event);
+                }
+                Err(TryRecvError::Empty) => return Ok(has_heard),
+                // Too many came meanwhile: they are in the store.
+                Err(TryRecvError::Lagged(_) | TryRecvError::Closed) => self.live = None,
+            }
+        }
+        if self.reading.is_none() {
+            let (told, live) = self.log.order.follow();
+            if self.at >= told.seq {
+                self.live = Some(live);
+                return Ok(has_heard);
+            }
+            let (log, filter, at) = (Arc::clone(&self.log), Arc::clone(&self.filter), self.at);
+            self.reading = Some(async move { log.read_page(&filter, at, told.seq).await }.boxed());
+        }
+        if let Some(reading) = &mut self.reading {
+            let page = reading.await;
+            self.reading = None;
+            let page = page?;
+            if self.log.retention.has_removed_behind(self.at) {
+                return Err(FollowError::Behind);
+            }
+            self.at = page.end;
+            self.read_to = page.last.or(self.read_to.take());
+            self.ready.extend(page.events.into_iter().map(Arc::new));
+        }
+        Ok(true)
+    }
+
+    fn hear(&mut self, event: Arc<LoggedEvent>) {
+        self.at = event.seq;
+        if self.filter.is_of_session(&event) {
+            self.read_to = Some(event.id.clone());
+        }
+        if self.filter.wants(&event) {
+            self.ready.push_back(event);
+        }
+    }
+}
+
+impl EventLog {
+    /// The place of an event that a reader was told.
+    async fn place_of(&self, filter: &Filter, id: &EventId) -> Result<i64, FollowError> {
+        // Of another session's events a confined reader must not even learn that they are there.
+        let event = self
+            .get(id)
+            .await?
+            .filter(|event| !filter.is_confined || filter.is_of_session(event));
+        event
+            .map(|event| event.seq)
+            .ok_or_else(|| FollowError::UnknownEvent(id.clone()))
+    }
+
+    /// The newest event that a reader with this filter may be told of.
+    async fn newest(&self, filter: &Filter, told: Told) -> Result<Option<EventId>, StoreError> {
+        if filter.session.is_none() {
+            return Ok(told.newest);
+        }
+        let (field, conditions) = stretch(filter, 0, told.seq);
+        let mut query = Query::all().descending(field).limit(1);
+        query.conditions = conditions;
+        let newest = self.store.find(&EVENTS, query).await?.documents;
+        Ok(newest.first().and_then(|document| document.id.parse().ok()))
+    }
+
+    /// Reads on behind `after`, as far as `end` or a page.
+    async fn read_page(&self, filter: &Filter, after: i64, end: i64) -> Result<Page, StoreError> {
+        // Never closed.
+        let _turn = self.readers.acquire().await;
+        let find = async |end, limit| {
+            let (field, conditions) = stretch(filter, after + 1, end);
+            let mut query = Query::all().ascending(field).limit(limit);
+            query.conditions = conditions;
+            self.store.find(&EVENTS, query).await
+        };
+        // Where the next event is, says where a page of so many bytes ends: places count bytes.
+        let Some(first) = find(end, 1).await?.documents.first().and_then(seq_of) else {
+            return Ok(Page {
+                events: Vec::new(),
+                end,
+                last: None,
+            });
+        };
+        let end = end.min(first.saturating_add(PAGE_BYTES_MAX));
+        let page = find(end, PAGE_DOCUMENTS_MAX).await?;
+        let last = page.documents.last();
+        let end = match &page.next {
+            Some(_) => last.and_then(seq_of).unwrap_or(end),
+            None => end,
+        };
+        let last = last.and_then(|document| document.id.parse().ok());
+        let events = page.documents.into_iter().filter_map(LoggedEvent::read);
+        Ok(Page {
+            events: events.filter(|event| filter.wants(event)).collect(),
+            end,
+            last,
+        })
+    }
+}
+
+/// The field and the conditions that find a session's events, or all, from one place to another.
+fn stretch(filter: &Filter, from: i64, to: i64) -> (&'static str, Vec<Condition>) {
+    let (field, from, to): (_, Value, Value) = match &filter.session {
+        None => ("seq", from.into(), to.into()),
+        Some(session) => (
+            "in_session",
+            place_in(session, from).into(),
+            place_in(session, to).into(),
+        ),
+    };
+    (
+        field,
+        vec![Condition::AtLeast(field, from), Condition::AtMost(field, to)],
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! How far back the log goes: removes events, with their deliveries, that are too old or too many.
+//!
+//! Removes in steps, between which appends have their turn. What is removed leaves room in the database's file that is
+//! used again; the file does not get smaller, which would take writing all of it anew. Size gives way to what is still
+//! to be delivered, because a webhook gets each event until it succeeds or is given up; age does not.
+//!
+//! The keeper also finds out what became of appends of which nobody knows whether they were written.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use wharf_core::ids::SessionName;
+use wharf_core::store::{Batch, Condition, Document, Query, StoreError, Value};
+
+use super::endpoints::Endpoints;
+use super::log::{EVENTS, EventLog, LoggedEvent, place_in, seq_of};
+use super::order::Unsettled;
+use super::outbox;
+use crate::config::EventsConfig;
+
+/// How often the log is swept at least.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// The log is also swept whenever it has grown by this part of its size.
+const SWEEP_GROWTH_PART: i64 = 16;
+/// Events that are removed at a time; a few milliseconds of the store's time.
+const STEP_EVENTS: usize = 250;
+/// The wait after the store failed.
+const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// What is kept of the log.
+pub(super) struct Retention {
+    kept_for: SignedDuration,
+    bytes_max: i64,
+    /// The last place that was removed.
+    removed: AtomicI64,
+    /// The end of the log when it was swept last.
+    swept: AtomicI64,
+    grown: Notify,
+}
+
+impl Retention {
+    pub(super) fn new(config: &EventsConfig) -> Self {
+        Self {
+            kept_for: config.kept_for,
+            bytes_max: i64::try_from(config.bytes_max).unwrap_or(i64::MAX),
+            removed: AtomicI64::new(0),
+            swept: AtomicI64::new(0),
+            grown: Notify::new(),
+        }
+    }
+
+    /// The log ends here now.
+    pub(super) fn note_growth(&self, end: i64) {
+        if end - self.swept.load(Ordering::Relaxed) > self.bytes_max / SWEEP_GROWTH_PART {
+            self.swept.store(end, Ordering::Relaxed);
+            self.grown.notify_one();
+        }
+    }
+
+    /// Whether events behind this place may have been removed, so that who was told up to it has missed them.
+    pub(super) fn has_removed_behind(&self, seq: i64) -> bool {
+        self.removed.load(Ordering::Acquire) > seq
+    }
+
+    /// The place before the first event that is kept.
+    pub(super) fn start(&self) -> i64 {
+        self.removed.load(Ordering::Acquire)
+    }
+}
+
+/// Keeps the log in order.
+pub(crate) struct Keeper {
+    log: Arc<EventLog>,
+    unsettled: mpsc::UnboundedReceiver<Unsettled>,
+}
+
+impl Keeper {
+    pub(super) fn new(log: Arc<EventLog>, unsettled: mpsc::UnboundedReceiver<Unsettled>) -> Self {
+        Self { log, unsettled }
+    }
+
+    /// Works until `stop`.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let Self { log, unsettled } = self;
+        let work = async { tokio::join!(log.look_up_on(unsettled), log.sweep_on()) };
+        stop.run_until_cancelled(work).await;
+    }
+}
+
+impl EventLog {
+    /// Removes a session's events and deliveries, the last of them with `along` in the same batch.
+    pub(crate) async fn forget(&self, session: &SessionName, along: Batch) -> Result<(), StoreError> {
+        let up_to = |last: Value| {
+            let first = place_in(session, 0).into();
+            vec![
+                Condition::AtLeast("in_session", first),
+                Condition::AtMost("in_session", last),
+            ]
+        };
+        let all = up_to(place_in(session, i64::MAX).into());
+        loop {
+            let mut query = Query::all().ascending("in_session").limit(STEP_EVENTS);
+            query.conditions.clone_from(&all);
+            let page = self.store.find(&EVENTS, query).await?;
+            let last = page.documents.last().and_then(|document| document.field("in_session"));
+            let (Some(_), Some(last)) = (page.next, last) else {
+                break;
+            };
+            let step = Batch::new().delete_where(&EVENTS, up_to(last.clone()));
+            self.store.write(step).await?;
+        }
+        let rest = Endpoints::remove(outbox::forget(Batch::new(), session), session).delete_where(&EVENTS, all);
+        self.store.write(rest.and(along)).await?;
+        self.endpoints().forget(session);
+        Ok(())
+    }
+
+    async fn sweep_on(&self) {
+        loop {
+            self.retention.swept.store(self.order.told().seq, Ordering::Relaxed);
+            if let Err(error) = self.sweep().await {
+                tracing::warn!(%error, "old events could not be removed");
+            }
+            tokio::select! {
+                () = sleep(SWEEP_EVERY) => {}
+                () = self.retention.grown.notified() => {}
+            }
+        }
+    }
+
+    /// Removes what is too old or too much, step by step.
+    async fn sweep(&self) -> Result<(), StoreError> {
+        loop {
+            let query = Query::all().ascending("seq").limit(STEP_EVENTS);
+            let oldest = self.store.find(&EVENTS, query).await?.documents;
+            let count = oldest.len();
+            let removed = self.to_be_removed(oldest).await?;
+            let Some(end) = removed.last().copied() else {
+                return Ok(());
+            };
+            // First: who reads what is about to be removed must find out that it was.
+            self.retention.removed.fetch_max(end, Ordering::AcqRel);
+            let up_to_end = vec![Condition::AtMost("seq", end.into())];
+            let batch = outbox::remove(Batch::new(), end).delete_where(&EVENTS, up_to_end);
+            self.store.write(batch).await?;
+            if removed.len() < count {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The places of those among the oldest events that are to be removed.
+    async fn to_be_removed(&self, oldest: Vec<Document>) -> Result<Vec<i64>, StoreError> {
+        let kept_since = self.clock.now().checked_sub(self.retention.kept_for);
+        let kept_since = kept_since.unwrap_or(Timestamp::MIN);
+        let too_much = self.order.told().seq - self.retention.bytes_max;
+        let (mut events, mut asked) = (Vec::with_capacity(oldest.len()), Vec::new());
+        for document in oldest {
+            let (id, seq) = (document.id.clone(), seq_of(&document).unwrap_or_default());
+            // What cannot be read is of no use to anybody.
+            let is_old = LoggedEvent::read(document).is_none_or(|event| event.at < kept_since);
+            if !is_old && seq <= too_much {
+                asked.push(id.clone());
+            }
+            events.push((id, seq, is_old));
+        }
+        let awaited = self.outbox().awaited(&asked).await?;
+        let goes = |(id, seq, is_old): &(String, i64, bool)| *is_old || (*seq <= too_much && !awaited.contains(id));
+        Ok(events
+            .iter()
+            .take_while(|event| goes(event))
+            .map(|(_, seq, _)| *seq)
+            .collect())
+    }
+
+    /// Finds out what became of appends that nobody waited for, or whose write failed half-way.
+    async fn look_up_on(&self, mut unsettled: mpsc::UnboundedReceiver<Unsettled>) {
+        while let Some(append) = unsettled.recv().await {
+            let written = loop {
+                match self.places_of(&append.events).await {
+                    Ok(places) => break places,
+                    Err(error) => tracing::warn!(%error, "it cannot be found out whether events were logged"),
+                }
+                sleep(STORE_RETRY_DELAY).await;
+            };
+            let is_written = |event: &LoggedEvent| written.get(event.id.as_str()) == Some(&event.seq);
+            // Whoever appended them did not live to hand their deliveries over.
+            for event in append.events.iter().filter(|event| is_written(event)) {
+                for endpoint in self.endpoints().wanting(&event.session, event.name) {
+                    self.outbox().mailboxes.look(&endpoint.id, false);
+                }
+            }
+            self.order.settle(append, is_written);
+        }
+    }
+
+    async fn places_of(&self, events: &[Arc<LoggedEvent>]) -> Result<HashMap<String, i64>, StoreError> {
+        let ids: Vec<String> = events.iter().map(|event| event.id.to_string()).collect();
+        let found = self.store.get_many(&EVENTS, &ids).await?.into_iter();
+        Ok(found
+            .filter_map(|document| Some((document.id.clone(), seq_of(&document)?)))
+            .collect())
+    }
+}
