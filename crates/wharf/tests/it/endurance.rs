@@ -1,20 +1,24 @@
-//! Promise P2 on a bad day: the server is killed again and again while the receiver is up and down, and each message
-//! arrives at least once, under one id.
+//! Promise P2 on a bad day: the server is killed again and again while the receiver is up and down. Each message arrives at
+//! the receiver at least once, under one id; a websocket client that resumes after each kill gets each exactly once.
 //!
 //! A run prints its seed and its figures. `WHARF_ENDURANCE=full` makes it ten thousand messages and twenty kills.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
+use futures::StreamExt;
 use futures::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::mortal::Mortal;
 use crate::support::process::Process;
 use crate::support::seeded::{Numbers, seed};
-use crate::support::{ALICE, BOB, CAROL, Receiver};
+use crate::support::{ALICE, BOB, CAROL, KEY, Receiver};
 
 /// The phones whose sessions are written to.
 const LINKED: &[&str] = &[ALICE, BOB, CAROL];
@@ -105,6 +109,30 @@ impl Run {
         }
     }
 
+    /// Reads all messages from the log through websockets, each for as long as a server lives; answers the events' ids in
+    /// the order in which they came.
+    async fn follow(&self) -> Vec<String> {
+        let (mut ids, mut after) = (Vec::new(), "oldest".to_owned());
+        while ids.len() < self.size.all_texts() {
+            let api = self.mortal.address().await;
+            let url = format!("ws://{api}/ws?session=*&events=message&after={after}&x-api-key={KEY}");
+            // It may have died between these two lines, and does so while it is read.
+            let Ok((mut socket, _)) = connect_async(url).await else {
+                continue;
+            };
+            while ids.len() < self.size.all_texts()
+                && let Some(Ok(frame)) = socket.next().await
+            {
+                if let Message::Text(text) = frame {
+                    let event: Value = serde_json::from_str(&text).unwrap();
+                    after = event["id"].as_str().unwrap().to_owned();
+                    ids.push(after.clone());
+                }
+            }
+        }
+        ids
+    }
+
     /// What came, once all of it has.
     async fn told(&self) -> Told {
         let mut told = Told::default();
@@ -134,7 +162,8 @@ struct Told {
     requests: usize,
     /// The event ids of each text.
     ids: BTreeMap<String, BTreeSet<String>>,
-    bodies: HashMap<String, axum::body::Bytes>,
+    /// What each event's body was the first time.
+    bodies: BTreeMap<String, Bytes>,
 }
 
 /// A number below `limit`, 0 where there is none.
@@ -164,14 +193,17 @@ async fn every_message_arrives_under_one_id_however_often_server_and_receiver_fa
     let (killing, outages) = (Numbers::of(seed), Numbers::of(!seed));
     let all = async {
         let writing = join_all(people.iter().map(|number| run.write(number)));
-        let (server, _, ()) = tokio::join!(run.kill(server, killing), writing, run.go_up_and_down(outages));
-        let told = run.told().await;
+        let receiving = async {
+            run.go_up_and_down(outages).await;
+            run.told().await
+        };
+        let (server, _, told, followed) = tokio::join!(run.kill(server, killing), writing, receiving, run.follow());
         for number in LINKED {
             run.mortal.settled(number).await;
         }
-        (server, told)
+        (server, told, followed)
     };
-    let (server, told) = timeout(PATIENCE, all).await.unwrap_or_else(|_| {
+    let (server, told, followed) = timeout(PATIENCE, all).await.unwrap_or_else(|_| {
         panic!(
             "it takes too long: {} of {} written",
             *run.written.borrow(),
@@ -183,6 +215,9 @@ async fn every_message_arrives_under_one_id_however_often_server_and_receiver_fa
 
     let several: Vec<_> = told.ids.iter().filter(|(_, ids)| ids.len() > 1).collect();
     assert!(several.is_empty(), "texts with several events: {several:#?}");
+    let distinct: BTreeSet<_> = followed.iter().collect();
+    assert_eq!(distinct.len(), followed.len(), "the websocket has no duplicates");
+    assert!(distinct.into_iter().eq(told.bodies.keys()), "the websocket has no gaps");
     println!(
         "{} messages in {seconds:.1} s: {} kills, {} of which hit unacknowledged stanzas, {} outages of the receiver; {} \
          requests, {} of them repetitions",

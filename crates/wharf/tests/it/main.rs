@@ -20,6 +20,7 @@ mod kill;
 mod metrics;
 mod observability;
 mod openapi;
+mod outbox;
 mod pairing;
 mod production;
 mod proxy;
