@@ -1,8 +1,9 @@
 //! Turns the port's documents, conditions and queries into SQL, and rows back into documents.
 //!
 //! Pure: asks no database. One table for each collection (`id`, `version`, a column `f_<field>` for each field, `body`)
-//! with one index on `(f_<field>, id)` for each field, which serves both conditions and pages in order. Names are checked
-//! before they get into the text; values are always bound, never part of it.
+//! with one index on `(f_<field>, id)` for each field, which serves both conditions and pages in order. A document is in
+//! the indexes of the fields that it has only: each index is one more page to write. Names are checked before they get
+//! into the text; values are always bound, never part of it.
 //!
 //! Tables keep their row ids: in a table WITHOUT ROWID every body above a quarter of a page would spill to pages of its
 //! own, and most bodies here are messages and events of 1 to 3 KB.
@@ -279,7 +280,9 @@ pub(super) fn make_table(collection: &'static Collection, present: &[String]) ->
         }
         // The dot is in no name, so no two indexes share one.
         let index = format!("{table}.{}", field.name);
-        statements.push(format!("CREATE INDEX \"{index}\" ON \"{table}\" ({column}, id)"));
+        statements.push(format!(
+            "CREATE INDEX \"{index}\" ON \"{table}\" ({column}, id) WHERE {column} IS NOT NULL"
+        ));
     }
     if present.is_empty() {
         let create = format!(
@@ -377,7 +380,53 @@ impl Sql {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::{Connection, params_from_iter};
+    use wharf_core::store::{Cursor, Field};
+
     use super::*;
+
+    static THINGS: Collection = Collection {
+        name: "things",
+        fields: &[Field::text("kind"), Field::integer("rank")],
+    };
+
+    /// How SQLite would go about a query.
+    fn plan(connection: &Connection, query: &Query) -> String {
+        let statement = select_page(&THINGS, query, 10).expect("a sound query");
+        let sql = format!("EXPLAIN QUERY PLAN {}", statement.sql);
+        let mut explained = connection.prepare(&sql).expect("a sound statement");
+        let steps = explained.query_map(params_from_iter(&statement.arguments), |row| row.get::<_, String>(3));
+        let steps: rusqlite::Result<Vec<String>> = steps.expect("a plan").collect();
+        steps.expect("a plan").join(", ")
+    }
+
+    #[test]
+    fn every_condition_and_order_has_its_index() {
+        let connection = Connection::open_in_memory().expect("a database in memory");
+        for statement in make_table(&THINGS, &[]) {
+            connection.execute(&statement, ()).expect("a sound statement");
+        }
+        let after = Cursor {
+            value: Some(Value::Integer(3)),
+            id: "a".to_owned(),
+        };
+        for (query, index) in [
+            (Query::all().filter(Condition::Equal("kind", "a".into())), "things.kind"),
+            (
+                Query::all().filter(Condition::In("kind", vec!["a".into(), "b".into()])),
+                "things.kind",
+            ),
+            (Query::all().filter(Condition::AtLeast("rank", 3.into())), "things.rank"),
+            (Query::all().filter(Condition::AtMost("rank", 3.into())), "things.rank"),
+            (Query::all().ascending("rank"), "things.rank"),
+            (Query::all().descending("rank").after(Some(after)), "things.rank"),
+        ] {
+            let plan = plan(&connection, &query);
+            assert!(plan.contains(&format!("INDEX {index}")), "{query:?}: {plan}");
+            let sorts = query.order_by.is_some() && plan.contains("TEMP B-TREE");
+            assert!(!sorts, "{query:?}: {plan}");
+        }
+    }
 
     #[test]
     fn what_comes_after_a_prefix_is_larger_than_all_that_start_with_it() {
