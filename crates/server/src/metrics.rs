@@ -7,6 +7,7 @@
 mod process;
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 
 use jiff::Timestamp;
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -26,6 +27,9 @@ pub(crate) struct Metrics {
     by_status: Family<StatusLabels, Gauge>,
     websockets: Gauge,
     streams: Gauge,
+    oldest_due: Gauge<f64, AtomicU64>,
+    dead: Gauge<f64, AtomicU64>,
+    disabled: Gauge,
     registry: Registry,
 }
 
@@ -37,6 +41,12 @@ pub(crate) struct Scrape {
     pub(crate) websockets: usize,
     /// Streams of events that are open.
     pub(crate) streams: usize,
+    /// For how many seconds the oldest delivery is due, 0 where none is; `None` where that is not known.
+    pub(crate) oldest_due: Option<f64>,
+    /// Deliveries that are dead; `None` where that is not known.
+    pub(crate) dead: Option<u64>,
+    /// Webhooks that get nothing any more.
+    pub(crate) disabled: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,25 +62,38 @@ impl Metrics {
         events: &EventMetrics,
         sessions: &SessionMetrics,
     ) -> Self {
-        let (http, by_status) = (HttpMetrics::default(), Family::default());
-        let (websockets, streams) = (Gauge::default(), Gauge::default());
+        let mut metrics = Self {
+            http: HttpMetrics::default(),
+            by_status: Family::default(),
+            websockets: Gauge::default(),
+            streams: Gauge::default(),
+            oldest_due: Gauge::default(),
+            dead: Gauge::default(),
+            disabled: Gauge::default(),
+            registry: Registry::default(),
+        };
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Process { started_at }));
         let wharf = registry.sub_registry_with_prefix("wharf");
         name_build(wharf, environment);
-        name_http(wharf, &http);
-        wharf.register("sessions", "Sessions by status", by_status.clone());
+        name_http(wharf, &metrics.http);
         name_sessions(wharf, sessions);
-        wharf.register("websocket_clients", "Websockets that are open", websockets.clone());
-        wharf.register("stream_clients", "Event streams that are open", streams.clone());
         name_events(wharf, events);
-        Self {
-            http,
-            by_status,
-            websockets,
-            streams,
-            registry,
-        }
+        metrics.name_own(wharf);
+        metrics.registry = registry;
+        metrics
+    }
+
+    /// Names what is only known at the time of a scrape.
+    fn name_own(&self, wharf: &mut Registry) {
+        wharf.register("sessions", "Sessions by status", self.by_status.clone());
+        wharf.register("websocket_clients", "Websockets that are open", self.websockets.clone());
+        wharf.register("stream_clients", "Event streams that are open", self.streams.clone());
+        let about = "For how long the oldest delivery is due that is still to be made";
+        wharf.register("webhook_oldest_due_seconds", about, self.oldest_due.clone());
+        wharf.register("webhook_dead_letters", "Deliveries that are dead", self.dead.clone());
+        let about = "Webhooks that get nothing because their receiver said so";
+        wharf.register("webhook_disabled", about, self.disabled.clone());
     }
 
     /// All numbers as text in the OpenMetrics format, of which the plain text format of Prometheus is a part.
@@ -84,6 +107,9 @@ impl Metrics {
         }
         self.websockets.set(gauge(scrape.websockets));
         self.streams.set(gauge(scrape.streams));
+        self.oldest_due.set(scrape.oldest_due.unwrap_or(f64::NAN));
+        self.dead.set(scrape.dead.map_or(f64::NAN, |dead| dead as f64));
+        self.disabled.set(gauge(scrape.disabled));
         let mut page = String::new();
         text::encode(&mut page, &self.registry)?;
         Ok(page)
@@ -117,6 +143,8 @@ fn name_sessions(wharf: &mut Registry, sessions: &SessionMetrics) {
     wharf.register("messages_asked_again", about, sessions.asked_again.clone());
     let about = "Messages that could only be kept without most of them";
     wharf.register("messages_reduced", about, sessions.reduced.clone());
+    let about = "Sends that were asked for again and answered as before";
+    wharf.register("sends_repeated", about, sessions.repeated.clone());
 }
 
 fn name_events(wharf: &mut Registry, events: &EventMetrics) {
@@ -126,6 +154,8 @@ fn name_events(wharf: &mut Registry, events: &EventMetrics) {
     wharf.register("event_log_append_seconds", about, events.append.clone());
     let about = "Attempts to deliver an event to a webhook";
     wharf.register("webhook_attempts", about, events.attempts.clone());
+    let about = "Deliveries that were given up";
+    wharf.register("webhook_given_up", about, events.given_up.clone());
 }
 
 fn gauge(count: usize) -> i64 {

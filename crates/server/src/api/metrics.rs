@@ -5,10 +5,12 @@ use std::time::Duration;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::histogram::Histogram;
+use tokio::time::timeout;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -22,6 +24,8 @@ const REQUEST_SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 /// What stands for every path that is none of our routes.
 const NO_ROUTE: &str = "none";
 
+/// The longest that the store may take to tell what is in the outbox.
+const STORE_WITHIN: Duration = Duration::from_secs(2);
 /// The format of the page, and how scrapers name it that ask for it.
 const OPEN_METRICS: &str = "application/openmetrics-text";
 const OPEN_METRICS_TYPE: HeaderValue =
@@ -76,10 +80,14 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
     security(("api_key" = ["admin"]))
 )]
 async fn get_metrics(State(state): State<AppState>, _caller: Caller, headers: HeaderMap) -> Result<Response, ApiError> {
+    let (oldest_due, dead) = outbox(&state).await;
     let scrape = Scrape {
         statuses: state.registry.statuses(),
         websockets: state.sockets.len(),
         streams: state.streams.len(),
+        oldest_due,
+        dead,
+        disabled: state.events.endpoints().disabled(),
     };
     let page = state
         .metrics
@@ -91,6 +99,27 @@ async fn get_metrics(State(state): State<AppState>, _caller: Caller, headers: He
         false => PLAIN_TYPE,
     };
     Ok(([(header::CONTENT_TYPE, kind)], page).into_response())
+}
+
+/// For how many seconds the oldest delivery is due, and how many are dead. The other numbers are shown also where the store does
+/// not say: that is when they are needed.
+async fn outbox(state: &AppState) -> (Option<f64>, Option<u64>) {
+    let asked = async { tokio::join!(state.delivery.oldest(), state.delivery.dead_count()) };
+    let answers = match timeout(STORE_WITHIN, asked).await {
+        Ok((Ok(oldest), Ok(dead))) => Some((oldest, dead)),
+        Ok((Err(error), _) | (_, Err(error))) => {
+            tracing::warn!(%error, "the outbox cannot be read for the metrics");
+            None
+        }
+        Err(_) => {
+            tracing::warn!("reading the outbox for the metrics takes too long");
+            None
+        }
+    };
+    let now = state.clock.now();
+    let waits = |since: Timestamp| now.duration_since(since).as_secs_f64().max(0.0);
+    let oldest = answers.map(|(oldest, _)| oldest.map_or(0.0, waits));
+    (oldest, answers.map(|(_, dead)| dead))
 }
 
 impl Default for HttpMetrics {

@@ -14,20 +14,14 @@ const APPEND_SECONDS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
 /// The counters of events.
 #[derive(Debug)]
 pub(crate) struct EventMetrics {
+    /// Events that were logged.
     pub(crate) logged: Family<EventLabels, Counter>,
+    /// How long it took to log some.
     pub(crate) append: Histogram,
+    /// Attempts to deliver one.
     pub(crate) attempts: Family<AttemptLabels, Counter>,
-}
-
-/// What came of an attempt to deliver an event to a webhook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Attempted {
-    /// It was taken.
-    Delivered,
-    /// It was not, and is tried again.
-    Failed,
-    /// It was not, for the last time.
-    Dead,
+    /// Deliveries that died.
+    pub(crate) given_up: Counter,
 }
 
 /// Which event.
@@ -42,16 +36,8 @@ pub(crate) struct AttemptLabels {
     result: &'static str,
 }
 
-impl Attempted {
-    fn labels(self) -> AttemptLabels {
-        let result = match self {
-            Self::Delivered => "delivered",
-            Self::Failed => "failed",
-            Self::Dead => "dead",
-        };
-        AttemptLabels { result }
-    }
-}
+const DELIVERED: AttemptLabels = AttemptLabels { result: "delivered" };
+const FAILED: AttemptLabels = AttemptLabels { result: "failed" };
 
 impl Default for EventMetrics {
     fn default() -> Self {
@@ -59,29 +45,35 @@ impl Default for EventMetrics {
             logged: Family::default(),
             append: Histogram::new(APPEND_SECONDS),
             attempts: Family::default(),
+            given_up: Counter::default(),
         };
-        // From the start on, because a rate cannot tell of a counter's first appearance.
+        // From the start on, because no rate tells of a counter's first appearance.
         for event in EventName::ALL.iter().filter(|event| event.stage() == Stage::Emitted) {
-            let _ = metrics.logged.get_or_create(&EventLabels { event: event.as_str() });
+            drop(metrics.logged.get_or_create(&EventLabels { event: event.as_str() }));
         }
-        for outcome in [Attempted::Delivered, Attempted::Failed, Attempted::Dead] {
-            let _ = metrics.attempts.get_or_create(&outcome.labels());
+        for result in [DELIVERED, FAILED] {
+            drop(metrics.attempts.get_or_create(&result));
         }
         metrics
     }
 }
 
 impl EventMetrics {
-    /// An event was posted to a webhook.
-    pub(super) fn attempted(&self, outcome: Attempted) {
-        self.attempts.get_or_create(&outcome.labels()).inc();
-    }
-
     /// Events were logged, which took this long.
     pub(super) fn appended(&self, events: impl IntoIterator<Item = EventName>, took: Duration) {
         self.append.observe(took.as_secs_f64());
         for event in events {
             self.logged.get_or_create(&EventLabels { event: event.as_str() }).inc();
         }
+    }
+
+    /// A receiver took an event.
+    pub(super) fn delivered(&self) {
+        self.attempts.get_or_create(&DELIVERED).inc();
+    }
+
+    /// A receiver did not take an event.
+    pub(super) fn failed(&self) {
+        self.attempts.get_or_create(&FAILED).inc();
     }
 }
