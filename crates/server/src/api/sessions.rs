@@ -254,7 +254,7 @@ fn accept(
     let (name, endpoints) = (session.map(Session::name), state.events.endpoints());
     let mut objections = endpoints.objections(name, webhooks, SetBy::Session, &state.egress);
     let proxy = session.and_then(|session| session.view().config.proxy.clone());
-    if config.proxy.is_some() && config.proxy != proxy {
+    if config.proxy != proxy {
         objections.push("config.proxy may be changed with the admin's key only".to_owned());
     }
     match objections.is_empty() {
