@@ -6,7 +6,7 @@
 //!
 //! The keeper also finds out what became of appends of which nobody knows whether they were written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use super::outbox;
 use crate::config::EventsConfig;
 
 /// How often the log is swept at least.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_EVERY: SignedDuration = SignedDuration::from_secs(60);
 /// The log is also swept whenever it has grown by this part of its size.
 const SWEEP_GROWTH_PART: i64 = 16;
 /// Events that are removed at a time; a few milliseconds of the store's time.
@@ -127,8 +127,9 @@ impl EventLog {
             if let Err(error) = self.sweep().await {
                 tracing::warn!(%error, "old events could not be removed");
             }
+            let again_at = self.clock.now().saturating_add(SWEEP_EVERY);
             tokio::select! {
-                () = sleep(SWEEP_EVERY) => {}
+                () = self.clock.sleep_until(again_at.unwrap_or(Timestamp::MAX)) => {}
                 () = self.retention.grown.notified() => {}
             }
         }
@@ -160,23 +161,21 @@ impl EventLog {
         let kept_since = self.clock.now().checked_sub(self.retention.kept_for);
         let kept_since = kept_since.unwrap_or(Timestamp::MIN);
         let too_much = self.order.told().seq - self.retention.bytes_max;
-        let (mut events, mut asked) = (Vec::with_capacity(oldest.len()), Vec::new());
+        let mut events = Vec::with_capacity(oldest.len());
         for document in oldest {
-            let (id, seq) = (document.id.clone(), seq_of(&document).unwrap_or_default());
+            let seq = seq_of(&document).unwrap_or_default();
             // What cannot be read is of no use to anybody.
             let is_old = LoggedEvent::read(document).is_none_or(|event| event.at < kept_since);
-            if !is_old && seq <= too_much {
-                asked.push(id.clone());
-            }
-            events.push((id, seq, is_old));
+            events.push((seq, is_old));
         }
-        let awaited = self.outbox().awaited(&asked).await?;
-        let goes = |(id, seq, is_old): &(String, i64, bool)| *is_old || (*seq <= too_much && !awaited.contains(id));
-        Ok(events
-            .iter()
-            .take_while(|event| goes(event))
-            .map(|(_, seq, _)| *seq)
-            .collect())
+        let surplus = events.iter().filter(|(seq, is_old)| !is_old && *seq <= too_much);
+        let mut surplus = surplus.map(|(seq, _)| *seq);
+        let awaited = match (surplus.next(), surplus.next_back()) {
+            (None, _) => HashSet::new(),
+            (Some(first), last) => self.outbox().awaited(first..=last.unwrap_or(first)).await?,
+        };
+        let goes = |(seq, is_old): &(i64, bool)| *is_old || (*seq <= too_much && !awaited.contains(seq));
+        Ok(events.into_iter().take_while(goes).map(|(seq, _)| seq).collect())
     }
 
     /// Finds out what became of appends that nobody waited for, or whose write failed half-way.

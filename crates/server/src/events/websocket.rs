@@ -20,7 +20,7 @@ use crate::keys::Caller;
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// Without any sign of life for this long a socket is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// The longest that a close frame may take to be written.
+/// The longest that a close frame may take to be written, and to be answered.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 /// The most bytes of the reason in a close frame (RFC 6455, 5.5.1: 125 with the code).
 const REASON_BYTES_MAX: usize = 123;
@@ -59,6 +59,9 @@ pub(crate) async fn serve(
         let frame = CloseFrame { code, reason };
         // The other side may be gone already.
         let _ = timeout(CLOSE_WITHIN, socket.send(Message::Close(Some(frame)))).await;
+        // What is on its way would be lost with the socket; the answer says that it was read.
+        let answered = async { while let Some(Ok(_)) = socket.recv().await {} };
+        let _ = timeout(CLOSE_WITHIN, stop.run_until_cancelled(answered)).await;
     }
 }
 

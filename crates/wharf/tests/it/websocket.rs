@@ -1,4 +1,4 @@
-//! `/ws`: the same events as webhooks, live.
+//! `/ws`: the same events as webhooks, live and from the log.
 
 use axum::http::StatusCode;
 use futures::StreamExt;
@@ -7,6 +7,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use crate::support::seeded::{Numbers, seed};
 use crate::support::{ALICE, BOB, KEY, TestWharf, contract, within};
 
 type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
@@ -111,4 +112,40 @@ async fn wrong_filters_close_the_socket_with_a_reason() {
         let reason: Value = serde_json::from_str(&frame.reason).unwrap();
         assert!(reason["error"].as_str().unwrap().contains(word), "{reason}");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_is_cut_off_ten_times_resumes_with_no_gap_and_no_duplicate() {
+    const CUTS: usize = 10;
+    const TEXTS: usize = 150;
+    let (wharf, _receiver) = TestWharf::with_alice().await;
+    let mut numbers = Numbers::of(seed());
+    let query = format!("?session=default&events=message&x-api-key={KEY}");
+    let sending = async {
+        for number in 0..TEXTS {
+            let text = format!("text {number}");
+            wharf.network.send(BOB, ALICE, &text, None).await.unwrap();
+        }
+    };
+    let (mut heard, mut last) = (Vec::new(), "oldest".to_owned());
+    let listening = async {
+        for cut in 0..=CUTS {
+            let mut socket = connect(&wharf, &format!("{query}&after={last}")).await.unwrap();
+            let until = match cut {
+                CUTS => TEXTS,
+                _ => heard.len() + usize::try_from(numbers.below(12)).unwrap(),
+            };
+            while heard.len() < until {
+                let event = next_event(&mut socket).await;
+                heard.push(event["payload"]["body"].as_str().unwrap().to_owned());
+                last = event["id"].as_str().unwrap().to_owned();
+            }
+            // Cut, not closed, with whatever is on its way.
+            drop(socket);
+        }
+    };
+    tokio::join!(sending, listening);
+    let sent: Vec<_> = (0..TEXTS).map(|number| format!("text {number}")).collect();
+    assert_eq!(heard, sent);
+    wharf.finish().await;
 }
