@@ -164,6 +164,10 @@ impl TestWharf {
         let own = [
             ("WAHA_API_KEY".to_owned(), KEY.to_owned()),
             (
+                "WHARF_MASTER_KEY".to_owned(),
+                "master key of the tests, 32 characters".to_owned(),
+            ),
+            (
                 "WAHA_LOCAL_STORE_BASE_DIR".to_owned(),
                 self.base_dir().display().to_string(),
             ),
