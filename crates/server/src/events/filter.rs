@@ -13,8 +13,8 @@ use super::log::LoggedEvent;
 pub(crate) struct Filter {
     /// Of this session; of all where it is `None`.
     pub(super) session: Option<SessionName>,
-    /// These events; all but `engine.event` where it is `None`.
-    events: Option<Vec<EventName>>,
+    /// These events.
+    events: Vec<EventName>,
     /// Whether the reader may know of no other session, not even by an event's id.
     pub(super) is_confined: bool,
 }
@@ -45,18 +45,14 @@ impl Filter {
     /// The filter in a query: `session=*|name`, `events=*|name`, each `events` also more than once or with commas.
     pub(crate) fn parse(query: &str) -> Result<Self, FilterError> {
         let wrong = |problem: String| FilterError::Wrong(problem);
-        let (mut sessions, mut events, mut all) = (Vec::new(), Vec::new(), false);
+        let (mut sessions, mut names) = (Vec::new(), Vec::new());
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match name.as_ref() {
                 "session" if value == "*" => sessions.push(None),
                 "session" => sessions.push(Some(value.parse().map_err(|error| wrong(format!("{error}")))?)),
                 "events" => {
-                    for event in value.split(',').map(str::trim).filter(|event| !event.is_empty()) {
-                        match event {
-                            "*" => all = true,
-                            event => events.push(event.parse().map_err(|error| wrong(format!("{error}")))?),
-                        }
-                    }
+                    let named = value.split(',').map(str::trim).filter(|name| !name.is_empty());
+                    names.extend(named.map(str::to_owned));
                 }
                 _ => {}
             }
@@ -65,14 +61,13 @@ impl Filter {
         if sessions.len() > 1 {
             return Err(wrong("session must be one name, or * for all".to_owned()));
         }
-        let engine_events = all && events.contains(&EventName::EngineEvent);
+        if names.is_empty() {
+            names.push("*".to_owned());
+        }
+        let events = EventName::select(names.iter().map(String::as_str));
         Ok(Self {
             session: sessions.pop().flatten(),
-            events: match (all || events.is_empty(), engine_events) {
-                (true, true) => Some(EventName::ALL.to_vec()),
-                (true, false) => None,
-                (false, _) => Some(events),
-            },
+            events: events.map_err(|error| wrong(format!("{error}")))?,
             is_confined: false,
         })
     }
@@ -99,11 +94,7 @@ impl Filter {
 
     /// Whether it is a wanted event.
     pub(super) fn wants(&self, event: &LoggedEvent) -> bool {
-        let is_named = match &self.events {
-            Some(events) => events.contains(&event.name),
-            None => event.name != EventName::EngineEvent,
-        };
-        is_named && self.is_of_session(event)
+        self.events.contains(&event.name) && self.is_of_session(event)
     }
 }
 
