@@ -17,6 +17,8 @@ pub(crate) struct SessionMetrics {
     pub(crate) asked_again: Counter,
     /// Messages that could only be kept in a reduced form.
     pub(crate) reduced: Counter,
+    /// Sends that were asked for again, and answered as before.
+    pub(crate) repeated: Counter,
 }
 
 /// Why a connection is made anew, as `session.status` says it.

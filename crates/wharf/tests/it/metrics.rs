@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
+use axum::http::StatusCode;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::open_metrics::Page;
-use crate::support::{ALICE, BOB, KEY, TestWharf};
+use crate::support::{ALICE, BOB, KEY, Receiver, TestWharf, within};
 
 async fn scrape(wharf: &TestWharf) -> Page {
     let answer = wharf.get("/metrics").await;
@@ -53,6 +55,58 @@ async fn the_numbers_move_with_what_happens() {
     assert!(after.sum("process_start_time_seconds", &[]) > 1_600_000_000.0);
     assert!(grown("process_cpu_seconds_total", &[]) >= 0.0);
     wharf.finish().await;
+}
+
+/// Scrapes until the page says so.
+async fn scraped(wharf: &TestWharf, what: &str, is_so: impl Fn(&Page) -> bool) -> Page {
+    let search = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            let page = scrape(wharf).await;
+            if is_so(&page) {
+                return page;
+            }
+            ticks.tick().await;
+        }
+    };
+    within(what, search).await
+}
+
+#[tokio::test]
+async fn what_is_not_delivered_shows_until_it_is() {
+    let wharf = TestWharf::start_with(&[("WHARF_WEBHOOK_SLOW_RETRIES", "False")]).await;
+    let (down, refusing) = (Receiver::start().await, Receiver::start().await);
+    down.answer_next([StatusCode::BAD_GATEWAY; 2]);
+    refusing.answer_next([StatusCode::GONE]);
+    let hook = |receiver: &Receiver, delay: f64, attempts: u32| {
+        let retries = json!({ "policy": "constant", "delaySeconds": delay, "attempts": attempts });
+        json!({ "url": receiver.url(), "events": ["session.status"], "retries": retries })
+    };
+    let create = async |name: &str, hook: Value| {
+        let body = json!({ "name": name, "start": false, "config": { "webhooks": [hook] } });
+        wharf.post("/api/sessions", body).await.expect(201);
+        let started = wharf.post(&format!("/api/sessions/{name}/start"), json!({})).await;
+        started.expect(201);
+    };
+    create("waits", hook(&down, 3_600.0, 1)).await;
+    let attempts = |page: &Page| page.sum("wharf_webhook_attempts_total", &[("result", "failed")]);
+    let page = scraped(&wharf, "the first failure", |page| attempts(page) >= 1.0).await;
+    assert!(page.sum("wharf_webhook_oldest_due_seconds", &[]) > 0.0);
+    assert_eq!(page.sum("wharf_webhook_given_up_total", &[]), 0.0);
+    create("refuses", hook(&refusing, 0.0, 0)).await;
+    let page = scraped(&wharf, "a dead letter", |page| {
+        page.sum("wharf_webhook_dead_letters", &[]) >= 1.0
+    })
+    .await;
+    assert!(page.sum("wharf_webhook_given_up_total", &[]) >= 1.0);
+    assert_eq!(page.sum("wharf_webhook_disabled", &[]), 1.0);
+    for name in ["waits", "refuses"] {
+        wharf.delete(&format!("/api/sessions/{name}")).await.expect(200);
+    }
+    let gone = |page: &Page| page.sum("wharf_webhook_oldest_due_seconds", &[]) == 0.0;
+    let page = scraped(&wharf, "nothing to be due any more", gone).await;
+    assert_eq!(page.sum("wharf_webhook_dead_letters", &[]), 0.0);
+    assert_eq!(page.sum("wharf_webhook_disabled", &[]), 0.0);
 }
 
 #[tokio::test]
