@@ -108,10 +108,11 @@ impl Bench {
         })
     }
 
-    /// A new receiver of webhooks: this program once more.
-    pub(crate) async fn receiver(&self) -> anyhow::Result<Receiver> {
+    /// A new receiver of webhooks that listens there: this program once more.
+    pub(crate) async fn receiver(&self, listen: &str) -> anyhow::Result<Receiver> {
         let folder = self.folder()?;
-        let program = Program::start(&std::env::current_exe()?, folder.path(), &[receiver::MODE], &[]).await?;
+        let arguments = [receiver::MODE, listen];
+        let program = Program::start(&std::env::current_exe()?, folder.path(), &arguments, &[]).await?;
         Ok(Receiver {
             api: ReceiverApi::new(self.http.clone(), &program.address),
             program,

@@ -39,6 +39,8 @@ pub(crate) enum Scenario {
     Sends,
     /// Received texts per second until their webhooks, and CPU time for each
     Inbound,
+    /// From a receiver's return to the last of the texts that waited for it, and what another receiver notices
+    Backlog,
     /// What pairing costs, and what idle sessions hold
     Sessions,
     /// From starting the server to all sessions WORKING
@@ -49,10 +51,11 @@ pub(crate) enum Scenario {
 
 impl Scenario {
     /// All, in the order in which they build on each other.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Start,
         Self::Sends,
         Self::Inbound,
+        Self::Backlog,
         Self::Sessions,
         Self::Restart,
         Self::Storm,
@@ -68,7 +71,7 @@ pub(crate) struct Sizes {
     /// Texts in each round
     #[arg(long, default_value_t = 300)]
     pub(crate) sends: usize,
-    /// Sessions that receive, in the scenario `inbound`
+    /// Sessions that receive, in the scenarios `inbound` and `backlog`
     #[arg(long, default_value_t = 20)]
     pub(crate) receiving: usize,
     /// Chats of each of them
@@ -77,6 +80,9 @@ pub(crate) struct Sizes {
     /// Texts in each of these chats, in each round
     #[arg(long, default_value_t = 25)]
     pub(crate) texts: usize,
+    /// Texts in each of these chats that wait for the receiver, in the scenario `backlog`
+    #[arg(long, default_value_t = 50)]
+    pub(crate) waiting: usize,
     /// Starts of the program
     #[arg(long, default_value_t = 10)]
     pub(crate) starts: usize,

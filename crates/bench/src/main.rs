@@ -27,7 +27,8 @@ use crate::machine::Machine;
 use crate::report::Report;
 
 fn main() -> ExitCode {
-    let is_receiver = std::env::args().nth(1).is_some_and(|mode| mode == receiver::MODE);
+    let mut arguments = std::env::args().skip(1);
+    let is_receiver = arguments.next().is_some_and(|mode| mode == receiver::MODE);
     // Fails only where a provider is installed already; the client asks for one although it speaks plain HTTP.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = tokio::runtime::Builder::new_multi_thread()
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
         .build()
         .context("cannot start the runtime")
         .and_then(|runtime| match is_receiver {
-            true => runtime.block_on(receiver::run()),
+            true => runtime.block_on(receiver::run(&arguments.next().unwrap_or_default())),
             false => runtime.block_on(run(Cli::parse())),
         });
     match outcome {

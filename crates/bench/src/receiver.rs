@@ -16,8 +16,10 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-/// The first argument of a process that is a receiver.
+/// The first argument of a process that is a receiver; the second one is where it listens.
 pub(crate) const MODE: &str = "receiver";
+/// A free port of this machine.
+pub(crate) const ANYWHERE: &str = "127.0.0.1:0";
 
 /// What came.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -51,8 +53,8 @@ struct Payload<'e> {
 }
 
 /// Listens, says where, and receives until the process is ended.
-pub(crate) async fn run() -> anyhow::Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen")?;
+pub(crate) async fn run(listen: &str) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(listen).await.context("cannot listen")?;
     writeln!(
         std::io::stdout().lock(),
         "receiving on http://{}/",

@@ -1,5 +1,6 @@
 //! The scenarios, one file each.
 
+mod backlog;
 mod inbound;
 mod restart;
 mod sends;
@@ -27,6 +28,7 @@ pub(crate) async fn run(scenario: Scenario, bench: &mut Bench, sizes: &Sizes) ->
         Scenario::Start => start::run(bench, sizes).await,
         Scenario::Sends => sends::run(bench, sizes).await,
         Scenario::Inbound => inbound::run(bench, sizes).await,
+        Scenario::Backlog => backlog::run(bench, sizes).await,
         Scenario::Sessions => sessions::run(bench, sizes).await,
         Scenario::Restart => restart::run(bench, sizes).await,
         Scenario::Storm => storm::run(bench, sizes).await,

@@ -12,6 +12,7 @@ const SIZES: &[&str] = &[
     "--receiving=2",
     "--chats=2",
     "--texts=2",
+    "--waiting=2",
     "--starts=1",
     "--rounds=1",
     "--idle-seconds=0",
@@ -40,7 +41,16 @@ fn every_scenario_measures_something() {
     let report = std::fs::read(folder.path().join("report.json")).unwrap();
     let report: Value = serde_json::from_slice(&report).unwrap();
     let figures = report["figures"].as_array().unwrap();
-    for scenario in ["start", "sends", "inbound", "pairing", "memory", "stop", "cut sockets"] {
+    for scenario in [
+        "start",
+        "sends",
+        "inbound",
+        "backlog",
+        "pairing",
+        "memory",
+        "stop",
+        "cut sockets",
+    ] {
         let of_scenario = |figure: &&Value| figure["what"].as_str().unwrap().starts_with(scenario);
         assert!(figures.iter().any(|figure| of_scenario(&figure)), "{scenario}: {table}");
     }

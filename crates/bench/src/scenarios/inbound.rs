@@ -14,6 +14,7 @@ use super::sessions::link;
 use super::{float, millis};
 use crate::bench::{Bench, Receiver, Stack};
 use crate::cli::Sizes;
+use crate::receiver::ANYWHERE;
 use crate::report::Figure;
 
 /// Texts that reach the webhook in a second.
@@ -21,7 +22,7 @@ const RATE_MIN: f64 = 1_000.0;
 /// Texts a second where it is measured how long each takes: less than the server can do.
 const PACE_PER_SECOND: u32 = 200;
 /// The one event that the webhook is told of.
-const EVENTS: &[&str] = &["message"];
+pub(super) const EVENTS: &[&str] = &["message"];
 /// Calls under way at the same time while the chats are made.
 const SENDS_AT_ONCE: usize = 8;
 /// How often the receiver is asked how much came.
@@ -88,7 +89,7 @@ pub(crate) async fn run(bench: &mut Bench, sizes: &Sizes) -> anyhow::Result<()> 
 }
 
 async fn set_up(bench: &Bench, sizes: &Sizes) -> anyhow::Result<Load> {
-    let (stack, receiver) = (bench.stack().await?, bench.receiver().await?);
+    let (stack, receiver) = (bench.stack().await?, bench.receiver(ANYWHERE).await?);
     let webhook = receiver.api.webhook();
     let (mut senders, mut accounts) = (Vec::new(), Vec::new());
     for _ in 0..sizes.chats {
@@ -99,15 +100,8 @@ async fn set_up(bench: &Bench, sizes: &Sizes) -> anyhow::Result<Load> {
         link(&stack, &format!("s{index}"), &account, Some((&webhook, EVENTS))).await?;
         accounts.push(account);
     }
-    let chats = (0..sizes.receiving).flat_map(|index| senders.iter().map(move |sender| (index, sender)));
-    stream::iter(chats)
-        .map(|(index, sender)| {
-            let api = &stack.api;
-            async move { api.send_text(&format!("s{index}"), sender, "Hello").await }
-        })
-        .buffer_unordered(SENDS_AT_ONCE)
-        .try_collect::<Vec<()>>()
-        .await?;
+    let sessions: Vec<_> = (0..sizes.receiving).map(|index| format!("s{index}")).collect();
+    greet(&stack, &sessions, &senders).await?;
     let mut load = Load {
         stack,
         receiver,
@@ -117,6 +111,19 @@ async fn set_up(bench: &Bench, sizes: &Sizes) -> anyhow::Result<Load> {
     };
     round(&mut load, 1, None).await?;
     Ok(load)
+}
+
+/// Every session writes to everybody who will write to it, so that both have a Signal session.
+pub(super) async fn greet(stack: &Stack, sessions: &[String], senders: &[String]) -> anyhow::Result<()> {
+    let chats = sessions
+        .iter()
+        .flat_map(|session| senders.iter().map(move |sender| (session, sender)));
+    stream::iter(chats)
+        .map(|(session, sender)| stack.api.send_text(session, sender, "Hello"))
+        .buffer_unordered(SENDS_AT_ONCE)
+        .try_collect::<Vec<()>>()
+        .await?;
+    Ok(())
 }
 
 /// Sends so many texts in each chat and waits until all have arrived.
@@ -133,7 +140,7 @@ async fn round(load: &mut Load, texts: usize, pace: Option<u32>) -> anyhow::Resu
     let begin = Instant::now();
     stack.network.traffic(senders, accounts, texts, pace).await?;
     let count = senders.len() * accounts.len() * texts;
-    wait_for(receiver, load.sent + count).await?;
+    arrived(receiver, load.sent + count).await?;
     let seconds = begin.elapsed().as_secs_f64();
     stack.server.rest().await?;
     let after = cpu_times(stack, receiver)?;
@@ -153,7 +160,8 @@ fn cpu_times(stack: &Stack, receiver: &Receiver) -> anyhow::Result<[Duration; 3]
     Ok([server?, network?, receiver?])
 }
 
-async fn wait_for(receiver: &Receiver, wanted: usize) -> anyhow::Result<()> {
+/// Waits until a receiver has so many texts.
+pub(super) async fn arrived(receiver: &Receiver, wanted: usize) -> anyhow::Result<()> {
     let (mut before, mut since) = (0, Instant::now());
     loop {
         let counts = receiver.api.counts().await?;
