@@ -13,19 +13,21 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::time::timeout;
 use wharf_core::ids::EventId;
-use wharf_core::store::{Condition, PAGE_DOCUMENTS_MAX, Query, StoreError, Value};
+use wharf_core::store::{Condition, Query, StoreError, Value};
 
 use super::filter::{Filter, Start};
 use super::log::{EVENTS, EventLog, LoggedEvent, place_in, seq_of};
 use super::order::Told;
 
 /// What a follower holds in memory at most, beside one event.
-const PAGE_BYTES_MAX: i64 = 256 * 1024;
+const PAGE_BYTES_MAX: usize = 256 * 1024;
+/// Events that are read at a time; a millisecond of the store's time.
+const PAGE_EVENTS_MAX: usize = 256;
 /// What one answer to [`Follow::page`] has at most, beside one event.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How much of the log one call of [`Follow::page`] looks through; its caller goes on with the next.
 const ANSWER_PAGES_MAX: usize = 64;
-/// Pages that are read at the same time, so that readers cannot keep appends from their turn.
+/// Pages that are read at the same time, so that readers neither keep appends from their turn nor fill the memory.
 pub(super) const READERS_MAX: usize = 4;
 
 /// Why a follower cannot go on.
@@ -236,34 +238,25 @@ impl EventLog {
     async fn read_page(&self, filter: &Filter, after: i64, end: i64) -> Result<Page, StoreError> {
         // Never closed.
         let _turn = self.readers.acquire().await;
-        let find = async |end, limit| {
-            let (field, conditions) = stretch(filter, after + 1, end);
-            let mut query = Query::all().ascending(field).limit(limit);
-            query.conditions = conditions;
-            self.store.find(&EVENTS, query).await
-        };
-        // Where the next event is, says where a page of so many bytes ends: places count bytes.
-        let Some(first) = find(end, 1).await?.documents.first().and_then(seq_of) else {
-            return Ok(Page {
-                events: Vec::new(),
-                end,
-                last: None,
-            });
-        };
-        let end = end.min(first.saturating_add(PAGE_BYTES_MAX));
-        let page = find(end, PAGE_DOCUMENTS_MAX).await?;
-        let last = page.documents.last();
-        let end = match &page.next {
-            Some(_) => last.and_then(seq_of).unwrap_or(end),
-            None => end,
-        };
-        let last = last.and_then(|document| document.id.parse().ok());
-        let events = page.documents.into_iter().filter_map(LoggedEvent::read);
-        Ok(Page {
-            events: events.filter(|event| filter.wants(event)).collect(),
-            end,
-            last,
-        })
+        let (field, conditions) = stretch(filter, after + 1, end);
+        let mut query = Query::all().ascending(field).limit(PAGE_EVENTS_MAX);
+        query.conditions = conditions;
+        let found = self.store.find(&EVENTS, query).await?;
+        let mut documents = found.documents.into_iter();
+        let (mut events, mut bytes, mut looked_to, mut last) = (Vec::new(), 0, after, None);
+        while bytes < PAGE_BYTES_MAX
+            && let Some(document) = documents.next()
+        {
+            looked_to = seq_of(&document).unwrap_or(looked_to);
+            last = document.id.parse().ok().or(last);
+            if let Some(event) = LoggedEvent::read(document).filter(|event| filter.wants(event)) {
+                bytes += event.body.len();
+                events.push(event);
+            }
+        }
+        let is_all = found.next.is_none() && documents.len() == 0;
+        let end = if is_all { end } else { looked_to };
+        Ok(Page { events, end, last })
     }
 }
 

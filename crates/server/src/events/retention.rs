@@ -28,8 +28,8 @@ use crate::config::EventsConfig;
 const SWEEP_EVERY: SignedDuration = SignedDuration::from_secs(60);
 /// The log is also swept whenever it has grown by this part of its size.
 const SWEEP_GROWTH_PART: i64 = 16;
-/// Events that are removed at a time; a few milliseconds of the store's time.
-const STEP_EVENTS: usize = 250;
+/// Events that are removed at a time; ten milliseconds of the store's time.
+const STEP_EVENTS: usize = 128;
 /// The wait after the store failed.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
