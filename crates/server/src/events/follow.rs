@@ -111,12 +111,12 @@ impl Follow {
             if self.read_on().await? {
                 continue;
             }
-            match &mut self.live {
-                Some(live) => match live.recv().await {
+            if let Some(live) = &mut self.live {
+                match live.recv().await {
                     Ok(event) => self.hear(event),
+                    // Too many came meanwhile: they are in the store.
                     Err(_) => self.live = None,
-                },
-                None => {}
+                }
             }
         }
     }

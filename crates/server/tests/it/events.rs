@@ -218,7 +218,8 @@ async fn events_are_there_after_a_restart_and_gone_with_their_session() {
     if a.options.session.as_str() == "b" {
         (a, b) = (b, a);
     }
-    (a.work(), b.work());
+    a.work();
+    b.work();
     wharf.until_status("a", "WORKING").await;
     receive(&a, "later", 1).await;
     let (events, _) = page(&wharf, &format!("session=a&events=message&after={cursor}")).await;

@@ -13,6 +13,7 @@ mod commands;
 mod durability;
 mod endurance;
 mod environment;
+mod event_log;
 mod events;
 mod folders;
 mod full_disk;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::pairing;
 use crate::support::{ALICE, BOB, CAROL, KEY, TestWharf, contract};
+use crate::{event_log, pairing};
 
 #[test]
 fn the_document_changes_only_on_purpose() {
@@ -25,6 +25,31 @@ async fn the_document_and_its_page_are_served() {
     assert!(String::from_utf8_lossy(&page.body).contains("swagger"));
 }
 
+/// What a key for sending may call without making a message.
+const WITHOUT_MESSAGE: &[&str] = &[
+    "/api/sendSeen",
+    "/api/startTyping",
+    "/api/stopTyping",
+    "/api/{session}/new-message-id",
+];
+
+#[test]
+fn every_operation_that_makes_a_message_takes_an_idempotency_key() {
+    let paths = contract::DOCUMENT["paths"].as_object().unwrap();
+    for (path, item) in paths {
+        for (method, operation) in item.as_object().unwrap() {
+            let is_for_sending = operation["security"] == json!([{ "api_key": ["send"] }]);
+            let makes_a_message = is_for_sending && !WITHOUT_MESSAGE.contains(&path.as_str());
+            assert_eq!(takes_key(operation), makes_a_message, "{method} {path}");
+        }
+    }
+}
+
+fn takes_key(operation: &Value) -> bool {
+    let parameters = operation["parameters"].as_array();
+    parameters.is_some_and(|all| all.iter().any(|one| one["name"] == "Idempotency-Key"))
+}
+
 /// The operations that the document declares a success for.
 fn declared() -> BTreeSet<(String, String)> {
     let paths = contract::DOCUMENT["paths"].as_object().unwrap();
@@ -39,6 +64,17 @@ fn declared() -> BTreeSet<(String, String)> {
     built
         .map(|(path, (method, _))| (method.clone(), path.clone()))
         .collect()
+}
+
+/// Whether the same key and body have the same answer, which every operation promises that takes a key.
+async fn is_repeatable(wharf: &TestWharf, path: &str, body: &Value) {
+    let ask = || {
+        let request = wharf.request(Method::POST, path).header("x-api-key", KEY).json(body);
+        wharf.send(request.header("idempotency-key", path))
+    };
+    let (first, again) = (ask().await, ask().await);
+    assert_eq!((again.status, &again.body), (first.status, &first.body), "{path}");
+    assert_eq!(again.headers["idempotent-replayed"], "true", "{path}");
 }
 
 #[tokio::test]
@@ -59,6 +95,7 @@ async fn every_declared_operation_succeeds() {
         ("GET", "/api/sessions/default", Value::Null),
         ("GET", "/api/sessions/default/me", Value::Null),
         ("POST", "/api/sendText", text),
+        ("GET", "/api/default/new-message-id", Value::Null),
         ("POST", "/api/sendSeen", chat.clone()),
         ("POST", "/api/startTyping", chat.clone()),
         ("POST", "/api/stopTyping", chat),
@@ -71,6 +108,16 @@ async fn every_declared_operation_succeeds() {
             "/api/sessions/second",
             json!({ "config": { "metadata": { "a": "b" } } }),
         ),
+        ("POST", "/api/keys", json!({ "session": "second" })),
+        ("POST", "/api/keys/media", json!({ "session": "second" })),
+        ("POST", "/api/keys/control", json!({ "session": "second" })),
+        ("GET", "/api/keys", Value::Null),
+        (
+            "PUT",
+            "/api/keys/key_id_control_second",
+            json!({ "session": "second", "isActive": false, "actions": { "control": true } }),
+        ),
+        ("DELETE", "/api/keys/key_id_control_second", Value::Null),
         ("POST", "/api/sessions/second/stop", json!({})),
         ("POST", "/api/sessions/second/start", json!({})),
         ("POST", "/api/sessions/second/restart", json!({})),
@@ -95,11 +142,16 @@ async fn every_declared_operation_succeeds() {
             String::from_utf8_lossy(&answer.body)
         );
         let operation = contract::operation(method, path).unwrap_or_else(|| panic!("{method} {path} is not declared"));
+        if takes_key(&contract::DOCUMENT["paths"][&operation.path][&operation.method]) {
+            is_repeatable(&wharf, path, &body).await;
+        }
         seen.insert((operation.method, operation.path));
     }
     // These need a phone that asks for them.
     let with_passkey = pairing::link_with_passkey(&wharf, "third", CAROL).await;
     seen.extend(with_passkey.map(|(method, path)| (method.to_owned(), path.to_owned())));
+    let by_reading = event_log::read_in_every_way(&wharf).await;
+    seen.extend(by_reading.map(|(method, path)| (method.to_owned(), path.to_owned())));
     let unseen: Vec<_> = declared().difference(&seen).cloned().collect();
     assert!(
         unseen.is_empty(),
