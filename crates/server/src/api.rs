@@ -24,10 +24,12 @@ mod refusals;
 mod sending;
 mod sessions;
 mod swagger;
+mod webhooks;
 
 pub(crate) use attempts::Attempts;
 pub(crate) use metrics::HttpMetrics;
 pub use openapi::openapi;
+pub(crate) use webhooks::Replays;
 
 use std::sync::Arc;
 
@@ -64,6 +66,7 @@ pub(crate) struct App {
     pub(crate) registry: Arc<Registry>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) attempts: Attempts,
+    pub(crate) replays: Replays,
     pub(crate) events: Arc<EventLog>,
     pub(crate) egress: Arc<Egress>,
     pub(crate) delivery: Arc<Delivery>,
@@ -96,6 +99,7 @@ fn operations() -> OpenApiRouter<AppState> {
         .merge(pairing::router())
         .merge(chatting::router())
         .merge(events::router())
+        .merge(webhooks::router())
         .merge(observability::router())
         .merge(metrics::router())
 }

@@ -3,16 +3,32 @@
 //! Knows sessions only as the source that an event names.
 
 mod delivery;
+mod endpoints;
 mod envelope;
+mod filter;
+mod follow;
 mod log;
+mod metrics;
+mod order;
 mod outbox;
+mod replay;
+mod retention;
 mod retry;
 mod schema;
 mod signature;
+pub(crate) mod stream;
 mod webhook;
 pub(crate) mod websocket;
 
 pub(crate) use delivery::Delivery;
-pub(crate) use envelope::ServerEnvironment;
-pub(crate) use log::{EventLog, EventSource, Identity, NewEvent};
+pub(crate) use endpoints::{Endpoint, SetBy};
+pub(crate) use envelope::{Envelope, ServerEnvironment};
+pub(crate) use filter::{Filter, FilterError, Start};
+pub(crate) use follow::{Follow, FollowError};
+pub(crate) use log::{EventLog, EventSource, Identity, LoggedEvent, NewEvent};
+pub(crate) use metrics::EventMetrics;
+pub(crate) use outbox::{DeliveryState, StoredDelivery};
+pub(crate) use replay::{Replayed, Wanted, WantedState};
+pub(crate) use retention::Keeper;
 pub(crate) use schema::webhooks;
+pub(crate) use signature::standard_secret;

@@ -15,10 +15,10 @@ use wharf_core::ids::SessionName;
 use wharf_core::random::Random;
 use wharf_core::store::{Storage, StoreError};
 
-use crate::api::{self, App, AppState, Attempts};
+use crate::api::{self, App, AppState, Attempts, Replays};
 use crate::config::Config;
 use crate::egress::{Egress, EgressError};
-use crate::events::{Delivery, EventLog, ServerEnvironment};
+use crate::events::{Delivery, EventLog, Keeper, ServerEnvironment};
 use crate::keys::Keys;
 use crate::listener;
 use crate::metrics::Metrics;
@@ -84,77 +84,14 @@ impl Server {
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let local_addr = listener.local_addr().map_err(listen)?;
 
-        let Parts {
-            storage,
-            connector,
-            clock,
-            random,
-        } = parts;
-        let webhooks = &config.webhooks;
-        let egress = Egress::new(webhooks.allow.clone(), webhooks.ca_file.as_deref())?;
-        let egress = Arc::new(egress);
-        let (dialect, started_at) = (config.engine.dialect, clock.now());
-        let environment = ServerEnvironment::new(dialect, &config.sessions.worker_id);
-        let events = EventLog::open(
-            storage.server(),
-            Arc::clone(&clock),
-            Arc::clone(&random),
-            dialect,
-            environment.clone(),
-            config.webhooks.global.clone(),
-            &config.events,
-        );
-        let (events, keeper) = events.await?;
-        let tasks = TaskTracker::new();
-        let keys = Keys::open(
-            storage.server(),
-            Arc::clone(&clock),
-            Arc::clone(&random),
-            config.auth.master_key.as_ref(),
-            tasks.clone(),
-        );
-        let keys = keys.await?;
-        let shared = Shared::new(
-            Arc::clone(&storage),
-            connector,
-            Arc::clone(&events),
-            Arc::clone(&keys),
-            Arc::clone(&clock),
-            Arc::clone(&random),
-            &config,
-        );
-        let registry = Registry::open(Arc::new(shared), &config.sessions).await?;
-        let delivery = Delivery::new(
-            Arc::clone(&events),
-            Arc::clone(&egress),
-            Arc::clone(&clock),
-            Arc::clone(&random),
-            config.webhooks.delivery,
-        );
-
-        let sockets = TaskTracker::new();
+        let (tasks, http) = (TaskTracker::new(), TaskTracker::new());
         let (stop_http, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
-        tasks.spawn(Arc::clone(&delivery).run(stop_delivery.clone()));
+        let (app, keeper) = compose(config, parts, &tasks, stop_http.clone()).await?;
+        let (registry, sockets) = (Arc::clone(&app.registry), app.sockets.clone());
+        tasks.spawn(Arc::clone(&app.delivery).run(stop_delivery.clone()));
         tasks.spawn(keeper.run(stop_delivery.clone()));
-        let state = AppState(Arc::new(App {
-            started_at,
-            metrics: Metrics::new(&environment, started_at, events.metrics(), registry.metrics()),
-            config,
-            registry: Arc::clone(&registry),
-            keys,
-            attempts: Attempts::default(),
-            events,
-            egress,
-            delivery,
-            storage,
-            clock,
-            random,
-            sockets: sockets.clone(),
-            streams: TaskTracker::new(),
-            stop: stop_http.clone(),
-        }));
-        let http = TaskTracker::new();
-        http.spawn(listener::serve(listener, api::router(state), stop_http.clone()));
+        let router = api::router(AppState(Arc::new(app)));
+        http.spawn(listener::serve(listener, router, stop_http.clone()));
         Ok(Self {
             local_addr,
             registry,
@@ -208,4 +145,77 @@ impl Server {
             tracing::warn!("stopping took too long, the rest is cut off");
         }
     }
+}
+
+/// Puts together what requests work with, and what keeps the log within its bounds. Starts the sessions that ran before.
+async fn compose(
+    config: Config,
+    parts: Parts,
+    tasks: &TaskTracker,
+    stop: CancellationToken,
+) -> Result<(App, Keeper), StartError> {
+    let Parts {
+        storage,
+        connector,
+        clock,
+        random,
+    } = parts;
+    let webhooks = &config.webhooks;
+    let egress = Arc::new(Egress::new(webhooks.allow.clone(), webhooks.ca_file.as_deref())?);
+    let (dialect, started_at) = (config.engine.dialect, clock.now());
+    let environment = ServerEnvironment::new(dialect, &config.sessions.worker_id);
+    let events = EventLog::open(
+        storage.server(),
+        Arc::clone(&clock),
+        Arc::clone(&random),
+        dialect,
+        environment.clone(),
+        webhooks.global.clone(),
+        &config.events,
+    );
+    let (events, keeper) = events.await?;
+    let keys = Keys::open(
+        storage.server(),
+        Arc::clone(&clock),
+        Arc::clone(&random),
+        config.auth.master_key.as_ref(),
+        tasks.clone(),
+    );
+    let keys = keys.await?;
+    let shared = Shared::new(
+        Arc::clone(&storage),
+        connector,
+        Arc::clone(&events),
+        Arc::clone(&keys),
+        Arc::clone(&clock),
+        Arc::clone(&random),
+        &config,
+    );
+    let registry = Registry::open(Arc::new(shared), &config.sessions).await?;
+    let delivery = Delivery::new(
+        Arc::clone(&events),
+        Arc::clone(&egress),
+        Arc::clone(&clock),
+        Arc::clone(&random),
+        webhooks.delivery,
+    );
+    let app = App {
+        started_at,
+        metrics: Metrics::new(&environment, started_at, events.metrics(), registry.metrics()),
+        config,
+        registry,
+        keys,
+        attempts: Attempts::default(),
+        replays: Replays::default(),
+        events,
+        egress,
+        delivery,
+        storage,
+        clock,
+        random,
+        sockets: TaskTracker::new(),
+        streams: TaskTracker::new(),
+        stop,
+    };
+    Ok((app, keeper))
 }

@@ -92,18 +92,23 @@ fn authenticate(parts: &Parts, policy: Option<Policy>, state: &AppState) -> Resu
 /// The refusal of a wrong key. Who sends too many hears only that.
 fn refuse_wrong_key(parts: &Parts, state: &AppState) -> ApiError {
     let address = address::of(parts, &state.config.http.trusted_proxies);
-    match state.attempts.count(address, Instant::now()) {
-        Verdict::Wrong => ApiError::Unauthorized {
-            hint: hint(&state.config.auth),
-        },
-        Verdict::LimitReached(rest) => {
-            tracing::warn!(
-                address = address.map(tracing::field::display),
-                "too many wrong api keys from one address"
-            );
-            ApiError::WrongKeys { retry_after: rest }
+    let retry_after = match state.attempts.count(address, Instant::now()) {
+        Verdict::Wrong => {
+            return ApiError::Unauthorized {
+                hint: hint(&state.config.auth),
+            };
         }
-        Verdict::TooMany(rest) => ApiError::WrongKeys { retry_after: rest },
+        Verdict::LimitReached(rest) => {
+            let address = address.map(tracing::field::display);
+            tracing::warn!(address, "too many wrong api keys come from one address");
+            rest
+        }
+        Verdict::TooMany(rest) => rest,
+    };
+    let what = "too many wrong api keys came from this address, wait a while; a right one is let in at any time";
+    ApiError::TooOften {
+        what: what.to_owned(),
+        retry_after,
     }
 }
 

@@ -37,8 +37,10 @@ pub(crate) enum ApiError {
         /// Where to find it.
         hint: String,
     },
-    /// Too many wrong keys came from the caller's address.
-    WrongKeys {
+    /// The caller does this too often.
+    TooOften {
+        /// What the limit is.
+        what: String,
         /// When it may go on.
         retry_after: Duration,
     },
@@ -111,20 +113,11 @@ impl IntoResponse for ApiError {
         let (status, message): (_, Value) = match self {
             Self::Invalid(problems) => (StatusCode::BAD_REQUEST, problems.into()),
             Self::Unreadable(message) => (StatusCode::BAD_REQUEST, message.into()),
-            Self::Unauthorized { hint } => {
-                let body = json!({"statusCode": 401, "message": "Unauthorized", "hint": hint});
-                return (StatusCode::UNAUTHORIZED, Json(body)).into_response();
-            }
-            Self::WrongKeys { retry_after } => {
-                let message = "too many wrong api keys from this address, wait a while; a right one is let in at any time";
-                let mut response = waha_error(StatusCode::TOO_MANY_REQUESTS, message.into());
+            Self::Unauthorized { hint } => return not_let_in(StatusCode::UNAUTHORIZED, &hint),
+            Self::Forbidden { hint } => return not_let_in(StatusCode::FORBIDDEN, &hint),
+            Self::TooOften { what, retry_after } => {
                 let wait = retry_after.as_secs().max(1);
-                response.headers_mut().insert(header::RETRY_AFTER, wait.into());
-                return response;
-            }
-            Self::Forbidden { hint } => {
-                let body = json!({"statusCode": 403, "message": "Forbidden", "hint": hint});
-                return (StatusCode::FORBIDDEN, Json(body)).into_response();
+                return later(StatusCode::TOO_MANY_REQUESTS, what.into(), wait.into());
             }
             Self::ForeignPage => (
                 StatusCode::FORBIDDEN,
@@ -158,23 +151,14 @@ impl IntoResponse for ApiError {
             }
             Self::Throttled(retry_after) => {
                 let message = "WhatsApp was asked too often, wait a while before the next try";
-                let mut response = waha_error(StatusCode::TOO_MANY_REQUESTS, message.into());
-                if let Some(wait) = retry_after {
-                    response
-                        .headers_mut()
-                        .insert(header::RETRY_AFTER, wait.as_secs().into());
+                match retry_after {
+                    Some(wait) => return later(StatusCode::TOO_MANY_REQUESTS, message.into(), wait.as_secs().into()),
+                    None => (StatusCode::TOO_MANY_REQUESTS, message.into()),
                 }
-                return response;
             }
-            Self::UnderWay(message) => {
-                let mut response = waha_error(StatusCode::CONFLICT, message.into());
-                response.headers_mut().insert(header::RETRY_AFTER, UNDER_WAY_SECONDS);
-                return response;
-            }
+            Self::UnderWay(message) => return later(StatusCode::CONFLICT, message.into(), UNDER_WAY_SECONDS),
             Self::Unavailable(message) => {
-                let mut response = waha_error(StatusCode::SERVICE_UNAVAILABLE, message.into());
-                response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
-                return response;
+                return later(StatusCode::SERVICE_UNAVAILABLE, message.into(), RETRY_AFTER_SECONDS);
             }
             Self::TimedOut(message) => (StatusCode::GATEWAY_TIMEOUT, message.into()),
             Self::Internal(error) => {
@@ -186,6 +170,20 @@ impl IntoResponse for ApiError {
         };
         waha_error(status, message)
     }
+}
+
+/// WAHA's body for callers who may not, which has no `error` in it.
+fn not_let_in(status: StatusCode, hint: &str) -> Response {
+    let message = status.canonical_reason().unwrap_or_default();
+    let body = json!({"statusCode": status.as_u16(), "message": message, "hint": hint});
+    (status, Json(body)).into_response()
+}
+
+/// What may be tried again after so many seconds.
+fn later(status: StatusCode, message: Value, seconds: HeaderValue) -> Response {
+    let mut response = waha_error(status, message);
+    response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    response
 }
 
 fn waha_error(status: StatusCode, message: Value) -> Response {

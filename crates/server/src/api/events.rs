@@ -122,12 +122,17 @@ async fn list_events(
     security(("api_key" = ["read"]))
 )]
 async fn get_event(State(state): State<AppState>, caller: Caller, Path(id): Path<String>) -> ApiResult<Response> {
+    let event = known_event(&state, &caller, &id).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], event.body).into_response())
+}
+
+/// An event that the caller may see.
+pub(super) async fn known_event(state: &AppState, caller: &Caller, id: &str) -> ApiResult<LoggedEvent> {
     let not_found = || ApiError::NotFound(format!("there is no event '{id}'"));
     let known: EventId = id.parse().map_err(|_| not_found())?;
     let event = state.events.get(&known).await?;
     let event = event.filter(|event| caller.session().is_none_or(|own| *own == event.session));
-    let event = event.ok_or_else(not_found)?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], event.body).into_response())
+    event.ok_or_else(not_found)
 }
 
 /// Get events as they happen, as Server-Sent Events.
@@ -202,7 +207,7 @@ async fn follow(state: &AppState, caller: &Caller, query: &str, start: &Start) -
 }
 
 /// A whole number in a query; `None` where it is not there.
-fn number(query: &str, name: &str, allowed: std::ops::RangeInclusive<u64>) -> ApiResult<Option<u64>> {
+pub(super) fn number(query: &str, name: &str, allowed: std::ops::RangeInclusive<u64>) -> ApiResult<Option<u64>> {
     let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(known, _)| known == name);
     let Some((_, value)) = values.next() else {
         return Ok(None);

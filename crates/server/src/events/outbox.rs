@@ -11,6 +11,7 @@ pub(crate) use record::{Attempt, DeliveryState};
 pub(super) use record::{Due, Fate, NewDelivery, Noted, Record};
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -20,6 +21,7 @@ use wharf_core::store::{
 };
 
 use super::endpoints::EndpointId;
+use super::log::seq_of;
 use record::{LAST, Place, decode, read_place};
 
 /// One document per event and endpoint, under `{endpoint}.{event}`.
@@ -68,7 +70,7 @@ pub(crate) struct StoredDelivery {
     pub(crate) due_at: Option<Timestamp>,
     /// The rest.
     pub(super) record: Record,
-    version: u64,
+    pub(super) version: u64,
 }
 
 /// A page of dead deliveries.
@@ -176,7 +178,7 @@ impl Outbox {
                     document.fields.retain(|(field, _)| *field == "seq");
                     let expect = Expect::Version(document.version);
                     let batch = Batch::new().put_if(&DELIVERIES, document, expect);
-                    self.write_if_unchanged(batch).await?;
+                    self.write_each_if_unchanged(vec![batch]).await?;
                 }
             }
         }
@@ -208,40 +210,48 @@ impl Outbox {
         Ok(page.documents.first().and_then(read_place).map(|(_, due_at)| due_at))
     }
 
-    /// Those of these events that are still to be delivered to somebody.
-    pub(super) async fn awaited(&self, events: &[String]) -> Result<HashSet<String>, StoreError> {
-        if events.is_empty() {
-            return Ok(HashSet::new());
+    /// The places of those events in a stretch of the log that are still to be delivered to somebody.
+    pub(super) async fn awaited(&self, seqs: RangeInclusive<i64>) -> Result<HashSet<i64>, StoreError> {
+        let (mut awaited, mut after) = (HashSet::new(), None);
+        loop {
+            let query = Query::all()
+                .filter(Condition::AtLeast("seq", (*seqs.start()).into()))
+                .filter(Condition::AtMost("seq", (*seqs.end()).into()))
+                .ascending("seq")
+                .after(after);
+            let page = self.store.find(&DELIVERIES, query).await?;
+            let due = page
+                .documents
+                .iter()
+                .filter(|document| document.field("queue").is_some());
+            awaited.extend(due.filter_map(seq_of));
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(awaited),
+            }
         }
-        let endpoints = self.endpoints().await?;
-        let ids = |event| endpoints.iter().map(move |endpoint| format!("{endpoint}.{event}"));
-        let ids: Vec<String> = events.iter().flat_map(ids).collect();
-        let deliveries = self.store.get_many(&DELIVERIES, &ids).await?.into_iter();
-        let due = deliveries.filter(|document| document.field("queue").is_some());
-        let events = due.filter_map(|document| Some(document.id.rsplit_once('.')?.1.to_owned()));
-        Ok(events.collect())
     }
 
     /// Notes what came of attempts. What was changed or deleted meanwhile stays as it is.
     pub(super) async fn note(&self, noted: &[Noted]) -> Result<(), StoreError> {
-        let all = noted
-            .iter()
-            .try_fold(Batch::new(), |batch, noted| noted.add_to(batch))?;
+        let batches = noted.iter().map(|noted| noted.add_to(Batch::new()));
+        self.write_each_if_unchanged(batches.collect::<Result<_, _>>()?).await
+    }
+
+    /// Writes batches together, but leaves out those about what was changed or deleted meanwhile.
+    pub(super) async fn write_each_if_unchanged(&self, batches: Vec<Batch>) -> Result<(), StoreError> {
+        let all = batches.iter().cloned().fold(Batch::new(), Batch::and);
         match self.store.write(all).await {
             Err(StoreError::Conflict { .. }) => {}
             outcome => return outcome,
         }
-        for noted in noted {
-            self.write_if_unchanged(noted.add_to(Batch::new())?).await?;
+        for batch in batches {
+            match self.store.write(batch).await {
+                Ok(()) | Err(StoreError::Conflict { .. }) => {}
+                outcome => return outcome,
+            }
         }
         Ok(())
-    }
-
-    async fn write_if_unchanged(&self, batch: Batch) -> Result<(), StoreError> {
-        match self.store.write(batch).await {
-            Err(StoreError::Conflict { .. }) => Ok(()),
-            outcome => outcome,
-        }
     }
 
     /// The deliveries of these events to these endpoints, as far as there are any.
@@ -314,28 +324,6 @@ impl Outbox {
             .limit(1);
         let page = self.store.find(&DELIVERIES, query).await?;
         Ok(page.documents.first().and_then(record::since))
-    }
-
-    /// Makes deliveries due now, as if they had never failed; what they remember stays.
-    pub(super) async fn replay(
-        &self,
-        deliveries: Vec<NewDelivery<'_>>,
-        known: Vec<StoredDelivery>,
-    ) -> Result<(), StoreError> {
-        let mut batch = Batch::new();
-        for delivery in deliveries {
-            let id = delivery.id();
-            let known = known.iter().find(|known| known.id == id);
-            batch = delivery.put_again(
-                batch,
-                known.map(|known| &known.record),
-                known.map(|known| known.version),
-            )?;
-        }
-        match batch.is_empty() {
-            true => Ok(()),
-            false => self.write_if_unchanged(batch).await,
-        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! A server on a free port, a played connection, and receivers of webhooks.
 
+mod clock;
 mod receiver;
 
+pub(crate) use clock::TestClock;
 pub(crate) use receiver::Receiver;
 
 use std::collections::VecDeque;
@@ -18,7 +20,6 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{interval, timeout};
-use wharf_core::clock::SystemClock;
 use wharf_core::engine::{
     Chatting, Closed, Connector, Engine, EngineError, EngineOptions, Inbox, Lifecycle, Pairing, PasskeyAssertion,
     Presence, SeenRequest, SendText, SentMessage, Signal, Typing,
@@ -44,6 +45,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub(crate) struct Wharf {
     server: Server,
     storage: Arc<FaultyStorage>,
+    clock: Arc<TestClock>,
     connecting: Arc<Door>,
     vacating: Arc<Door>,
     overlaps: Arc<AtomicU32>,
@@ -105,6 +107,7 @@ impl Wharf {
         let (connecting, vacating) = (Arc::<Door>::default(), Arc::<Door>::default());
         let overlaps = Arc::new(AtomicU32::new(0));
         let (sender, links) = mpsc::unbounded_channel();
+        let clock = Arc::<TestClock>::default();
         let server = Server::start(
             config.clone(),
             Parts {
@@ -116,13 +119,14 @@ impl Wharf {
                     engines: Mutex::default(),
                     overlaps: Arc::clone(&overlaps),
                 }),
-                clock: Arc::new(SystemClock),
+                clock: Arc::clone(&clock) as _,
                 random: Arc::new(SystemRandom),
             },
         );
         Self {
             server: server.await.unwrap(),
             storage,
+            clock,
             connecting,
             vacating,
             overlaps,
@@ -179,6 +183,11 @@ impl Wharf {
 
     pub(crate) fn server(&self) -> &Server {
         &self.server
+    }
+
+    /// Lets time pass on the server's clock.
+    pub(crate) fn pass(&self, time: Duration) {
+        self.clock.pass(time);
     }
 
     /// From now on, or no more, writes to the stores of sessions fail because the disk is full.
@@ -265,6 +274,23 @@ impl Wharf {
     pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.send(self.request(Method::DELETE, path).header("X-Api-Key", KEY))
             .await
+    }
+
+    /// Asks until the answer is as it should be; returns it.
+    pub(crate) async fn until_answer(&self, path: &str, is_right: impl Fn(&Value) -> bool) -> Value {
+        let mut looking = interval(LOOK_EVERY);
+        let mut last = Value::Null;
+        let reached = async {
+            loop {
+                looking.tick().await;
+                last = self.get(path).await.json();
+                if is_right(&last) {
+                    return last.clone();
+                }
+            }
+        };
+        let answer = timeout(PATIENCE, reached).await.ok();
+        answer.unwrap_or_else(|| panic!("{path} did not become what it should: {last}"))
     }
 
     /// A session that works, with this configuration.

@@ -31,4 +31,7 @@ mod stream;
 mod supervision;
 mod waiting;
 mod webhooks;
+mod webhooks_down;
+mod webhooks_reach;
+mod webhooks_replay;
 mod websocket;

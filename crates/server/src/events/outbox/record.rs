@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use wharf_core::ids::{ChatId, EventId};
 use wharf_core::store::{Batch, Document, Expect, StoreError, Value};
 
-use super::DELIVERIES;
+use super::{DELIVERIES, StoredDelivery};
 use crate::events::endpoints::{Endpoint, EndpointId};
 
 /// Stands behind everything that a text of ours can go on with.
@@ -87,7 +87,8 @@ pub(in crate::events) struct NewDelivery<'a> {
 /// A delivery that is due.
 #[derive(Debug, Clone)]
 pub(in crate::events) struct Due {
-    id: String,
+    /// Unique among all deliveries.
+    pub(super) id: String,
     version: u64,
     record: Record,
     /// What is sent, once it was read.
@@ -234,22 +235,19 @@ impl NewDelivery<'_> {
         Ok((batch, due))
     }
 
-    /// Adds the write that makes it due again, with what was remembered of it.
-    pub(super) fn put_again(
-        &self,
-        batch: Batch,
-        known: Option<&Record>,
-        version: Option<u64>,
-    ) -> Result<Batch, StoreError> {
+    /// The write that makes it due again, with what is remembered of it.
+    pub(in crate::events) fn again(&self, known: Option<&StoredDelivery>) -> Result<Batch, StoreError> {
         let mut record = self.record();
+        let mut expect = Expect::Absent;
         if let Some(known) = known {
-            (record.attempted, record.attempts) = (known.attempted, known.attempts.clone());
-            // A delivery that was stored keeps its order with those of its chat.
-            record.chat = known.chat.clone();
+            let before = &known.record;
+            (record.attempted, record.attempts) = (before.attempted, before.attempts.clone());
+            // It keeps its order with those of its chat.
+            record.chat.clone_from(&before.chat);
+            expect = Expect::Version(known.version);
         }
         let document = document(&self.id(), &record, Fate::Again(self.now))?;
-        let expect = version.map_or(Expect::Absent, Expect::Version);
-        Ok(batch.put_if(&DELIVERIES, document, expect))
+        Ok(Batch::new().put_if(&DELIVERIES, document, expect))
     }
 }
 
@@ -281,11 +279,6 @@ impl Due {
             body: Some(body.clone()),
             ..self
         }
-    }
-
-    /// Unique among all deliveries.
-    pub(in crate::events) fn id(&self) -> &str {
-        &self.id
     }
 
     /// The event to deliver.
