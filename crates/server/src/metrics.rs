@@ -6,6 +6,7 @@
 
 mod process;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 
@@ -20,6 +21,9 @@ use self::process::Process;
 use crate::api::HttpMetrics;
 use crate::events::{EventMetrics, ServerEnvironment};
 use crate::sessions::SessionMetrics;
+
+/// The last line of a page in the OpenMetrics format.
+const END: &str = "# EOF";
 
 /// Every number of one server.
 pub(crate) struct Metrics {
@@ -96,7 +100,7 @@ impl Metrics {
         wharf.register("webhook_disabled", about, self.disabled.clone());
     }
 
-    /// All numbers as text in the OpenMetrics format, of which the plain text format of Prometheus is a part.
+    /// All numbers as text in the OpenMetrics format.
     pub(crate) fn text(&self, scrape: &Scrape) -> Result<String, fmt::Error> {
         for status in SessionStatus::ALL {
             let count = scrape.statuses.iter().filter(|is| **is == status).count();
@@ -158,6 +162,58 @@ fn name_events(wharf: &mut Registry, events: &EventMetrics) {
     wharf.register("webhook_given_up", about, events.given_up.clone());
 }
 
+/// The same page in the older text format of Prometheus (0.0.4), in which a counter's description has the ending of its samples.
+pub(crate) fn plain(page: &str) -> String {
+    let counter = |line: &str| Some(line.strip_prefix("# TYPE ")?.strip_suffix(" counter")?.to_owned());
+    let counters: HashSet<String> = page.lines().filter_map(counter).collect();
+    let mut plain = String::with_capacity(page.len());
+    for line in page.lines().filter(|line| *line != END) {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some(kind), Some(name), Some(rest)) if counters.contains(name) => {
+                plain.extend(["# ", kind, " ", name, "_total ", rest]);
+            }
+            _ => plain.push_str(line),
+        }
+        plain.push('\n');
+    }
+    plain
+}
+
 fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Dialect;
+
+    #[test]
+    fn what_the_store_does_not_tell_is_no_number_and_the_rest_is_shown() {
+        let environment = ServerEnvironment::new(Dialect::Gows, "");
+        let (events, sessions) = (EventMetrics::default(), SessionMetrics::default());
+        let metrics = Metrics::new(&environment, Timestamp::UNIX_EPOCH, &events, &sessions);
+        let scrape = Scrape {
+            statuses: vec![SessionStatus::Working; 3],
+            websockets: 2,
+            streams: 1,
+            oldest_due: None,
+            dead: None,
+            disabled: 0,
+        };
+        let page = metrics.text(&scrape).unwrap();
+        for line in [
+            "wharf_webhook_dead_letters NaN",
+            "wharf_webhook_oldest_due_seconds NaN",
+            "wharf_sessions{status=\"WORKING\"} 3",
+            "wharf_build_info{version=\"0.1.0\",engine=\"GOWS\"} 1",
+            "# TYPE wharf_sends_repeated counter",
+        ] {
+            assert!(page.lines().any(|written| written == line), "{line}");
+        }
+        let plain = plain(&page);
+        assert!(plain.contains("# TYPE wharf_sends_repeated_total counter\nwharf_sends_repeated_total 0\n"));
+        assert!(!plain.contains(END));
+    }
 }

@@ -183,8 +183,9 @@ impl IntoResponse for Sent {
     fn into_response(self) -> Response {
         let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let replayed = self.0.is_repeated.then(|| (REPLAYED, HeaderValue::from_static("true")));
-        let headers = axum::response::AppendHeaders([kind].into_iter().chain(replayed));
-        (StatusCode::CREATED, headers, self.0.body).into_response()
+        let mut response = (StatusCode::CREATED, [kind], self.0.body).into_response();
+        response.headers_mut().extend(replayed);
+        response
     }
 }
 

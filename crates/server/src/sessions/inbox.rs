@@ -285,8 +285,9 @@ impl SessionInbox {
         to_raw_value(&payload).map_err(|error| StoreError::Internal(error.into()))
     }
 
-    /// Makes sure that a message of ours that is kept is told of, which a crash may have prevented.
+    /// A send was asked for again: makes sure that its message is told of, which a crash may have prevented.
     pub(super) async fn tell_again(&self, stanza: &str) -> Result<(), StoreError> {
+        self.counters.all.repeated.inc();
         let kept = messages::known(self.store(), &[stanza.to_owned()]).await?;
         let messages = kept.into_iter().map(|stored| stored.message).collect();
         self.commit(messages, Batch::new()).await

@@ -43,7 +43,7 @@ async fn the_same_key_and_body_are_one_message_and_one_answer() {
         let again = send(&wharf, key, &body).await;
         assert_eq!((again.status, &again.bytes), (201, &first.bytes));
         assert_eq!(again.headers["idempotent-replayed"], "true");
-        assert_eq!(again.headers["content-type"], first.headers["content-type"]);
+        assert_eq!(again.headers["content-type"], "application/json");
     }
     assert_eq!(left(&link).len(), 1);
     // What is told next is the next message.
@@ -114,6 +114,28 @@ async fn sessions_have_keys_of_their_own() {
         assert_eq!(send(&wharf, "k", &to(session)).await.status, 201);
     }
     assert_eq!((left(&one).len(), left(&two).len()), (1, 1));
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn callers_have_keys_of_their_own() {
+    let mut wharf = Wharf::start().await;
+    let link = wharf.working("default", json!({})).await;
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let made = wharf
+            .post("/api/keys", json!({"session": "default", "isAdmin": false}))
+            .await;
+        let request = wharf.request(reqwest::Method::POST, "/api/sendText").json(&body("x"));
+        let request = request.header("X-Api-Key", made.json()["key"].as_str().unwrap());
+        answers.push(wharf.send(request.header("Idempotency-Key", "k")).await);
+    }
+    answers.push(send(&wharf, "k", &body("x")).await);
+    for answer in &answers {
+        assert_eq!(answer.status, 201, "{answer:?}");
+        assert!(!answer.headers.contains_key("idempotent-replayed"));
+    }
+    assert_eq!(left(&link).len(), 3, "nobody gets another caller's answer");
     wharf.stop().await;
 }
 

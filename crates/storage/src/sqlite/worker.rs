@@ -78,12 +78,22 @@ impl Worker {
                 None => None,
             };
             let (job, jobs) = oneshot::channel::<(Self, Vec<Call>)>();
-            let (done, returned) = oneshot::channel();
+            let (mut done, returned) = oneshot::channel();
             let runtime = Handle::current();
             let thread = thread::Builder::new().name("storage".to_owned()).spawn(move || {
-                if let Ok((mut worker, mut group)) = jobs.blocking_recv() {
-                    runtime.block_on(worker.work(&mut group));
-                    // Fails only when the runtime ends, and the worker with it.
+                let Ok((mut worker, mut group)) = jobs.blocking_recv() else {
+                    return;
+                };
+                let is_done = runtime.block_on(async {
+                    tokio::select! {
+                        biased;
+                        // The runtime ends, and everything that asks with it, whether or not somebody still holds the store.
+                        () = done.closed() => false,
+                        () = worker.work(&mut group) => true,
+                    }
+                });
+                if is_done {
+                    // Fails only when the runtime ends.
                     let _ = done.send((worker, group));
                 }
             });

@@ -12,7 +12,7 @@ pub(crate) mod remote;
 pub(crate) mod rigged;
 pub(crate) mod seeded;
 mod time;
-mod wharf;
+pub(crate) mod wharf;
 
 pub(crate) use receiver::Receiver;
 pub(crate) use wharf::TestWharf;

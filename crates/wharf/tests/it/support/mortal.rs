@@ -140,6 +140,26 @@ impl Mortal {
         }
     }
 
+    /// The texts that a phone shows from others.
+    pub(crate) async fn texts_at(&self, number: &str) -> Vec<String> {
+        let (mut after, mut texts) = (0, Vec::new());
+        loop {
+            let page = self
+                .network
+                .look(&format!("/admin/phones/{number}/inbox?after={after}"))
+                .await;
+            let entries = page["entries"].as_array().unwrap();
+            if entries.is_empty() {
+                return texts;
+            }
+            let received = entries
+                .iter()
+                .filter(|entry| entry["kind"] == "message" && entry["from_me"] == false);
+            texts.extend(received.map(|entry| entry["text"].as_str().unwrap().to_owned()));
+            after = page["next"].as_u64().unwrap();
+        }
+    }
+
     /// Stops everything, and fails where the network objects to what it saw.
     pub(crate) async fn finish(self, server: Process) -> Remains {
         assert_eq!(within("the server to stop", server.terminate()).await.0, Some(0));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use axum::body::Bytes;
+use axum::http::StatusCode;
 use serde_json::Value;
 
 use super::{KEY, within};
@@ -43,6 +45,14 @@ impl Client {
         }
         let answer = request.header("x-api-key", KEY).send().await?;
         answer.error_for_status()?.json().await
+    }
+
+    /// Sends something under an `Idempotency-Key` to a server that may die while it is asked.
+    pub(crate) async fn send_once(&self, path: &str, key: &str, body: Value) -> reqwest::Result<(StatusCode, Bytes)> {
+        let request = self.http.post(format!("http://{}{path}", self.api)).json(&body);
+        let request = request.header("x-api-key", KEY).header("idempotency-key", key);
+        let answer = request.send().await?;
+        Ok((answer.status(), answer.bytes().await?))
     }
 
     /// The same caller, of a server that has moved to this address.

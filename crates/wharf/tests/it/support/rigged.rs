@@ -12,6 +12,8 @@ pub(crate) enum Verdict {
     Pass,
     /// It never is, and nobody hears of it.
     HoldBack,
+    /// It is written, and nobody hears of it.
+    Unheard,
     /// There is no room for it.
     Full,
     /// The file turns out to be damaged.
@@ -78,7 +80,7 @@ impl Storage for Rigged {
     async fn check(&self) -> Result<(), StoreError> {
         match self.judge.judge(&Batch::new()) {
             Verdict::Full => Err(StoreError::Full),
-            Verdict::Pass | Verdict::HoldBack | Verdict::Damaged => self.storage.check().await,
+            Verdict::Pass | Verdict::HoldBack | Verdict::Unheard | Verdict::Damaged => self.storage.check().await,
         }
     }
 
@@ -113,8 +115,9 @@ impl Store for RiggedStore {
     }
 
     async fn write(&self, batch: Batch) -> Result<(), StoreError> {
-        match self.judge.judge(&batch) {
-            Verdict::Pass => {}
+        let verdict = self.judge.judge(&batch);
+        match verdict {
+            Verdict::Pass | Verdict::Unheard => {}
             Verdict::HoldBack => std::future::pending().await,
             Verdict::Full => return Err(StoreError::Full),
             Verdict::Damaged => {
@@ -126,6 +129,9 @@ impl Store for RiggedStore {
         }
         self.store.write(batch.clone()).await?;
         self.judge.written(&batch);
-        Ok(())
+        match verdict {
+            Verdict::Unheard => std::future::pending().await,
+            _ => Ok(()),
+        }
     }
 }

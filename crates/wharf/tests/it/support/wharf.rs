@@ -1,5 +1,6 @@
 //! A whole server on a sandbox network of its own, in this process, and a client that checks every answer.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,11 +152,22 @@ impl TestWharf {
         let running = self.running.take();
         spawn_blocking(move || drop(doomed)).await.unwrap();
         drop(running);
+        within("the threads of the store to end", self.folder_is_free()).await;
         // The system closes the sockets of a process that dies; those of a runtime may outlive it.
         for phone in self.network.phones() {
             for device in phone.devices.iter().filter(|device| device.connected) {
                 self.network.kill(&device.jid, KillMode::Close).await.unwrap();
             }
+        }
+    }
+
+    /// Waits until nothing of a server holds its folder any more.
+    async fn folder_is_free(&self) {
+        let lock = File::open(self.base_dir().join("webjs/wharf.lock")).unwrap();
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        // Closing the file lets go of it again.
+        while lock.try_lock().is_err() {
+            ticks.tick().await;
         }
     }
 
