@@ -13,14 +13,11 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
-use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval};
-use tokio_rustls::TlsAcceptor;
+use tokio::time::interval;
 
 pub(crate) use behaviour::Behaviour;
 
@@ -32,9 +29,6 @@ const BACKLOG: u32 = 1_024;
 /// One request as it arrived.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
-    /// When it was read to its end.
-    pub(crate) at: Instant,
-    pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) event: Value,
@@ -53,15 +47,9 @@ impl Delivery {
     pub(crate) fn id(&self) -> &str {
         self.event["id"].as_str().unwrap_or_default()
     }
-
-    /// When the server says that it made this attempt, by its own clock, in milliseconds.
-    pub(crate) fn sent_at_ms(&self) -> i64 {
-        self.header("x-webhook-timestamp").parse().unwrap()
-    }
 }
 
 struct Shared {
-    tls: Option<TlsAcceptor>,
     deliveries: Mutex<Vec<Delivery>>,
     next: Mutex<VecDeque<Behaviour>>,
     otherwise: Mutex<Behaviour>,
@@ -82,33 +70,14 @@ pub(crate) struct Receiver {
     address: SocketAddr,
     shared: Arc<Shared>,
     door: tokio::sync::Mutex<Door>,
-    certificate: Option<String>,
 }
 
 impl Receiver {
     /// Listens on a free port of this machine.
     pub(crate) async fn start() -> Self {
-        Self::listen(None, None)
-    }
-
-    /// Listens inside TLS, as `localhost`, with a certificate that nobody trusts unless told to.
-    pub(crate) async fn start_tls() -> Self {
-        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der()).into();
-        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![cert.der().clone()], key)
-            .unwrap();
-        Self::listen(Some(Arc::new(config).into()), Some(cert.pem()))
-    }
-
-    fn listen(tls: Option<TlsAcceptor>, certificate: Option<String>) -> Self {
         let socket = bound(([127, 0, 0, 1], 0).into()).unwrap();
         let address = socket.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            tls,
             deliveries: Mutex::default(),
             next: Mutex::default(),
             otherwise: Mutex::new(StatusCode::OK.into()),
@@ -120,26 +89,12 @@ impl Receiver {
             address,
             shared,
             door: door.into(),
-            certificate,
         }
     }
 
     /// Where to send webhooks to.
     pub(crate) fn url(&self) -> String {
-        self.url_of("/webhook")
-    }
-
-    /// The same, under a path of its own.
-    pub(crate) fn url_of(&self, path: &str) -> String {
-        match self.certificate {
-            Some(_) => format!("https://localhost:{}{path}", self.address.port()),
-            None => format!("http://{}{path}", self.address),
-        }
-    }
-
-    /// The certificate of a receiver inside TLS, as PEM; it signs itself.
-    pub(crate) fn certificate(&self) -> &str {
-        self.certificate.as_deref().expect("it has no TLS")
+        format!("http://{}/webhook", self.address)
     }
 
     /// Treats the next requests like this, one after the other.
@@ -257,30 +212,17 @@ impl Drop for Receiver {
 impl Shared {
     /// Serves a connection to its end. Whoever hangs up early is no failure of the receiver.
     async fn serve(&self, mut stream: TcpStream) {
-        let Some(tls) = &self.tls else {
-            if let Ok(http::Ending::Reset) = http::serve(self, &mut stream).await {
-                reset(&stream);
-            }
-            return;
-        };
-        if let Ok(mut stream) = tls.accept(stream).await
-            && let Ok(http::Ending::Reset) = http::serve(self, &mut stream).await
-        {
-            reset(stream.get_ref().0);
+        if let Ok(http::Ending::Reset) = http::serve(self, &mut stream).await {
+            // Instead of a goodbye.
+            stream.set_zero_linger().unwrap();
         }
     }
 
     /// Remembers a request, and says what to do with it.
-    fn received(&self, path: String, headers: HeaderMap, body: Bytes) -> Behaviour {
+    fn received(&self, headers: HeaderMap, body: Bytes) -> Behaviour {
         let event: Value = serde_json::from_slice(&body).unwrap_or_default();
         lock(&self.problems).extend(contract::event_problem(&event));
-        lock(&self.deliveries).push(Delivery {
-            at: Instant::now(),
-            path,
-            headers,
-            body,
-            event,
-        });
+        lock(&self.deliveries).push(Delivery { headers, body, event });
         let next = lock(&self.next).pop_front();
         self.count.send_modify(|count| *count += 1);
         next.unwrap_or_else(|| lock(&self.otherwise).clone())
@@ -307,11 +249,6 @@ fn serve(shared: &Arc<Shared>, listener: TcpListener) -> JoinSet<()> {
         }
     });
     accepting
-}
-
-/// Makes the end of the connection a reset instead of a goodbye.
-fn reset(stream: &TcpStream) {
-    stream.set_zero_linger().unwrap();
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

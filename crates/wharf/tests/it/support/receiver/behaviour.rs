@@ -24,11 +24,6 @@ pub(crate) enum Behaviour {
 }
 
 impl Behaviour {
-    /// Answers with a status, and says when to try again: seconds, or a date as HTTP writes it.
-    pub(crate) fn retry_after(status: StatusCode, when: impl ToString) -> Self {
-        Self::Answer(status, vec![("retry-after", when.to_string())])
-    }
-
     /// Sends whoever asks elsewhere.
     pub(crate) fn redirect(status: StatusCode, location: impl Into<String>) -> Self {
         Self::Answer(status, vec![("location", location.into())])

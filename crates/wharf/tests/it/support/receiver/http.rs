@@ -22,11 +22,11 @@ pub(super) enum Ending {
 /// Reads requests and treats them as the receiver is told to, until one of both sides has enough.
 pub(super) async fn serve(receiver: &Shared, stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<Ending> {
     let mut stream = BufReader::new(stream);
-    while let Some((path, headers)) = read_head(&mut stream).await? {
+    while let Some(headers) = read_head(&mut stream).await? {
         let length = headers.get("content-length").map_or("0", |it| it.to_str().unwrap());
         let mut body = vec![0; length.parse().unwrap()];
         stream.read_exact(&mut body).await?;
-        match receiver.received(path, headers, Bytes::from(body)) {
+        match receiver.received(headers, Bytes::from(body)) {
             Behaviour::Answer(status, headers) => answer(&mut stream, status, "content-length: 0", &headers).await?,
             Behaviour::Slow(time) => {
                 sleep(time).await;
@@ -57,17 +57,16 @@ pub(super) async fn serve(receiver: &Shared, stream: impl AsyncRead + AsyncWrite
     Ok(Ending::Close)
 }
 
-/// The path and the headers of the next request; `None` where the other side has closed.
-async fn read_head(stream: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<(String, HeaderMap)>> {
-    let Some(first) = read_line(stream).await? else {
+/// The headers of the next request; `None` where the other side has closed.
+async fn read_head(stream: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<HeaderMap>> {
+    if read_line(stream).await?.is_none() {
         return Ok(None);
-    };
-    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+    }
     let mut headers = HeaderMap::new();
     loop {
         let line = read_line(stream).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let Some((name, value)) = line.split_once(':') else {
-            return Ok(Some((path, headers)));
+            return Ok(Some(headers));
         };
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
         headers.append(name, HeaderValue::from_str(value.trim()).unwrap());
