@@ -6,18 +6,16 @@
 
 mod action;
 mod caller;
+mod key;
 mod seal;
 
 pub(crate) use action::{Action, Actions};
 pub(crate) use caller::Caller;
+pub(crate) use key::{Grant, Key, Purpose};
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha512};
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,8 +23,9 @@ use ulid::Ulid;
 use wharf_core::clock::Clock;
 use wharf_core::ids::SessionName;
 use wharf_core::random::Random;
-use wharf_core::store::{Batch, Collection, Document, Page, Query, Store, StoreError};
+use wharf_core::store::{Batch, Collection, Page, Query, Store, StoreError};
 
+use self::key::{Digest, digest};
 use self::seal::Sealer;
 use crate::config::MasterKey;
 
@@ -40,8 +39,6 @@ static KEYS: Collection = Collection {
 const KEYS_MAX: usize = 20_000;
 /// Random bytes in a key. More than anybody can guess, so that a fast digest is enough.
 const KEY_BYTES: usize = 32;
-
-type Digest = [u8; 64];
 
 /// All stored keys.
 pub(crate) struct Keys {
@@ -61,43 +58,6 @@ pub(crate) struct Keys {
 struct Index {
     by_id: BTreeMap<String, Arc<Key>>,
     by_digest: HashMap<Digest, Arc<Key>>,
-}
-
-/// One key.
-pub(crate) struct Key {
-    /// Names it in the API; not a secret.
-    pub(crate) id: String,
-    /// What it opens.
-    pub(crate) grant: Grant,
-    /// Whether it opens anything now.
-    pub(crate) is_active: bool,
-    digest: Digest,
-    sealed: Option<Vec<u8>>,
-    /// Fires when this is not how the key is any more.
-    changed: CancellationToken,
-}
-
-/// What a key opens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Grant {
-    /// Everything.
-    Admin,
-    /// One session.
-    Session {
-        /// Which.
-        name: SessionName,
-        /// What it may do there; WAHA's defaults where that was not chosen.
-        actions: Option<Actions>,
-    },
-}
-
-/// A key of which each session has at most one, so that asking for it again gives the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// Downloads the session's files.
-    Media,
-    /// Opens its QR code in a browser.
-    Control,
 }
 
 /// Why a key could not be made or changed.
@@ -123,37 +83,6 @@ pub(crate) enum KeyError {
     /// It could not be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// What is stored of a key.
-#[derive(Serialize, Deserialize)]
-struct KeyDocument {
-    /// SHA-512, base64.
-    digest: String,
-    /// The key, encrypted, base64.
-    sealed: Option<String>,
-    grant: Grant,
-    is_active: bool,
-}
-
-impl Purpose {
-    fn id(self, session: &SessionName) -> String {
-        match self {
-            Self::Media => format!("key_id_media_{session}"),
-            Self::Control => format!("key_id_control_{session}"),
-        }
-    }
-
-    fn grant(self, session: &SessionName) -> Grant {
-        let control = self == Self::Control;
-        Grant::Session {
-            name: session.clone(),
-            actions: Some(Actions {
-                control,
-                ..Actions::NONE
-            }),
-        }
-    }
 }
 
 impl Keys {
@@ -378,49 +307,6 @@ impl Index {
             key.changed.cancel();
         }
     }
-}
-
-impl Key {
-    fn is_for_purpose(&self) -> bool {
-        match &self.grant {
-            Grant::Admin => false,
-            Grant::Session { name, .. } => [Purpose::Media, Purpose::Control]
-                .iter()
-                .any(|purpose| purpose.id(name) == self.id),
-        }
-    }
-
-    fn read(document: &Document) -> Option<Self> {
-        let KeyDocument {
-            digest,
-            sealed,
-            grant,
-            is_active,
-        } = serde_json::from_slice(&document.body).ok()?;
-        Some(Self {
-            id: document.id.clone(),
-            grant,
-            is_active,
-            digest: BASE64_STANDARD.decode(digest).ok()?.try_into().ok()?,
-            sealed: sealed.and_then(|sealed| BASE64_STANDARD.decode(sealed).ok()),
-            changed: CancellationToken::new(),
-        })
-    }
-
-    fn document(&self) -> Result<Document, StoreError> {
-        let document = KeyDocument {
-            digest: BASE64_STANDARD.encode(self.digest),
-            sealed: self.sealed.as_ref().map(|sealed| BASE64_STANDARD.encode(sealed)),
-            grant: self.grant.clone(),
-            is_active: self.is_active,
-        };
-        let body = serde_json::to_vec(&document).map_err(|error| StoreError::Internal(error.into()))?;
-        Ok(Document::new(&self.id, body))
-    }
-}
-
-fn digest(text: &str) -> Digest {
-    Sha512::digest(text.as_bytes()).into()
 }
 
 #[cfg(test)]

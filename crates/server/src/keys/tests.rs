@@ -3,9 +3,11 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use wharf_core::clock::SystemClock;
 use wharf_core::random::SystemRandom;
-use wharf_core::store::{Condition, Expect, Write};
+use wharf_core::store::{Condition, Document, Expect, Write};
 
 use super::*;
 

@@ -4,7 +4,6 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{KEY, Wharf};
-use crate::websocket;
 
 async fn make(wharf: &Wharf, body: Value) -> Value {
     let answer = wharf.post("/api/keys", body).await;
@@ -228,48 +227,6 @@ async fn a_deleted_session_takes_its_keys_along() {
     // Not even a session of the same name is theirs.
     wharf.post("/api/sessions", json!({"name": "a", "start": false})).await;
     assert_eq!(status(&wharf, &key, "/api/sessions/a").await, 401);
-    wharf.stop().await;
-}
-
-#[tokio::test]
-async fn a_socket_hears_its_session_and_closes_with_its_key() {
-    let mut wharf = Wharf::start().await;
-    let a = wharf.working("a", json!({})).await;
-    let b = wharf.working("b", json!({})).await;
-    let key = make(&wharf, session_key("a")).await;
-    assert!(
-        websocket::open(&wharf, &format!("session=b&x-api-key={}", text(&key)))
-            .await
-            .is_err()
-    );
-    for query in ["", "session=*&"] {
-        let mut socket = websocket::open(&wharf, &format!("{query}events=message&x-api-key={}", text(&key)))
-            .await
-            .unwrap();
-        let id = format!("{query}1");
-        b.receive(crate::harness::text(crate::harness::ALICE, &id, "to b"))
-            .await
-            .unwrap();
-        a.receive(crate::harness::text(crate::harness::ALICE, &id, "to a"))
-            .await
-            .unwrap();
-        let event = websocket::event(&mut socket).await;
-        assert_eq!(
-            (&event["session"], &event["payload"]["body"]),
-            (&json!("a"), &json!("to a"))
-        );
-    }
-    let mut socket = websocket::open(&wharf, &format!("x-api-key={}", text(&key)))
-        .await
-        .unwrap();
-    let path = format!("/api/keys/{}", key["id"].as_str().unwrap());
-    assert_eq!(wharf.delete(&path).await.status, 200);
-    let close = websocket::next(&mut socket).await;
-    let (code, reason) = close.as_close().unwrap();
-    assert_eq!(
-        (u16::from(code), reason),
-        (4003, r#"{"error":"the api key was changed or deleted"}"#)
-    );
     wharf.stop().await;
 }
 
