@@ -207,7 +207,6 @@ mod tests {
             "wharf_webhook_dead_letters NaN",
             "wharf_webhook_oldest_due_seconds NaN",
             "wharf_sessions{status=\"WORKING\"} 3",
-            "wharf_build_info{version=\"0.1.0\",engine=\"GOWS\"} 1",
             "# TYPE wharf_sends_repeated counter",
         ] {
             assert!(page.lines().any(|written| written == line), "{line}");

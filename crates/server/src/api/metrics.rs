@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::error::ApiError;
 use crate::keys::Caller;
-use crate::metrics::Scrape;
+use crate::metrics::{self, Scrape};
 
 /// The upper ends of the buckets for requests, in seconds: from what is in memory to a send that waits for its session.
 const REQUEST_SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
@@ -26,11 +26,11 @@ const NO_ROUTE: &str = "none";
 
 /// The longest that the store may take to tell what is in the outbox.
 const STORE_WITHIN: Duration = Duration::from_secs(2);
-/// The format of the page, and how scrapers name it that ask for it.
+/// The newer format, and how scrapers name it that ask for it.
 const OPEN_METRICS: &str = "application/openmetrics-text";
 const OPEN_METRICS_TYPE: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-/// The format of all other scrapers; every page of ours is also one of these.
+/// The older format, for all others.
 const PLAIN_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// The counters of requests.
@@ -94,9 +94,9 @@ async fn get_metrics(State(state): State<AppState>, _caller: Caller, headers: He
         .text(&scrape)
         .map_err(|error| ApiError::Internal(error.into()))?;
     let asked = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    let kind = match asked.is_some_and(|asked| asked.contains(OPEN_METRICS)) {
-        true => OPEN_METRICS_TYPE,
-        false => PLAIN_TYPE,
+    let (kind, page) = match asked.is_some_and(|asked| asked.contains(OPEN_METRICS)) {
+        true => (OPEN_METRICS_TYPE, page),
+        false => (PLAIN_TYPE, metrics::plain(&page)),
     };
     Ok(([(header::CONTENT_TYPE, kind)], page).into_response())
 }

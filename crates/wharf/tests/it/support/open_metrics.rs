@@ -1,5 +1,5 @@
-//! Reads a page of metrics as strictly as the OpenMetrics 1.0 specification asks of a parser. Knows nothing of the library that
-//! writes the page.
+//! Reads a page of metrics as strictly as its format asks for: OpenMetrics 1.0, or the older text format of Prometheus. Knows
+//! nothing of the library that writes the page.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,22 @@ pub(crate) struct Page {
     samples: BTreeMap<String, f64>,
 }
 
+/// How a page is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// OpenMetrics 1.0: the page has an end, and a counter's samples have an ending that its family has not.
+    OpenMetrics,
+    /// Prometheus 0.0.4.
+    Plain,
+}
+
 impl Page {
     /// Reads a page; panics with the line that breaks a rule.
-    pub(crate) fn read(text: &str) -> Self {
-        let lines = text.strip_suffix("# EOF\n").expect("the page ends with # EOF");
+    pub(crate) fn read(text: &str, format: Format) -> Self {
+        let lines = match format {
+            Format::OpenMetrics => text.strip_suffix("# EOF\n").expect("the page ends with # EOF"),
+            Format::Plain => text,
+        };
         let (mut page, mut helped, mut current) = (Self::default(), BTreeSet::new(), String::new());
         for line in lines.lines() {
             if let Some(rest) = line.strip_prefix("# HELP ") {
@@ -25,19 +37,21 @@ impl Page {
                 name.clone_into(&mut current);
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').expect(line);
+                let has_ending = kind == "counter" && format == Format::Plain;
+                assert_eq!(name.ends_with("_total"), has_ending, "{line}");
                 assert_eq!(name, current, "the type does not follow its help: {line}");
                 assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
                 let known = page.families.insert(name.to_owned(), kind.to_owned());
                 assert!(known.is_none(), "a second family of this name: {line}");
             } else {
-                page.sample(line, &current);
+                page.sample(line, &current, format);
             }
         }
         page.check_histograms();
         page
     }
 
-    fn sample(&mut self, line: &str, family: &str) {
+    fn sample(&mut self, line: &str, family: &str, format: Format) {
         let (series, value) = line.rsplit_once(' ').expect(line);
         let value: f64 = value.parse().unwrap_or_else(|_| panic!("no number: {line}"));
         let (name, labels) = match series.split_once('{') {
@@ -48,7 +62,7 @@ impl Page {
             .strip_prefix(family)
             .unwrap_or_else(|| panic!("not of {family}: {line}"));
         let suffixes: &[&str] = match self.families[family].as_str() {
-            "counter" => &["_total"],
+            "counter" if format == Format::OpenMetrics => &["_total"],
             "histogram" => &["_bucket", "_sum", "_count"],
             _ => &[""],
         };
