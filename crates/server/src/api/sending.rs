@@ -61,7 +61,7 @@ impl<B: Body + Send> FromRequest<AppState> for Sending<B> {
         let Request {
             caller,
             parts,
-            body,
+            mut body,
             connection,
         } = Request::read(request, state).await?;
         let sent_key = sent_key(&parts)?;
@@ -72,6 +72,8 @@ impl<B: Body + Send> FromRequest<AppState> for Sending<B> {
             (None, Ok(Some(GivenId { id, chat: Some(chat) }))) => Some(format!("id {chat} {id}")),
             (None, _) => None,
         };
+        // The order of its fields means nothing.
+        body.sort_all_objects();
         let key = key.map(|key| idempotency_key(&caller, &parts, &body, &key));
         let body = convert(body)?;
         let given = given?;
@@ -132,9 +134,6 @@ fn json_schema(response: &RefOr<utoipa::openapi::Response>) -> Option<&RefOr<Sch
 /// The key of a request: of its caller, and for this operation and body only.
 fn idempotency_key(caller: &Caller, parts: &Parts, body: &Value, key: &str) -> IdempotencyKey {
     let operation = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
-    let mut body = body.clone();
-    // The order of its fields means nothing.
-    body.sort_all_objects();
     let request = [parts.method.as_str(), operation.unwrap_or_default(), &body.to_string()];
     IdempotencyKey::new(caller.id(), key, &request.map(str::as_bytes))
 }
