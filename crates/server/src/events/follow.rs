@@ -7,10 +7,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use wharf_core::ids::EventId;
 use wharf_core::store::{Condition, Query, StoreError, Value};
@@ -56,8 +55,9 @@ pub(crate) struct Follow {
     given: Option<EventId>,
     /// What was read but not given.
     ready: VecDeque<Arc<LoggedEvent>>,
-    /// A page that is being read; kept where a caller gives up waiting, so that it is not read again.
-    reading: Option<BoxFuture<'static, Result<Page, StoreError>>>,
+    /// A page that is being read. In a task of its own: a caller who gives up waiting neither has it read again nor keeps
+    /// its turn from others.
+    reading: Option<JoinHandle<Result<Page, StoreError>>>,
     /// What is told after `at`, once everything before it was read.
     live: Option<Receiver<Arc<LoggedEvent>>>,
 }
@@ -140,7 +140,8 @@ impl Follow {
     /// Adds what can be had without waiting for new events.
     async fn fill(&mut self, events: &mut Vec<Arc<LoggedEvent>>, limit: usize) -> Result<(), FollowError> {
         let mut bytes: usize = events.iter().map(|event| event.body.len()).sum();
-        for _ in 0..ANSWER_PAGES_MAX {
+        let mut pages = 0..ANSWER_PAGES_MAX;
+        loop {
             while events.len() < limit && bytes < ANSWER_BYTES_MAX {
                 let Some(event) = self.take() else {
                     break;
@@ -148,11 +149,11 @@ impl Follow {
                 bytes += event.body.len();
                 events.push(event);
             }
-            if !self.ready.is_empty() || events.len() >= limit || !self.read_on().await? {
-                break;
+            let is_full = events.len() >= limit || bytes >= ANSWER_BYTES_MAX;
+            if is_full || pages.next().is_none() || !self.read_on().await? {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     fn take(&mut self) -> Option<Arc<LoggedEvent>> {
@@ -163,14 +164,17 @@ impl Follow {
 
     /// Reads what is there. Whether there was anything, wanted or not; otherwise what comes next comes live.
     async fn read_on(&mut self) -> Result<bool, FollowError> {
-        let mut has_heard = false;
+        let mut heard = 0;
         while let Some(live) = &mut self.live {
+            if heard >= PAGE_BYTES_MAX {
+                return Ok(true);
+            }
             match live.try_recv() {
                 Ok(event) => {
-                    has_heard = true;
+                    heard += event.body.len();
                     self.hear(event);
                 }
-                Err(TryRecvError::Empty) => return Ok(has_heard),
+                Err(TryRecvError::Empty) => return Ok(heard > 0),
                 // Too many came meanwhile: they are in the store.
                 Err(TryRecvError::Lagged(_) | TryRecvError::Closed) => self.live = None,
             }
@@ -179,15 +183,16 @@ impl Follow {
             let (told, live) = self.log.order.follow();
             if self.at >= told.seq {
                 self.live = Some(live);
-                return Ok(has_heard);
+                return Ok(heard > 0);
             }
             let (log, filter, at) = (Arc::clone(&self.log), Arc::clone(&self.filter), self.at);
-            self.reading = Some(async move { log.read_page(&filter, at, told.seq).await }.boxed());
+            let reading = async move { log.read_page(&filter, at, told.seq).await };
+            self.reading = Some(self.log.readings.spawn(reading));
         }
         if let Some(reading) = &mut self.reading {
             let page = reading.await;
             self.reading = None;
-            let page = page?;
+            let page = page.map_err(|error| StoreError::Internal(error.into()))??;
             if self.log.retention.has_removed_behind(self.at) {
                 return Err(FollowError::Behind);
             }

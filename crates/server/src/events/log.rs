@@ -15,6 +15,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use wharf_core::clock::Clock;
 use wharf_core::events::EventName;
 use wharf_core::ids::{ChatId, EventId, SessionName};
@@ -56,7 +57,8 @@ pub(crate) struct EventLog {
     outbox: Arc<Outbox>,
     pub(super) order: Order,
     pub(super) retention: Retention,
-    /// The turns of those who read pages of it.
+    /// The pages of it that are being read, and the turns of those who want to.
+    pub(super) readings: TaskTracker,
     pub(super) readers: Semaphore,
     stall_max: Duration,
     metrics: EventMetrics,
@@ -220,6 +222,7 @@ impl EventLog {
             endpoints,
             order,
             retention: Retention::new(config),
+            readings: TaskTracker::new(),
             readers: Semaphore::new(READERS_MAX),
             stall_max: config.stall_max,
             metrics: EventMetrics::default(),

@@ -37,6 +37,8 @@ struct Gate {
     store: Arc<dyn Store>,
     /// Writes that come while it is shut wait before they are made.
     is_shut: AtomicBool,
+    /// Writes are made, but their callers hear that they failed.
+    lies: AtomicBool,
     /// Writes that wait.
     waiting: Semaphore,
     free: Semaphore,
@@ -53,6 +55,7 @@ impl Played {
         let gate = Arc::new(Gate {
             store: storage.unwrap().server(),
             is_shut: AtomicBool::new(false),
+            lies: AtomicBool::new(false),
             waiting: Semaphore::new(0),
             free: Semaphore::new(0),
         });
@@ -132,18 +135,25 @@ impl Store for Gate {
             self.waiting.add_permits(1);
             self.free.acquire().await.unwrap().forget();
         }
-        self.store.write(batch).await
+        self.store.write(batch).await?;
+        match self.lies.load(Ordering::SeqCst) {
+            true => Err(StoreError::Unavailable("the connection broke".into())),
+            false => Ok(()),
+        }
+    }
+}
+
+fn source(session: &str) -> EventSource {
+    EventSource {
+        session: session.parse().unwrap(),
+        config: Arc::new(SessionConfig::default()),
+        me: None,
     }
 }
 
 async fn append(log: &EventLog, session: &str, text: &str) -> Result<(), StoreError> {
-    let source = EventSource {
-        session: session.parse().unwrap(),
-        config: Arc::new(SessionConfig::default()),
-        me: None,
-    };
     let event = NewEvent::new(EventName::Message, &text, Identity::Fresh)?;
-    log.append(&source, vec![event], Batch::new()).await
+    log.append(&source(session), vec![event], Batch::new()).await
 }
 
 /// What was appended, as the envelope says it.
@@ -270,16 +280,30 @@ async fn who_gives_up_an_append_holds_nobody_back_for_ever() {
 }
 
 #[tokio::test]
+async fn what_was_written_although_it_failed_is_told_in_its_place() {
+    let played = Played::new().await;
+    let mut follow = played.follow("after=newest").await;
+    played.gate.lies.store(true, Ordering::SeqCst);
+    append(&played.log, "a", "first").await.unwrap_err();
+    played.gate.lies.store(false, Ordering::SeqCst);
+    played.append("a", "second").await;
+    assert_eq!(next(&mut follow).await, "first");
+    assert_eq!(next(&mut follow).await, "second");
+    assert_eq!(paged(&played, "", 10).await, ["first", "second"]);
+}
+
+#[tokio::test]
 async fn a_reader_that_lags_goes_on_with_the_store() {
     let played = Played::new().await;
     let mut follow = played.follow("after=newest").await;
-    let count = 1_500;
+    let (count, long) = (1_500, "x".repeat(500));
     for number in 0..count {
-        played.append("a", &number.to_string()).await;
+        played.append("a", &format!("{number} {long}")).await;
     }
     for number in 0..count {
-        assert_eq!(next(&mut follow).await, number.to_string());
-        assert!(follow.ready.len() <= PAGE_EVENTS_MAX, "more than a page is held");
+        assert_eq!(next(&mut follow).await, format!("{number} {long}"));
+        let bytes: usize = follow.ready.iter().map(|event| event.body.len()).sum();
+        assert!(bytes <= PAGE_BYTES_MAX, "more than a page is held");
     }
 }
 
@@ -304,6 +328,29 @@ async fn a_page_has_no_more_bytes_than_it_may() {
     let events = follow.page(10, Duration::ZERO).await.unwrap();
     assert_eq!(events.len(), 7, "an answer ends with the event that fills it");
     assert_eq!(follow.page(10, Duration::ZERO).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_event_among_many_others_is_found_however_far_behind_it_is() {
+    let event = |name| NewEvent::new(name, &"text", Identity::Fresh).unwrap();
+    // In the last page that one answer looks through, and in one behind it.
+    for pages in [ANSWER_PAGES_MAX - 1, ANSWER_PAGES_MAX + 1] {
+        let played = Played::new().await;
+        for _ in 0..pages {
+            let others = (0..PAGE_EVENTS_MAX).map(|_| event(EventName::Message)).collect();
+            played.log.append(&source("a"), others, Batch::new()).await.unwrap();
+        }
+        let wanted = vec![event(EventName::SessionStatus)];
+        played.log.append(&source("a"), wanted, Batch::new()).await.unwrap();
+        let (mut cursor, mut found) = ("oldest".to_owned(), Vec::new());
+        while found.is_empty() {
+            let mut follow = played.follow(&format!("events=session.status&after={cursor}")).await;
+            found = follow.page(10, Duration::ZERO).await.unwrap();
+            assert_ne!(cursor, follow.cursor(), "it gets nowhere");
+            cursor = follow.cursor().to_owned();
+        }
+        assert_eq!(found.len(), 1);
+    }
 }
 
 #[tokio::test]
