@@ -1,9 +1,15 @@
 //! Who is let in.
 
-use reqwest::Method;
-use serde_json::json;
-use sha2::{Digest, Sha512};
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 
+use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha512};
+use tokio_tungstenite::connect_async;
+
+use crate::support::process::{Process, address, serve_with_sandbox};
+use crate::support::remote::Client;
 use crate::support::{KEY, TestWharf};
 
 #[tokio::test]
@@ -80,4 +86,49 @@ async fn a_missing_key_is_said_before_the_body_is_looked_at() {
     assert_eq!(body["error"], "Bad Request");
     assert!(body["message"].is_string(), "{body}");
     assert_eq!(wharf.get("/api/sessions?all=true").await.expect(200), json!([]));
+}
+
+#[tokio::test]
+async fn keys_outlive_the_process_and_stand_in_no_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let serve = || {
+        let mut serve = serve_with_sandbox(folder.path());
+        serve.env("WAHA_API_KEY", KEY).env("WAHA_LOG_LEVEL", "trace");
+        let log = File::options().create(true).append(true).open(&log).unwrap();
+        Process::start_logging_to(log, serve)
+    };
+    let mut server = serve();
+    let api = address(&server.line_with("wharf ").await);
+    let client = Client::new(&api, "");
+    let key = client.api("POST", "/api/keys", json!({ "session": "default" })).await;
+    let text = key["key"].as_str().unwrap();
+    // Right and wrong ones, in every place.
+    let wrong = "a-wrong-key-that-belongs-into-no-log";
+    for key in [KEY, text, wrong] {
+        let _ = connect_async(format!("ws://{api}/ws?x-api-key={key}")).await;
+        let in_query = format!("/api/default/auth/qr?x-api-key={key}");
+        let unwelcome = format!("/api/default/chats?x-api-key={key}");
+        let statuses = [
+            client.status_with("/api/sessions", Some(key)).await,
+            client.status_with(&in_query, None).await,
+            client.status_with(&unwelcome, None).await,
+        ];
+        let expected = if key == wrong { [401; 3] } else { [200, 404, 401] };
+        assert_eq!(statuses, expected, "{key}");
+    }
+    let (_, mut printed) = server.terminate().await;
+    let mut server = serve();
+    let api = address(&server.line_with("wharf ").await);
+    assert_eq!(client.at(&api).api("GET", "/api/keys", Value::Null).await, json!([key]));
+    printed.push_str(&server.terminate().await.1);
+    printed.push_str(&fs::read_to_string(&log).unwrap());
+    assert!(printed.contains("request completed"), "{printed}");
+    let master = folder.path().join(".sessions/master-key");
+    assert_eq!(fs::metadata(&master).unwrap().permissions().mode() & 0o777, 0o600);
+    let master = fs::read_to_string(master).unwrap();
+    for secret in [KEY, text, wrong, &master] {
+        let line = printed.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None);
+    }
 }

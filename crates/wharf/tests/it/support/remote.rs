@@ -47,6 +47,15 @@ impl Client {
         answer.error_for_status()?.json().await
     }
 
+    /// The status of what the server answers to somebody with this key in the header.
+    pub(crate) async fn status_with(&self, path: &str, key: Option<&str>) -> u16 {
+        let mut request = self.http.get(format!("http://{}{path}", self.api));
+        if let Some(key) = key {
+            request = request.header("x-api-key", key);
+        }
+        request.send().await.unwrap().status().as_u16()
+    }
+
     /// Sends something under an `Idempotency-Key` to a server that may die while it is asked.
     pub(crate) async fn send_once(&self, path: &str, key: &str, body: Value) -> reqwest::Result<(StatusCode, Bytes)> {
         let request = self.http.post(format!("http://{}{path}", self.api)).json(&body);
