@@ -81,7 +81,8 @@ async fn is_repeatable(wharf: &TestWharf, path: &str, body: &Value) {
 async fn every_declared_operation_succeeds() {
     let (wharf, receiver) = TestWharf::with_alice().await;
     wharf.network.send(BOB, ALICE, "hello", None).await.unwrap();
-    receiver.wait_for_event("message").await;
+    let event = receiver.wait_for_event("message").await;
+    let [deliveries, replay] = ["deliveries", "replay"].map(|what| format!("/api/events/{}/{what}", event.id()));
     let chat = json!({ "session": "default", "chatId": format!("{BOB}@c.us") });
     let text = json!({ "session": "default", "chatId": format!("{BOB}@c.us"), "text": "hi" });
     let steps: Vec<(&str, &str, Value)> = vec![
@@ -118,6 +119,15 @@ async fn every_declared_operation_succeeds() {
             json!({ "session": "second", "isActive": false, "actions": { "control": true } }),
         ),
         ("DELETE", "/api/keys/key_id_control_second", Value::Null),
+        ("GET", "/api/webhooks", Value::Null),
+        ("GET", "/api/webhooks/dead", Value::Null),
+        (
+            "POST",
+            "/api/sessions/default/events/replay",
+            json!({ "state": "any", "events": ["message"] }),
+        ),
+        ("GET", &deliveries, Value::Null),
+        ("POST", &replay, json!({})),
         ("POST", "/api/sessions/second/stop", json!({})),
         ("POST", "/api/sessions/second/start", json!({})),
         ("POST", "/api/sessions/second/restart", json!({})),
