@@ -1,6 +1,7 @@
 //! Sessions: create, read, change, start, stop, restart, log out, delete.
 
 mod deprecated;
+mod info;
 
 use std::sync::Arc;
 
@@ -16,11 +17,12 @@ use utoipa_axum::routes;
 use wharf_core::ids::{SESSION_NAME_CHARS_MAX, SessionName};
 use wharf_core::session::{Me, SessionStatus};
 
+use self::info::{SessionInfo, info};
 use super::AppState;
 use super::error::{ApiError, ApiResult};
 use super::extract::{Body, Input, Known, Named, query_flag};
-use crate::keys::{Action, Caller};
 use crate::events::SetBy;
+use crate::keys::{Action, Caller};
 use crate::sessions::{Session, SessionConfig};
 use crate::validate::Fields;
 
@@ -99,57 +101,6 @@ enum AppKind {
     Mcp,
 }
 
-/// A session.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct SessionInfo {
-    /// Its name.
-    name: String,
-    /// Where it stands.
-    status: SessionStatus,
-    /// Its configuration.
-    config: SessionConfig,
-    /// Whose account it is linked to.
-    me: Option<Me>,
-    /// Whether the account is shown as online; `null` while nothing was said.
-    #[schema(inline)]
-    presence: Option<Presence>,
-    /// When what happened.
-    timestamps: SessionTimestamps,
-    /// The process that runs it.
-    assigned_worker: String,
-    /// The engine that runs it; empty while it does not run.
-    engine: SessionEngine,
-    /// Its apps, where they were asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    apps: Option<Vec<App>>,
-}
-
-/// Whether an account is shown as online.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum Presence {
-    /// It is; its phone gets no notifications meanwhile.
-    Online,
-    /// It is not.
-    Offline,
-}
-
-/// When what happened to a session.
-#[derive(Debug, Serialize, ToSchema)]
-struct SessionTimestamps {
-    /// The last message, in milliseconds since 1970.
-    activity: Option<i64>,
-}
-
-/// The engine of a session.
-#[derive(Debug, Serialize, ToSchema)]
-struct SessionEngine {
-    /// The WAHA engine whose answers are given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    engine: Option<String>,
-}
-
 /// Which sessions to list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -178,17 +129,6 @@ struct GetQuery {
 #[expect(dead_code, reason = "only documents the query")]
 enum Expand {
     Apps,
-}
-
-impl SessionInfo {
-    /// What may be known to whoever has any key of the session: that it is there, and how it is.
-    fn without_details(self) -> Self {
-        Self {
-            config: SessionConfig::default(),
-            me: None,
-            ..self
-        }
-    }
 }
 
 impl Body for CreateSession {
@@ -414,30 +354,4 @@ async fn log_out_session(State(state): State<AppState>, session: Known) -> ApiRe
 
 fn created(session: &Arc<Session>, state: &AppState) -> (StatusCode, Json<SessionInfo>) {
     (StatusCode::CREATED, Json(info(session, state, None)))
-}
-
-fn info(session: &Arc<Session>, state: &AppState, query: Option<&str>) -> SessionInfo {
-    let view = session.view();
-    let expands_apps = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes())
-        .any(|(name, value)| name == "expand" && value.split(',').any(|part| part == "apps"));
-    let runs = view.status != SessionStatus::Stopped;
-    SessionInfo {
-        name: session.name().to_string(),
-        status: view.status,
-        config: view.config.as_ref().clone(),
-        me: view.me,
-        presence: view.online.map(|online| match online {
-            true => Presence::Online,
-            false => Presence::Offline,
-        }),
-        timestamps: SessionTimestamps {
-            activity: session.activity_ms(),
-        },
-        assigned_worker: state.config.sessions.worker_id.clone(),
-        engine: SessionEngine {
-            engine: runs.then(|| state.config.engine.dialect.as_str().to_owned()),
-        },
-        // `accept` lets none in.
-        apps: expands_apps.then(Vec::new),
-    }
 }
