@@ -294,6 +294,8 @@ pub enum Write {
 pub struct Batch {
     /// The changes.
     pub writes: Vec<Write>,
+    /// Whether the store may take a moment, for others to share a commit with.
+    pub may_wait: bool,
 }
 
 impl Batch {
@@ -340,6 +342,14 @@ impl Batch {
     /// Adds the changes of another batch behind these.
     pub fn and(mut self, other: Batch) -> Self {
         self.writes.extend(other.writes);
+        self.may_wait &= other.may_wait;
+        self
+    }
+
+    /// Says that nobody is kept waiting by it: the call returns when it is on disk, as always, but a few milliseconds later
+    /// where nothing else is written that could share its commit.
+    pub fn when_convenient(mut self) -> Self {
+        self.may_wait = true;
         self
     }
 }

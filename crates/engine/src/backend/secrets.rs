@@ -1,7 +1,5 @@
 //! The secrets of messages, which open later reactions, edits and votes.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use jiff::Timestamp;
 use wacore::store::traits::{
@@ -19,11 +17,6 @@ static SECRETS: Collection = Collection {
 
 /// The bytes of a record: the secret, then its two times in seconds, big-endian.
 const RECORD_BYTES: usize = size_of::<MessageSecret>() + 2 * size_of::<i64>();
-
-/// How long a write waits. The library buffers secrets, answers from that buffer, and writes all that came during the
-/// last write with the next; without the wait that would be one commit for each message. A crash loses what is in the
-/// buffer, which the library accepts for a wait of any length (`msg_secret_buffer.rs`).
-const GATHERED_FOR: Duration = Duration::from_millis(20);
 
 /// What is kept of one message.
 struct Record {
@@ -43,8 +36,7 @@ impl MsgSecretStore for Backend {
             .map(|entry| id(&entry.chat, &entry.sender, &entry.msg_id))
             .collect();
 
-        tokio::time::sleep(GATHERED_FOR).await;
-        let _turn = self.turn.lock().await;
+        let _turn = self.secrets_turn.lock().await;
         let mut records = std::collections::BTreeMap::new();
         for document in self.get_many(&SECRETS, &ids).await? {
             records.insert(document.id.clone(), self.secret(&document)?);
@@ -64,7 +56,9 @@ impl MsgSecretStore for Backend {
         let batch = records.iter().fold(Batch::new(), |batch, (id, record)| {
             batch.put(&SECRETS, record.encode(id))
         });
-        self.write(batch).await?;
+        // The library buffers secrets, answers from that buffer, and writes all that came during the last write with the next.
+        // A crash loses what is in the buffer, which the library accepts for a wait of any length (`msg_secret_buffer.rs`).
+        self.write(batch.when_convenient()).await?;
         Ok(count)
     }
 

@@ -241,7 +241,8 @@ impl Outbox {
     /// Writes batches together, but leaves out those about what was changed or deleted meanwhile.
     pub(super) async fn write_each_if_unchanged(&self, batches: Vec<Batch>) -> Result<(), StoreError> {
         let all = batches.iter().cloned().fold(Batch::new(), Batch::and);
-        match self.store.write(all).await {
+        // Mostly the next events are logged meanwhile, and both are one commit.
+        match self.store.write(all.when_convenient()).await {
             Err(StoreError::Conflict { .. }) => {}
             outcome => return outcome,
         }

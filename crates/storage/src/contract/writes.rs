@@ -26,6 +26,7 @@ pub(super) async fn verify(storage: &dyn Storage) {
     one_writer_wins(&*fresh(storage, "w-race").await).await;
     loses_no_increment(&*fresh(storage, "w-count").await).await;
     refuses_misuse(&*fresh(storage, "w-misuse").await).await;
+    what_may_wait_is_not_overtaken(&*fresh(storage, "w-wait").await).await;
 }
 
 async fn comes_back_as_it_was(store: &dyn Store) {
@@ -67,6 +68,19 @@ async fn comes_back_as_it_was(store: &dyn Store) {
     store.write(delete()).await.expect("removing what is not there is fine");
     store.write(Batch::new()).await.expect("an empty batch is fine");
     assert_eq!(store.get(&ORDERS, "a").await.expect("any collection can be read"), None);
+}
+
+async fn what_may_wait_is_not_overtaken(store: &dyn Store) {
+    let patient = Batch::new().put(&THINGS, Document::new("a", "")).when_convenient();
+    let (written, found) = futures::join!(store.write(patient), get(store, "a"));
+    written.expect("it is written, also where nothing comes that it could join");
+    assert!(found.is_some(), "a read keeps its place behind it");
+    let patient = Batch::new().delete(&THINGS, "a").when_convenient();
+    store
+        .write(patient)
+        .await
+        .expect("it is written with nothing else to join");
+    assert_eq!(get(store, "a").await, None);
 }
 
 async fn any_text_is_an_id(store: &dyn Store) {

@@ -39,6 +39,8 @@ pub(super) type Reply = oneshot::Sender<Result<Answer, StoreError>>;
 pub(super) struct Call {
     /// What to do.
     pub(super) task: Task,
+    /// Whether it may wait for others to share a commit with.
+    pub(super) may_wait: bool,
     /// Who waits.
     pub(super) reply: Reply,
 }
@@ -80,7 +82,7 @@ pub(super) fn serve(connection: &Connection, tables: &mut Tables, calls: &mut Ve
     let mut held = Held::new();
     let mut fault = None;
     calls.reverse();
-    while let Some(Call { task, reply }) = calls.pop() {
+    while let Some(Call { task, reply, .. }) = calls.pop() {
         let result = match group.perform(task) {
             Ok(answer) => Ok(answer),
             Err(Failure::Conflict { collection, id }) => Err(StoreError::Conflict { collection, id }),

@@ -21,8 +21,11 @@ use crate::limits::{
     Misuse, check_collection, check_conditions, check_delete, check_document, check_value, find_field,
 };
 
-/// The most documents that one statement of a `get_many` asks for.
-const IDS_PER_STATEMENT_MAX: usize = 200;
+/// The most documents that one statement of a `get_many` asks for; a power of two, see [`Sql::list`].
+const IDS_PER_STATEMENT_MAX: usize = 256;
+
+/// The longest list whose statement is worth keeping prepared.
+const USUAL_LIST_MAX: usize = 16;
 
 /// SQL with its values.
 pub(super) struct Statement {
@@ -35,6 +38,7 @@ pub(super) struct Statement {
 }
 
 /// A value of a statement.
+#[derive(Clone)]
 pub(super) enum Argument {
     Null,
     Integer(i64),
@@ -80,13 +84,9 @@ pub(super) fn select_ids(collection: &'static Collection, ids: &[String]) -> Res
         .map(|chunk| {
             let mut sql = Sql::select(collection);
             sql.text(" WHERE id IN (");
-            for (index, id) in chunk.iter().enumerate() {
-                sql.text(if index == 0 { "" } else { "," });
-                sql.bind(Argument::Text(id.clone()));
-            }
+            sql.list(chunk.iter().cloned().map(Argument::Text));
             sql.text(")");
-            let is_usual = chunk.len() == 1;
-            Ok(sql.done(is_usual))
+            Ok(sql.done(is_usual_list(chunk.len())))
         })
         .collect()
 }
@@ -104,7 +104,10 @@ pub(super) fn select_page(
     sql.conditions(&query.conditions)?;
 
     let (direction, beyond) = if query.descending { ("DESC", "<") } else { ("ASC", ">") };
-    let is_usual = |condition: &Condition| !matches!(condition, Condition::In(_, values) if values.len() != 1);
+    let is_usual = |condition: &Condition| match condition {
+        Condition::In(_, values) => is_usual_list(values.len()),
+        _ => true,
+    };
     let is_usual = query.conditions.iter().all(is_usual);
     let limit = i64::try_from(documents_max.saturating_add(1))?;
     match query.order_by {
@@ -228,6 +231,10 @@ fn put(collection: &'static Collection, mut document: Document, expect: Expect) 
     })
 }
 
+fn is_usual_list(length: usize) -> bool {
+    length <= USUAL_LIST_MAX
+}
+
 fn take_field(document: &mut Document, name: &str) -> Argument {
     match document.fields.iter().position(|(field, _)| *field == name) {
         Some(place) => document.fields.swap_remove(place).1.into(),
@@ -336,6 +343,17 @@ impl Sql {
         self.arguments.push(value);
     }
 
+    /// Binds a list of values. The last one stands there again until they are a power of two, so that lists of many lengths
+    /// are few statements.
+    fn list(&mut self, values: impl ExactSizeIterator<Item = Argument> + Clone) {
+        let again = values.len().next_power_of_two().saturating_sub(values.len());
+        let last = values.clone().last();
+        for (index, value) in values.chain(last.into_iter().cycle().take(again)).enumerate() {
+            self.text(if index == 0 { "" } else { "," });
+            self.bind(value);
+        }
+    }
+
     fn conditions(&mut self, conditions: &[Condition]) -> Result<(), BoxError> {
         for condition in conditions {
             match condition {
@@ -344,10 +362,7 @@ impl Sql {
                 Condition::AtMost(field, value) => self.compare(field, "<=", value)?,
                 Condition::In(field, values) => {
                     write!(self.text, " AND f_{field} IN (")?;
-                    for (index, value) in values.iter().enumerate() {
-                        self.text(if index == 0 { "" } else { "," });
-                        self.bind(value.clone().into());
-                    }
+                    self.list(values.iter().cloned().map(Argument::from));
                     self.text(")");
                 }
                 Condition::IdPrefix(prefix) => {

@@ -27,12 +27,13 @@ impl FileStore {
 
     /// Opens the file now, to see whether it can be.
     pub(super) async fn open(&self) -> Result<(), StoreError> {
-        self.call(Task::Open).await.map(drop)
+        self.call(Task::Open, false).await.map(drop)
     }
 
-    async fn call(&self, task: Task) -> Result<Answer, StoreError> {
+    async fn call(&self, task: Task, may_wait: bool) -> Result<Answer, StoreError> {
         let (reply, answer) = oneshot::channel();
-        if self.calls.send(Call { task, reply }).await.is_err() {
+        let call = Call { task, may_wait, reply };
+        if self.calls.send(call).await.is_err() {
             return Err(closed());
         }
         match answer.await {
@@ -50,7 +51,7 @@ impl FileStore {
         collection: &'static Collection,
         statements: Vec<Statement>,
     ) -> Result<Vec<Document>, StoreError> {
-        Ok(self.call(Task::Read(collection, statements)).await?.documents)
+        Ok(self.call(Task::Read(collection, statements), false).await?.documents)
     }
 }
 
@@ -85,7 +86,7 @@ impl Store for FileStore {
 
     async fn count(&self, collection: &'static Collection, conditions: Vec<Condition>) -> Result<u64, StoreError> {
         let statement = count(collection, &conditions).map_err(misuse)?;
-        Ok(self.call(Task::Count(collection, statement)).await?.count)
+        Ok(self.call(Task::Count(collection, statement), false).await?.count)
     }
 
     async fn write(&self, batch: Batch) -> Result<(), StoreError> {
@@ -98,6 +99,6 @@ impl Store for FileStore {
             .map(step)
             .collect::<Result<_, _>>()
             .map_err(misuse)?;
-        self.call(Task::Write(steps)).await.map(drop)
+        self.call(Task::Write(steps), batch.may_wait).await.map(drop)
     }
 }

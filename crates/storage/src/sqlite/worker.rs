@@ -14,7 +14,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::error::Fault;
@@ -25,6 +25,9 @@ use super::pool::Pool;
 
 /// The most calls that share one transaction.
 const GROUP_CALLS_MAX: usize = 256;
+
+/// How long a write that may wait for others does.
+const GATHERED_FOR: Duration = Duration::from_millis(20);
 
 /// How long a busy file keeps its place in the pool while others wait for one.
 const TURN_MAX: Duration = Duration::from_millis(200);
@@ -122,6 +125,18 @@ impl Worker {
         }
     }
 
+    /// Lets a group that may wait do so until somebody comes who may not.
+    async fn gather(&mut self, group: &mut Vec<Call>) {
+        let until = Instant::now() + GATHERED_FOR;
+        while group.len() < GROUP_CALLS_MAX && group.iter().all(|call| call.may_wait) {
+            tokio::select! {
+                biased;
+                is_more = self.receive(group) => if !is_more { return },
+                () = sleep_until(until) => return,
+            }
+        }
+    }
+
     /// Opens the file and works on it until it should close; everybody in the group has an answer then.
     async fn work(&mut self, group: &mut Vec<Call>) {
         while !group.is_empty() {
@@ -135,6 +150,7 @@ impl Worker {
     async fn work_on(&mut self, connection: Connection, group: &mut Vec<Call>) {
         let since = Instant::now();
         loop {
+            self.gather(group).await;
             if let Err(Failed { fault, replies }) = serve(&connection, &mut self.tables, group) {
                 // Before the answers, because what was not committed is undone by it.
                 self.close(connection);
