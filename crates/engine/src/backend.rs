@@ -60,6 +60,8 @@ pub(crate) struct Backend {
     ending: Arc<Ending>,
     /// Held by every method that reads before it writes, and by those that write the same documents.
     turn: tokio::sync::Mutex<()>,
+    /// The same for secrets of messages, whose writes take their time.
+    secrets_turn: tokio::sync::Mutex<()>,
     inbound: inbound::State,
 }
 
@@ -76,6 +78,7 @@ impl Backend {
             clock,
             ending,
             turn: tokio::sync::Mutex::new(()),
+            secrets_turn: tokio::sync::Mutex::new(()),
             inbound: inbound::State::new(lost),
         };
         (backend, notices)
@@ -87,7 +90,7 @@ impl Backend {
             .and(tokens::sweep(now))
             .and(secrets::sweep(now))
             .and(inbound::sweep(now));
-        self.write_with_done(batch).await
+        self.write_with_rows(batch).await
     }
 
     async fn get(&self, collection: &'static Collection, id: &str) -> Result<Option<Document>> {
@@ -130,7 +133,7 @@ impl Backend {
     }
 
     async fn write(&self, batch: Batch) -> Result<()> {
-        self.store.write(batch).await.map_err(failed)
+        self.write_with_rows(batch).await.map_err(failed)
     }
 
     /// A small record from JSON.

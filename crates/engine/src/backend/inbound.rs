@@ -16,10 +16,13 @@
 //! tells of it, and the mark that is written after that lets its next redelivery be acknowledged. Stanzas that carry
 //! nothing for the hook (a bare sender key) have no mark either; a redelivery of one takes the same way.
 //!
-//! Removing a row is not worth a sync to the disk: it is remembered and joins the next write. If the process dies before,
-//! the row stays, and a redelivery is replayed to the hook, which knows the message by its ids.
+//! A row must be on disk only where Signal's state is that has moved past its message. So it is kept back and is part of the
+//! next write that the library asks for, which is a flush of that state at the earliest; mostly the hook has committed the
+//! message before, and the row is never written. Neither is the removal of one worth a sync to the disk: it joins the next
+//! write too. If the process dies before, the row stays, and a redelivery is replayed to the hook, which knows the message
+//! by its ids.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -29,7 +32,7 @@ use wacore::store::traits::{PendingInboundKey, PendingInboundRow};
 use wacore_binary::Jid;
 use wharf_core::store::{Batch, Collection, Condition, Document, Field, StoreError, Value};
 
-use super::{Backend, Result, encode, failed, first_part, join, last_part, older_than, prefix};
+use super::{Backend, Result, encode, first_part, join, last_part, older_than, prefix};
 
 /// How long a message counts as seen. WhatsApp redelivers at the next connect, so this covers a session that was stopped
 /// for two weeks.
@@ -96,20 +99,79 @@ pub(crate) struct LostInbound {
 /// What is remembered between calls.
 pub(super) struct State {
     lost: mpsc::Sender<LostInbound>,
-    /// The ids of rows to remove with the next write.
-    done: Mutex<BTreeSet<String>>,
+    rows: Mutex<Rows>,
+}
+
+/// What becomes of rows with the next write.
+#[derive(Default)]
+struct Rows {
+    /// Those of messages that the hook has not committed; the library hands over so many at a time only.
+    open: BTreeMap<String, Row>,
+    /// The ids of those to remove.
+    done: BTreeSet<String>,
+}
+
+struct Row {
+    document: Document,
+    /// Whether a write has taken it along.
+    is_written: bool,
 }
 
 impl State {
     pub(super) fn new(lost: mpsc::Sender<LostInbound>) -> Self {
         Self {
             lost,
-            done: Mutex::default(),
+            rows: Mutex::default(),
         }
     }
 
-    fn done(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_along(&self) -> Taken<'_> {
+        let mut rows = self.rows();
+        let waiting = rows.open.values_mut().filter(|row| !row.is_written);
+        let open = waiting.map(|row| {
+            row.is_written = true;
+            row.document.clone()
+        });
+        Taken {
+            state: self,
+            open: open.collect(),
+            done: std::mem::take(&mut rows.done),
+        }
+    }
+}
+
+/// What a write takes along. Dropped before it was written, it waits for the next one.
+struct Taken<'a> {
+    state: &'a State,
+    done: BTreeSet<String>,
+    open: Vec<Document>,
+}
+
+impl Taken<'_> {
+    fn removals(&self) -> Batch {
+        let ids = self.done.iter();
+        ids.fold(Batch::new(), |batch, id| batch.delete(&PENDING, id.clone()))
+    }
+
+    fn are_written(mut self) {
+        self.done.clear();
+        self.open.clear();
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let mut rows = self.state.rows();
+        rows.done.append(&mut self.done);
+        for document in &self.open {
+            if let Some(row) = rows.open.get_mut(&document.id) {
+                row.is_written = false;
+            }
+        }
     }
 }
 
@@ -136,45 +198,33 @@ pub(super) fn sweep(now: Timestamp) -> Batch {
 }
 
 impl Backend {
-    pub(super) async fn keep_pending(&self, rows: &[PendingInboundRow<'_>]) -> Result<()> {
-        match self.keep_rows(rows).await {
-            // One of them can never be stored, and would hold up all that came with it.
-            Err(StoreError::Internal(_)) => self.keep_one_by_one(rows).await,
-            outcome => outcome.map_err(failed),
-        }
-    }
-
-    /// Keeps what can be kept. What cannot has no row to be replayed from; the session keeps it in a reduced form.
-    async fn keep_one_by_one(&self, rows: &[PendingInboundRow<'_>]) -> Result<()> {
-        for row in rows {
-            match self.keep_rows(std::slice::from_ref(row)).await {
-                Err(StoreError::Internal(error)) => {
-                    tracing::error!(
-                        id = row.id,
-                        error = error.as_ref(),
-                        "a message is handed on without a row"
-                    );
-                }
-                outcome => outcome.map_err(failed)?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn keep_rows(&self, rows: &[PendingInboundRow<'_>]) -> std::result::Result<(), StoreError> {
+    pub(super) fn keep_pending(&self, rows: &[PendingInboundRow<'_>]) {
         let now = self.clock.now();
-        let batch = rows.iter().fold(Batch::new(), |batch, row| {
+        let mut kept = self.inbound.rows();
+        for row in rows {
             let id = join([row.chat, row.sender, row.id]);
-            batch.put(&PENDING, Document::new(id, row.message.to_vec()).with("stored_at", now))
-        });
-        self.write_with_done(batch).await
+            let document = Document::new(id.clone(), row.message.to_vec()).with("stored_at", now);
+            kept.open.insert(
+                id,
+                Row {
+                    document,
+                    is_written: false,
+                },
+            );
+        }
     }
 
     pub(super) async fn find_pending(&self, message: PendingInboundKey<'_>) -> Result<Option<Vec<u8>>> {
         let id = key(&message);
-        // The library removes a row when the hook has committed it, or when it cannot be read.
-        if self.inbound.done().contains(&id) {
-            return Ok(None);
+        {
+            let rows = self.inbound.rows();
+            if let Some(row) = rows.open.get(&id) {
+                return Ok(Some(row.document.body.to_vec()));
+            }
+            // The library removes a row when the hook has committed it, or when it cannot be read.
+            if rows.done.contains(&id) {
+                return Ok(None);
+            }
         }
         if let Some(row) = self.get(&PENDING, &id).await? {
             return Ok(Some(row.body.into()));
@@ -187,27 +237,55 @@ impl Backend {
 
     pub(super) async fn drop_pending(&self, messages: &[PendingInboundKey<'_>]) -> Result<()> {
         let is_full = {
-            let mut done = self.inbound.done();
-            done.extend(messages.iter().map(key));
-            done.len() >= DONE_ROWS_MAX
+            let mut rows = self.inbound.rows();
+            for id in messages.iter().map(key) {
+                let open = rows.open.remove(&id);
+                if open.is_none_or(|row| row.is_written) {
+                    rows.done.insert(id);
+                }
+            }
+            rows.done.len() >= DONE_ROWS_MAX
         };
         match is_full {
-            true => self.write_with_done(Batch::new()).await.map_err(failed),
+            true => self.write(Batch::new()).await,
             false => Ok(()),
         }
     }
 
-    /// Writes a batch, after the removal of the rows that are done with.
-    pub(super) async fn write_with_done(&self, batch: Batch) -> std::result::Result<(), StoreError> {
-        let done = std::mem::take(&mut *self.inbound.done());
-        let removals = done
-            .iter()
-            .fold(Batch::new(), |batch, id| batch.delete(&PENDING, id.clone()));
-        let written = self.store.write(removals.and(batch)).await;
-        if written.is_err() {
-            self.inbound.done().extend(done);
+    /// Writes a batch behind the rows that were kept back, and behind the removal of those that are done with.
+    pub(super) async fn write_with_rows(&self, batch: Batch) -> std::result::Result<(), StoreError> {
+        let taken = self.inbound.take_along();
+        let spare = (!taken.open.is_empty()).then(|| batch.clone());
+        let rows = taken.open.iter();
+        let rows = rows.fold(taken.removals(), |batch, row| batch.put(&PENDING, row.clone()));
+        let all = Batch {
+            may_wait: batch.may_wait,
+            ..rows.and(batch)
+        };
+        match (self.store.write(all).await, spare) {
+            // One of them can never be stored, and would hold up all that is written with it.
+            (Err(StoreError::Internal(_)), Some(batch)) => {
+                self.write_rows_one_by_one(&taken.open).await?;
+                self.store.write(taken.removals().and(batch)).await?;
+            }
+            (outcome, _) => outcome?,
         }
-        written
+        taken.are_written();
+        Ok(())
+    }
+
+    /// Writes what can be written. What cannot has no row to be replayed from; the session keeps it in a reduced form.
+    async fn write_rows_one_by_one(&self, rows: &[Document]) -> std::result::Result<(), StoreError> {
+        for row in rows {
+            match self.store.write(Batch::new().put(&PENDING, row.clone())).await {
+                Err(StoreError::Internal(error)) => {
+                    let id = &row.id;
+                    tracing::error!(id, error = error.as_ref(), "a message is handed on without a row");
+                }
+                outcome => outcome?,
+            }
+        }
+        Ok(())
     }
 
     /// Notes that the sender of a lost message was asked for it. What could not be asked is no try: else a message would

@@ -232,7 +232,8 @@ impl ProtocolStore for Backend {
             id,
             message,
         };
-        self.keep_pending(&[row]).await
+        self.keep_pending(&[row]);
+        Ok(())
     }
 
     async fn get_pending_inbound(&self, chat: &str, sender: &str, id: &str) -> Result<Option<Vec<u8>>> {
@@ -249,7 +250,8 @@ impl ProtocolStore for Backend {
     }
 
     async fn store_pending_inbound_batch(&self, rows: &[PendingInboundRow<'_>]) -> Result<()> {
-        self.keep_pending(rows).await
+        self.keep_pending(rows);
+        Ok(())
     }
 
     async fn delete_pending_inbound_batch(&self, keys: &[PendingInboundKey<'_>]) -> Result<()> {

@@ -14,7 +14,7 @@ use wacore::store::traits::{
 use wacore_binary::Jid;
 use wharf_core::engine::Closed;
 use wharf_core::ids::SessionName;
-use wharf_core::store::{Defect, Storage};
+use wharf_core::store::{Defect, Field, Storage};
 use wharf_storage::{LocalConfig, LocalStorage};
 
 use super::*;
@@ -93,6 +93,12 @@ impl Session {
         stored.expect("a row can be stored");
     }
 
+    /// What the library writes when it flushes what it has in memory.
+    async fn flush(&self) {
+        let flushed = self.backend.put_session(SENDER, b"session").await;
+        flushed.expect("it can be written");
+    }
+
     async fn drop_pending(&self, id: &str) {
         let dropped = self.backend.delete_pending_inbound(CHAT, SENDER, id).await;
         dropped.expect("a row can be removed");
@@ -140,6 +146,8 @@ async fn the_librarys_probe_passes() {
 async fn a_redelivery_is_replayed_until_the_hook_has_committed() {
     let mut session = Session::start().await;
     session.store_pending("A").await;
+    assert_eq!(session.pending("A").await.expect("there is a row"), Some(b"A".to_vec()));
+    session.flush().await;
     session.restart();
     assert_eq!(session.pending("A").await.expect("there is a row"), Some(b"A".to_vec()));
 
@@ -150,9 +158,36 @@ async fn a_redelivery_is_replayed_until_the_hook_has_committed() {
 }
 
 #[tokio::test]
+async fn a_row_is_on_disk_when_the_signal_state_is_and_no_sooner() {
+    static PENDING: Collection = Collection {
+        name: "wa_pending_inbound",
+        fields: &[Field::time("stored_at")],
+    };
+    let session = Session::start().await;
+    session.store_pending("committed at once").await;
+    session.drop_pending("committed at once").await;
+    session.store_pending("open").await;
+    let rows = async || {
+        session
+            .store
+            .find(&PENDING, Query::all())
+            .await
+            .expect("they can be read")
+    };
+    assert!(rows().await.documents.is_empty());
+    session.flush().await;
+    let found = rows().await.documents;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].body.as_ref(), b"open");
+    session.flush().await;
+    assert_eq!(rows().await.documents[0].version, 1, "it is written once");
+}
+
+#[tokio::test]
 async fn the_removal_of_a_row_joins_the_next_write() {
     let mut session = Session::start().await;
     session.store_pending("A").await;
+    session.flush().await;
     session.see("A").await;
     session.drop_pending("A").await;
     session.restart();
@@ -161,6 +196,7 @@ async fn the_removal_of_a_row_joins_the_next_write() {
 
     session.drop_pending("A").await;
     session.store_pending("B").await;
+    session.flush().await;
     session.restart();
     assert_eq!(session.pending("A").await.expect("it was seen"), None);
     assert!(session.pending("B").await.expect("there is a row").is_some());
@@ -178,7 +214,7 @@ async fn a_row_that_is_stored_again_is_kept() {
 
 #[tokio::test]
 async fn a_message_too_large_for_a_row_holds_nothing_up() {
-    let session = Session::start().await;
+    let mut session = Session::start().await;
     let huge = vec![0; wharf_storage::BODY_BYTES_MAX + 1];
     let row = |id, message| PendingInboundRow {
         chat: CHAT,
@@ -189,6 +225,8 @@ async fn a_message_too_large_for_a_row_holds_nothing_up() {
     let rows = [row("A", &b"a"[..]), row("HUGE", &huge), row("B", b"b")];
     let stored = session.backend.store_pending_inbound_batch(&rows).await;
     stored.expect("the hook can go on with all of them");
+    session.flush().await;
+    session.restart();
     for id in ["A", "B"] {
         assert!(session.pending(id).await.expect("there is a row").is_some(), "{id}");
     }
@@ -318,16 +356,12 @@ async fn a_store_that_fails_is_never_taken_for_an_empty_one() {
     assert!(session.backend.load().await.is_err());
     assert!(session.backend.exists().await.is_err());
     assert!(session.backend.get_session(SENDER).await.is_err());
-    // What could not be removed is not forgotten.
+    // What could not be removed is not forgotten, nor what could not be written.
     session.drop_pending("A").await;
-    assert!(
-        session
-            .backend
-            .store_pending_inbound(CHAT, SENDER, "B", b"")
-            .await
-            .is_err()
-    );
+    session.store_pending("B").await;
+    assert!(session.backend.put_session(SENDER, b"session").await.is_err());
     assert_eq!(session.pending("A").await.expect("it was committed"), None);
+    assert!(session.pending("B").await.expect("there is a row").is_some());
 }
 
 #[tokio::test]
@@ -364,7 +398,7 @@ fn assert_damaged(session: &Session, outcome: Result<()>, id: &str) {
 
 #[tokio::test]
 async fn sweeps_remove_what_is_past_its_time_and_nothing_else() {
-    let session = Session::start().await;
+    let mut session = Session::start().await;
     let backend = &session.backend;
     session.store_pending("waiting").await;
     session.see("seen").await;
@@ -424,8 +458,9 @@ async fn sweeps_remove_what_is_past_its_time_and_nothing_else() {
 
     session.clock.pass(17 * 24);
     session.sweep().await;
-    assert!(session.pending("waiting").await.is_err());
     assert!(has_secret("ever").await);
+    session.restart();
+    assert!(session.pending("waiting").await.is_err());
 }
 
 #[tokio::test]

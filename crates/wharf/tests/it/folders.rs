@@ -149,7 +149,7 @@ struct Rot {
 
 impl Judge for Rot {
     fn judge(&self, batch: &Batch) -> Verdict {
-        let is_message = stored(batch, "wa_pending_inbound").next().is_some();
+        let is_message = stored(batch, "messages").next().is_some();
         match is_message && self.is_there.load(Ordering::SeqCst) {
             true => Verdict::Damaged,
             false => Verdict::Pass,
