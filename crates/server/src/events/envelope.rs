@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use wharf_core::events::EventName;
 use wharf_core::ids::{EventId, SessionName};
@@ -100,7 +100,7 @@ pub(crate) struct Envelope<'a> {
     pub(super) me: Option<&'a Me>,
     /// What happened.
     #[schema(value_type = Object)]
-    pub(super) payload: &'a Value,
+    pub(super) payload: &'a RawValue,
     /// The WAHA engine whose answers are given.
     #[schema(value_type = String, example = "WEBJS")]
     pub(super) engine: &'a str,

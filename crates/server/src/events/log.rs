@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -75,14 +75,17 @@ pub(crate) struct EventSource {
 }
 
 /// An event that is to be logged.
+#[derive(Clone)]
 pub(crate) struct NewEvent {
     name: EventName,
-    payload: Value,
+    /// Written once, also where several events carry it.
+    payload: Arc<RawValue>,
     identity: Identity,
     chat: Option<ChatId>,
 }
 
 /// What makes an event the same event.
+#[derive(Clone)]
 pub(crate) enum Identity {
     /// It is told once.
     Fresh,
@@ -124,13 +127,18 @@ struct Head {
 impl NewEvent {
     /// An event.
     pub(crate) fn new(name: EventName, payload: &impl Serialize, identity: Identity) -> Result<Self, StoreError> {
-        let payload = serde_json::to_value(payload).map_err(|error| StoreError::Internal(error.into()))?;
+        let payload = to_raw_value(payload).map_err(|error| StoreError::Internal(error.into()))?;
         Ok(Self {
             name,
-            payload,
+            payload: payload.into(),
             identity,
             chat: None,
         })
+    }
+
+    /// The same under another name.
+    pub(crate) fn also(&self, name: EventName) -> Self {
+        Self { name, ..self.clone() }
     }
 
     /// Keeps the order among the events of a chat.

@@ -7,6 +7,7 @@
 
 mod acks;
 mod records;
+mod together;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -32,6 +33,7 @@ use super::messages;
 use super::state::View;
 use crate::events::{EventLog, EventSource, Identity, NewEvent};
 pub(super) use records::Record;
+use together::Wanted;
 
 /// What a reduced message says of itself in `_data`.
 const REDUCED: &str = "the message cannot be stored as it came, most of it was left out";
@@ -44,6 +46,8 @@ pub(crate) struct SessionInbox {
     view: watch::Receiver<View>,
     /// One commit at a time, so that events are logged in the order in which messages were kept.
     turn: tokio::sync::Mutex<()>,
+    /// What waits for its turn, in that order.
+    waiting: Mutex<Vec<Arc<Wanted>>>,
     /// Unbounded because [`Inbox::signal`] may neither wait nor lose anything; a signal is small, and the engine makes
     /// few of them.
     lifecycle: mpsc::UnboundedSender<Signal>,
@@ -110,6 +114,7 @@ impl SessionInbox {
             events,
             view,
             turn: tokio::sync::Mutex::new(()),
+            waiting: Mutex::default(),
             lifecycle,
             records: Mutex::new(Some(records)),
             outgoing: Mutex::default(),
@@ -160,21 +165,12 @@ impl SessionInbox {
     /// Keeps and tells what the session does not ignore. `marks` are written with the messages, `last` when all is told.
     async fn keep(&self, messages: Vec<Message>, marks: Batch, last: Batch) -> Result<(), StoreError> {
         let _committing = self.begin_commit();
-        let mut told: Vec<Received> = messages
+        let told = messages
             .into_iter()
             .filter(|message| message.kind == MessageKind::Content && !self.ignores(message))
             .map(Received::whole)
             .collect();
-        let _turn = self.turn.lock().await;
-        match self.take_in(&mut told, marks.clone()).await {
-            // Neither room nor time helps: with the next redelivery it would be the same.
-            Err(StoreError::Internal(error)) if !told.is_empty() => {
-                tracing::warn!(session = %self.name, error = error.as_ref(), "messages are taken in one by one");
-                return self.take_in_one_by_one(told, marks.and(last)).await;
-            }
-            outcome => outcome?,
-        }
-        self.write(last).await
+        self.keep_in_turn(told, marks, last).await
     }
 
     /// Keeps messages and marks, then logs the messages' events. Can be repeated.
@@ -265,17 +261,15 @@ impl SessionInbox {
         if *is_reduced {
             payload.data = serde_json::json!({ "error": REDUCED });
         }
-        let names: &[EventName] = match message.id.from_me {
-            true => &[EventName::MessageAny],
-            false => &[EventName::Message, EventName::MessageAny],
+        let identity = Identity::Repeatable {
+            at: message.timestamp,
+            key: message.stanza.clone(),
         };
-        for name in names {
-            let identity = Identity::Repeatable {
-                at: message.timestamp,
-                key: message.stanza.clone(),
-            };
-            events.push(NewEvent::new(*name, &payload, identity)?.in_chat(&message.id.chat));
+        let any = NewEvent::new(EventName::MessageAny, &payload, identity)?.in_chat(&message.id.chat);
+        if !message.id.from_me {
+            events.push(any.also(EventName::Message));
         }
+        events.push(any);
         Ok(())
     }
 
