@@ -455,7 +455,8 @@ pub trait Store: Send + Sync + 'static {
     /// How many documents fulfil all conditions.
     async fn count(&self, collection: &'static Collection, conditions: Vec<Condition>) -> Result<u64, StoreError>;
 
-    /// Makes the changes of a batch, in order.
+    /// Makes the changes of a batch, in order. Where the caller stops waiting, they are made or not, and every call that begins
+    /// afterwards sees which.
     async fn write(&self, batch: Batch) -> Result<(), StoreError>;
 }
 
