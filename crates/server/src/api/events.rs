@@ -33,6 +33,8 @@ const LIMIT_DEFAULT: u64 = 100;
 const WAIT_SECONDS_MAX: u64 = 50;
 /// Websockets at the same time, and as many streams.
 const READERS_MAX: usize = 1_024;
+/// The most bytes that a client may send at once through a websocket, where it has nothing to say.
+const CLIENT_BYTES_MAX: usize = 4 * 1024;
 /// What a browser sends when it opens a stream again.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Keeps nginx from collecting a stream before it passes it on.
@@ -195,6 +197,8 @@ pub(super) async fn open_websocket(
     }
     let (log, stop) = (Arc::clone(&state.events), state.stop.clone());
     let running = state.sockets.token();
+    let upgrade = upgrade.read_buffer_size(CLIENT_BYTES_MAX);
+    let upgrade = upgrade.max_frame_size(CLIENT_BYTES_MAX).max_message_size(CLIENT_BYTES_MAX);
     upgrade.on_upgrade(async move |socket| {
         websocket::serve(socket, query.unwrap_or_default(), caller, log, stop).await;
         drop(running);
