@@ -13,7 +13,10 @@ const NAME: &str = "Error";
 const STATUSES: &[(&str, &str)] = &[
     ("400", "The request has wrong fields, or cannot be read"),
     ("401", "The key is missing or wrong"),
-    ("403", "The key is not good for this operation or session; or the page of another site, on a server that needs no key"),
+    (
+        "403",
+        "The key is not good for this operation or session; or the page of another site, on a server that needs no key",
+    ),
     ("404", "There is no such session, or whatever else the path names"),
     ("408", "The body took too long to arrive"),
     ("413", "The body is too large"),
@@ -21,7 +24,10 @@ const STATUSES: &[(&str, &str)] = &[
         "422",
         "The request is fine but cannot be done now; `message` or `error` says why and what to do",
     ),
-    ("429", "WhatsApp was asked too often, or too many wrong keys were sent; wait a while"),
+    (
+        "429",
+        "WhatsApp was asked too often, or too many wrong keys were sent; wait a while",
+    ),
     ("500", "Something failed inside; the log has the reason"),
     ("503", "It may work later"),
     ("504", "WhatsApp did not answer; whether it happened is unknown"),
@@ -47,12 +53,14 @@ pub(super) fn declare(mut document: OpenApi) -> OpenApi {
 
 fn declare_at(operation: &mut Operation) {
     for (status, about) in STATUSES {
-        let response = || RefOr::T(response(about));
-        operation
-            .responses
-            .responses
-            .entry((*status).to_owned())
-            .or_insert_with(response);
+        let declared = operation.responses.responses.entry((*status).to_owned());
+        let declared = declared.or_insert_with(|| RefOr::T(response(about)));
+        // What an operation says of a status of its own has the same body.
+        if let RefOr::T(own) = declared
+            && own.content.is_empty()
+        {
+            *declared = RefOr::T(response(&own.description));
+        }
     }
 }
 

@@ -305,6 +305,14 @@ impl Wharf {
         link
     }
 
+    /// A server whose session `default` works and tells a receiver of these events.
+    pub(crate) async fn telling(events: &[&str]) -> (Self, Receiver, Link) {
+        let (mut wharf, receiver) = (Self::start().await, Receiver::start().await);
+        let config = json!({"webhooks": [receiver.webhook(events)]});
+        let link = wharf.working("default", config).await;
+        (wharf, receiver, link)
+    }
+
     /// Waits until a session has a status; returns the session.
     pub(crate) async fn until_status(&self, name: &str, status: &str) -> Value {
         self.until(name, "/status", status).await

@@ -25,16 +25,18 @@ fn ack_in(link: &Link, chat: &str, id: &str, ack: Ack) {
     }));
 }
 
+/// A server that tells of acks, and has sent the message `M1` to Alice.
+async fn with_a_sent_text() -> (Wharf, Receiver, Link) {
+    let (wharf, receiver, link) = Wharf::telling(&["message.ack"]).await;
+    wharf
+        .post("/api/sendText", json!({"chatId": ALICE, "text": "x", "id": "M1"}))
+        .await;
+    (wharf, receiver, link)
+}
+
 #[tokio::test]
 async fn a_message_is_told_as_message_and_as_any() {
-    let mut wharf = Wharf::start().await;
-    let mut receiver = Receiver::start().await;
-    let link = wharf
-        .working(
-            "a",
-            json!({"webhooks": [receiver.webhook(&["message", "message.any"])]}),
-        )
-        .await;
+    let (wharf, mut receiver, link) = Wharf::telling(&["message", "message.any"]).await;
     link.receive(text(ALICE, "A1", "hello")).await.unwrap();
     let (message, any) = (receiver.post().await.body, receiver.post().await.body);
     assert_eq!(
@@ -54,18 +56,14 @@ async fn a_message_is_told_as_message_and_as_any() {
         (&json!("WEBJS"), &json!("Us"))
     );
     assert_eq!(message["environment"]["tier"], "PLUS");
-    let activity = &wharf.get("/api/sessions/a").await.json()["timestamps"]["activity"];
+    let activity = &wharf.get("/api/sessions/default").await.json()["timestamps"]["activity"];
     assert_eq!(activity, &json!(1_790_000_000_000_i64));
     wharf.stop().await;
 }
 
 #[tokio::test]
 async fn a_redelivered_message_is_told_under_the_same_id_and_only_once() {
-    let mut wharf = Wharf::start().await;
-    let mut receiver = Receiver::start().await;
-    let link = wharf
-        .working("a", json!({"webhooks": [receiver.webhook(&["message"])]}))
-        .await;
+    let (wharf, mut receiver, link) = Wharf::telling(&["message"]).await;
     // What a phone recovers has the time of its recovery, a late redelivery the first one again.
     let once = |late_seconds: i64| {
         let mut message = text(ALICE, "A1", "once");
@@ -91,14 +89,10 @@ async fn a_redelivered_message_is_told_under_the_same_id_and_only_once() {
 
 #[tokio::test]
 async fn a_message_that_comes_again_after_a_logout_is_kept_and_not_told_again() {
-    let mut wharf = Wharf::start().await;
-    let mut receiver = Receiver::start().await;
-    let link = wharf
-        .working("a", json!({"webhooks": [receiver.webhook(&["message"])]}))
-        .await;
+    let (mut wharf, mut receiver, link) = Wharf::telling(&["message"]).await;
     link.receive(text(ALICE, "A1", "once")).await.unwrap();
     assert_eq!(receiver.event("message").await["payload"]["body"], "once");
-    wharf.post("/api/sessions/a/logout", json!({})).await;
+    wharf.post("/api/sessions/default/logout", json!({})).await;
     let link = wharf.link().await;
     link.work();
     link.receive(text(ALICE, "A1", "once")).await.unwrap();
@@ -109,11 +103,7 @@ async fn a_message_that_comes_again_after_a_logout_is_kept_and_not_told_again() 
 
 #[tokio::test]
 async fn what_cannot_be_stored_is_neither_acknowledged_nor_told() {
-    let mut wharf = Wharf::start().await;
-    let mut receiver = Receiver::start().await;
-    let link = wharf
-        .working("a", json!({"webhooks": [receiver.webhook(&["message"])]}))
-        .await;
+    let (wharf, mut receiver, link) = Wharf::telling(&["message"]).await;
     wharf.disk_is_full(true);
     link.receive(text(ALICE, "A1", "lost?")).await.unwrap_err();
     wharf.disk_is_full(false);
@@ -143,14 +133,7 @@ async fn control_messages_and_ignored_chats_are_not_told() {
 
 #[tokio::test]
 async fn a_sent_text_is_answered_kept_and_told() {
-    let mut wharf = Wharf::start().await;
-    let mut receiver = Receiver::start().await;
-    let link = wharf
-        .working(
-            "default",
-            json!({"webhooks": [receiver.webhook(&["message", "message.any"])]}),
-        )
-        .await;
+    let (wharf, mut receiver, link) = Wharf::telling(&["message", "message.any"]).await;
     let sent = wharf
         .post(
             "/api/sendText",
@@ -210,7 +193,7 @@ async fn bad_requests_to_a_working_session_are_named() {
         .await;
     assert_eq!(
         two.json()["message"],
-        json!(["session must be the same in query and body"])
+        json!(["session must be the same wherever it is named"])
     );
     let unknown = EngineError::UnknownRecipient(BOB.parse().unwrap());
     link.engine.refuses.lock().unwrap().push_back(unknown);
@@ -225,14 +208,7 @@ async fn bad_requests_to_a_working_session_are_named() {
 
 #[tokio::test]
 async fn acks_are_told_once_per_state_and_never_backwards() {
-    let mut wharf = Wharf::start().await;
-    let mut receiver = Receiver::start().await;
-    let link = wharf
-        .working("default", json!({"webhooks": [receiver.webhook(&["message.ack"])]}))
-        .await;
-    wharf
-        .post("/api/sendText", json!({"chatId": ALICE, "text": "x", "id": "M1"}))
-        .await;
+    let (wharf, mut receiver, link) = with_a_sent_text().await;
     for state in [
         Ack::Server,
         Ack::Server,
@@ -257,14 +233,7 @@ async fn acks_are_told_once_per_state_and_never_backwards() {
 
 #[tokio::test]
 async fn an_ack_that_overtakes_its_message_waits_for_it() {
-    let mut wharf = Wharf::start().await;
-    let mut receiver = Receiver::start().await;
-    let link = wharf
-        .working(
-            "default",
-            json!({"webhooks": [receiver.webhook(&["message.any", "message.ack"])]}),
-        )
-        .await;
+    let (wharf, mut receiver, link) = Wharf::telling(&["message.any", "message.ack"]).await;
     let gate = link.engine.sending.shut();
     let early = async {
         gate.reached().await;
@@ -281,11 +250,7 @@ async fn an_ack_that_overtakes_its_message_waits_for_it() {
 
 #[tokio::test]
 async fn a_caller_that_hangs_up_leaves_no_message_untold() {
-    let mut wharf = Wharf::start().await;
-    let mut receiver = Receiver::start().await;
-    let link = wharf
-        .working("default", json!({"webhooks": [receiver.webhook(&["message.any"])]}))
-        .await;
+    let (wharf, mut receiver, link) = Wharf::telling(&["message.any"]).await;
     let gate = link.engine.sending.shut();
     {
         let send = wharf.post("/api/sendText", json!({"chatId": ALICE, "text": "x"}));
@@ -348,14 +313,7 @@ async fn two_callers_may_read_the_same_chat_at_the_same_time() {
 
 #[tokio::test]
 async fn a_receipt_in_another_chat_raises_nothing() {
-    let mut wharf = Wharf::start().await;
-    let mut receiver = Receiver::start().await;
-    let link = wharf
-        .working("default", json!({"webhooks": [receiver.webhook(&["message.ack"])]}))
-        .await;
-    wharf
-        .post("/api/sendText", json!({"chatId": ALICE, "text": "x", "id": "M1"}))
-        .await;
+    let (wharf, mut receiver, link) = with_a_sent_text().await;
     ack_in(&link, BOB, "M1", Ack::Read);
     ack_in(&link, "100000000000101@lid", "M1", Ack::Device);
     let payload = receiver.event("message.ack").await["payload"].clone();
@@ -365,15 +323,11 @@ async fn a_receipt_in_another_chat_raises_nothing() {
 
 #[tokio::test]
 async fn a_send_that_fails_holds_no_acks_back() {
-    let mut wharf = Wharf::start().await;
-    let mut receiver = Receiver::start().await;
-    let link = wharf
-        .working("default", json!({"webhooks": [receiver.webhook(&["message.ack"])]}))
-        .await;
-    let to = |chat| json!({"chatId": chat, "text": "x", "id": "M1"});
-    wharf.post("/api/sendText", to(ALICE)).await;
+    let (wharf, mut receiver, link) = with_a_sent_text().await;
     link.engine.sending_panics.store(true, Ordering::SeqCst);
-    let cut_off = wharf.post("/api/sendText", to(BOB)).await;
+    let cut_off = wharf
+        .post("/api/sendText", json!({"chatId": BOB, "text": "x", "id": "M1"}))
+        .await;
     assert_eq!(cut_off.status, 504, "{cut_off:?}");
     ack(&link, "M1", Ack::Server);
     assert_eq!(receiver.event("message.ack").await["payload"]["ackName"], "SERVER");
