@@ -99,8 +99,8 @@ catalog! {
 
     /// A participant of a group has received, read or played a message of this account.
     ///
-    /// Comes after the message's own event, once per participant and state. `message.ack` tells of the same message when it
-    /// has come further as a whole.
+    /// Comes after the message's own event, for each receipt of a participant. That WhatsApp itself has taken the message, or
+    /// refused it, is told by `message.ack`.
     MessageAckGroup = "message.ack.group", MessageAckPayload, Live, Emitted;
 
     /// A message came that cannot be read yet: what is known of it, without a `body`.
