@@ -75,8 +75,8 @@ impl Serialize for Enveloped {
 /// Read the event log.
 ///
 /// Events come in the order in which they were logged, which is not always that of their ids. Go on with `after` set to the
-/// `cursor` of the answer before. What matches comes in at most one piece of a few megabytes, so there may be fewer events than
-/// `limit`, even none, while there are more behind the cursor.
+/// `cursor` of the answer before. One answer has a few megabytes at most, and looks through some thousands of events: there may
+/// be fewer than `limit`, even none, while there are more behind the cursor.
 #[utoipa::path(
     get, path = "/api/events", tag = "📨 Events",
     params(

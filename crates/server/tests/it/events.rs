@@ -118,15 +118,16 @@ async fn filters_and_starts_choose_events() {
 async fn a_page_waits_for_events_and_comes_with_the_first() {
     let mut wharf = Wharf::start().await;
     let a = wharf.working("a", json!({})).await;
-    let waiting = page(&wharf, "after=newest&events=message&wait=20");
-    let receiving = async {
-        // What does not fit does not end the wait.
-        receive(&a, "one", 1).await;
-    };
-    let ((events, _), ()) = tokio::join!(waiting, receiving);
-    assert!(events.len() <= 1, "{events:?}");
+    let (_, now) = page(&wharf, "after=newest").await;
     let began = Instant::now();
-    let (events, _) = page(&wharf, "after=newest&wait=1").await;
+    let waiting = page(&wharf, &format!("after={now}&events=message.any&wait=40"));
+    let ((events, cursor), ()) = tokio::join!(waiting, receive(&a, "one", 1));
+    assert_eq!(all(&events), ["a message.any one 0"]);
+    assert!(began.elapsed() < Duration::from_secs(40), "it does not wait for more");
+    // What does not fit does not end the wait.
+    let began = Instant::now();
+    let waiting = page(&wharf, &format!("after={cursor}&events=call.received&wait=1"));
+    let ((events, _), ()) = tokio::join!(waiting, receive(&a, "two", 1));
     assert!(events.is_empty());
     assert!(began.elapsed() >= Duration::from_secs(1));
     wharf.stop().await;
