@@ -265,3 +265,24 @@ fn every_variable_is_documented() {
         }
     }
 }
+
+#[test]
+fn the_delivery_of_webhooks_takes_its_settings_and_refuses_what_makes_no_sense() {
+    let usual = read(&[]).unwrap().webhooks.delivery;
+    assert!(usual.slow_retries);
+    assert_eq!(
+        (usual.timeout.as_secs(), usual.endpoint_requests_max, usual.requests_max),
+        (30, 8, 256)
+    );
+    for (variable, value) in [
+        ("WHARF_WEBHOOK_SLOW_RETRIES", "sometimes"),
+        ("WHARF_WEBHOOK_TIMEOUT_SECONDS", "0"),
+        ("WHARF_WEBHOOK_TIMEOUT_SECONDS", "NaN"),
+        ("WHARF_WEBHOOK_CONCURRENCY", "0"),
+        ("WHARF_WEBHOOK_CONCURRENCY_ALL", "100000"),
+        ("WHARF_WEBHOOK_ALLOW", "10.0.0.0/99"),
+    ] {
+        let error = read(&[(variable, value)]).unwrap_err();
+        assert!(error.to_string().starts_with(variable), "{error}");
+    }
+}

@@ -80,6 +80,7 @@ impl Delivery {
     /// Delivers until `stop`, then finishes the requests that are under way.
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut workers = JoinSet::new();
+        workers.spawn(Arc::clone(&self).forget_old_endpoints());
         stop.run_until_cancelled(self.look_at_what_is_left()).await;
         loop {
             tokio::select! {
@@ -117,6 +118,21 @@ impl Delivery {
                     tracing::error!(%error, "the outbox cannot be read");
                     sleep(STORE_RETRY_DELAY).await;
                 }
+            }
+        }
+    }
+
+    /// Lets go of webhooks that were taken out of their session's configuration and have no delivery left to name them.
+    async fn forget_old_endpoints(self: Arc<Self>) {
+        let endpoints = self.log.endpoints();
+        for endpoint in endpoints.left() {
+            let forgotten = match self.outbox().has_any(&endpoint).await {
+                Ok(false) => endpoints.let_go(&endpoint).await,
+                outcome => outcome.map(drop),
+            };
+            if let Err(error) = forgotten {
+                // There is time until the next start.
+                tracing::warn!(%endpoint, %error, "a webhook that is of no use any more could not be removed");
             }
         }
     }

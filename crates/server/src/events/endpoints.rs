@@ -95,7 +95,7 @@ pub(crate) struct Endpoints {
 #[derive(Default)]
 struct Known {
     by_id: HashMap<EndpointId, Arc<Endpoint>>,
-    /// Those that are configured, in the configuration's order.
+    /// Those that are configured, by id, the webhook of all sessions last.
     of_session: HashMap<SessionName, Arc<[Arc<Endpoint>]>>,
 }
 
@@ -289,6 +289,24 @@ impl Endpoints {
         own.chain([global.clone()]).collect()
     }
 
+    /// The endpoints that are configured no more.
+    pub(super) fn left(&self) -> Vec<EndpointId> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let left = known.by_id.values().filter(|endpoint| !endpoint.is_configured);
+        left.map(|endpoint| endpoint.id.clone()).collect()
+    }
+
+    /// Lets go of an endpoint that is configured no more and has no deliveries left.
+    pub(super) async fn let_go(&self, id: &EndpointId) -> Result<(), StoreError> {
+        let _turn = self.changing.lock().await;
+        if self.get(id).is_some_and(|endpoint| !endpoint.is_configured) {
+            let batch = Batch::new().delete(&ENDPOINTS, id.as_str());
+            self.store.write(batch).await?;
+            self.write().by_id.remove(id);
+        }
+        Ok(())
+    }
+
     /// How many endpoints get nothing because their receivers said so.
     pub(crate) fn disabled(&self) -> usize {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
@@ -448,6 +466,7 @@ impl Endpoints {
 
     /// Notes a session's own endpoints, and adds that of all sessions.
     fn put(&self, known: &mut Known, session: &SessionName, mut own: Vec<Arc<Endpoint>>) -> Arc<[Arc<Endpoint>]> {
+        own.sort_by(|one, other| one.id.cmp(&other.id));
         if let Some(webhook) = &self.global {
             let id = EndpointId::global(session);
             let endpoint = known
@@ -473,3 +492,6 @@ fn numbered(webhooks: &[Webhook]) -> impl Iterator<Item = (usize, &Webhook)> {
         (same.count(), webhook)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -210,6 +210,16 @@ impl Outbox {
         Ok(page.documents.first().and_then(read_place).map(|(_, due_at)| due_at))
     }
 
+    /// Whether there are deliveries to an endpoint, whatever became of them.
+    pub(super) async fn has_any(&self, endpoint: &EndpointId) -> Result<bool, StoreError> {
+        let of_endpoint = Condition::IdPrefix(format!("{endpoint}."));
+        let page = self
+            .store
+            .find(&DELIVERIES, Query::all().filter(of_endpoint).limit(1))
+            .await?;
+        Ok(!page.documents.is_empty())
+    }
+
     /// The places of those events in a stretch of the log that are still to be delivered to somebody.
     pub(super) async fn awaited(&self, seqs: RangeInclusive<i64>) -> Result<HashSet<i64>, StoreError> {
         let (mut awaited, mut after) = (HashSet::new(), None);

@@ -80,3 +80,55 @@ impl Lanes {
         left
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::outbox::Due;
+
+    fn lanes(of: &[(&str, i64)]) -> Lanes {
+        let mut lanes = Lanes::default();
+        for (chat, seq) in of {
+            let chat = (!chat.is_empty()).then(|| format!("{chat}@c.us").parse().unwrap());
+            lanes.push(Due::played(chat, *seq));
+        }
+        lanes
+    }
+
+    #[test]
+    fn chats_take_turns_and_keep_their_order() {
+        let mut lanes = lanes(&[("1", 1), ("1", 2), ("1", 3), ("2", 4), ("", 5), ("", 6)]);
+        let mut seqs = Vec::new();
+        while let Some(due) = lanes.take() {
+            seqs.push(due.seq());
+            lanes.free(due.chat());
+        }
+        assert_eq!(seqs, [1, 4, 5, 2, 6, 3]);
+        assert!(lanes.len() == 0 && lanes.by_chat.is_empty());
+    }
+
+    #[test]
+    fn a_busy_chat_waits_and_the_others_go_on() {
+        let mut lanes = lanes(&[("1", 1), ("1", 2), ("2", 3)]);
+        let first = lanes.take().unwrap();
+        assert_eq!(lanes.take().map(|due| due.seq()), Some(3));
+        assert!(lanes.take().is_none() && lanes.is_stuck());
+        lanes.push(Due::played(first.chat().cloned(), 4));
+        assert!(lanes.is_stuck());
+        lanes.free(first.chat());
+        assert_eq!(lanes.take().map(|due| due.seq()), Some(2));
+    }
+
+    #[test]
+    fn what_is_let_go_of_leaves_busy_chats_busy() {
+        let mut lanes = lanes(&[("1", 1), ("1", 2), ("2", 3)]);
+        let first = lanes.take().unwrap();
+        let mut left: Vec<_> = lanes.clear().iter().map(Due::seq).collect();
+        left.sort_unstable();
+        assert_eq!(left, [2, 3]);
+        lanes.push(Due::played(first.chat().cloned(), 2));
+        assert!(lanes.take().is_none());
+        lanes.free(first.chat());
+        assert_eq!(lanes.take().map(|due| due.seq()), Some(2));
+    }
+}

@@ -118,7 +118,8 @@ pub(in crate::events) enum Fate {
 }
 
 /// Where a delivery waits: one text that sorts by endpoint, then time, then event, so that one index answers what is due and
-/// what is due next.
+/// what is due next. Its moment is one of the machine's clock: where that was set back, what was stored before waits until it has
+/// caught up.
 pub(super) struct Place<'a> {
     pub(super) endpoint: &'a EndpointId,
     pub(super) due_at: Timestamp,
@@ -271,6 +272,21 @@ impl Due {
             record,
             body: None,
         }
+    }
+
+    /// One for tests that look at chats and order only.
+    #[cfg(test)]
+    pub(in crate::events) fn played(chat: Option<ChatId>, seq: i64) -> Self {
+        let record = Record {
+            event: EventId::derived(Timestamp::UNIX_EPOCH, u128::from(seq.unsigned_abs()).to_be_bytes()),
+            chat,
+            seq,
+            since: 0,
+            failures: 0,
+            attempted: 0,
+            attempts: Vec::new(),
+        };
+        Self::new(format!("a.x.{}", record.event), 1, record)
     }
 
     /// With what is to be sent.

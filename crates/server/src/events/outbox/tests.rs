@@ -210,18 +210,7 @@ async fn a_chat_that_nobody_could_type_is_delivered() {
 #[test]
 fn a_full_mailbox_says_that_something_was_missed() {
     let (mailboxes, id) = (Mailboxes::default(), EndpointId::stored("a.x"));
-    let due = |seq| {
-        let record = Record {
-            event: EventId::new(SystemClock.now(), &SystemRandom),
-            chat: None,
-            seq,
-            since: 0,
-            failures: 0,
-            attempted: 0,
-            attempts: Vec::new(),
-        };
-        Due::new(format!("a.x.{seq}"), 1, record)
-    };
+    let due = |seq| Due::played(None, seq);
     let seqs = |mailbox: &Mailbox| mailbox.take_new().iter().map(Due::seq).collect::<Vec<_>>();
     mailboxes.put(&id, due(1));
     let untaken = futures::FutureExt::now_or_never(mailboxes.untaken()).unwrap();
