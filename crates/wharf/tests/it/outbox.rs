@@ -2,12 +2,15 @@
 //! answer in ways that no receiver should.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use wharf_core::store::Batch;
 
 use crate::support::receiver::Behaviour;
+use crate::support::rigged::{Judge, Verdict};
 use crate::support::{ALICE, BOB, CAROL, Receiver, TestWharf, within};
 
 /// Texts that wait for a restart: more than are read at a time.
@@ -18,8 +21,8 @@ const PEOPLE: usize = 10;
 const STUCK_TEXTS: usize = 20;
 /// The longest that a receiver may take in the tests that let one hang.
 const TIMEOUT: (&str, &str) = ("WHARF_WEBHOOK_TIMEOUT_SECONDS", "0.5");
-/// How far the clock of a machine is set back.
-const SET_BACK: Duration = Duration::from_secs(60 * 60);
+/// Longer than any test, and how far the clock of a machine is set back.
+const AN_HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// A webhook that is tried again soon, and as often as it takes.
 fn webhook(url: &str) -> Value {
@@ -117,7 +120,10 @@ async fn what_is_due_is_sent_as_the_webhook_is_configured_now() {
     receiver.answer_always(StatusCode::UNAUTHORIZED);
     write(&wharf, "locked out").await;
     told(&receiver, "locked out").await;
-    wharf.put("/api/sessions/default", with_header("right")).await.expect(200);
+    wharf
+        .put("/api/sessions/default", with_header("right"))
+        .await
+        .expect(200);
     let mended = async {
         while receiver.deliveries().last().unwrap().header("x-token") != "right" {
             receiver.reached(receiver.count() + 1).await;
@@ -194,6 +200,46 @@ async fn a_backlog_outlives_a_restart_and_comes_in_order_when_the_receiver_is_ba
     wharf.finish().await;
 }
 
+/// Lets everything pass.
+struct Lenient;
+
+impl Judge for Lenient {
+    fn judge(&self, _: &Batch) -> Verdict {
+        Verdict::Pass
+    }
+
+    fn written(&self, _: &Batch) {}
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_holds_up_nothing_that_is_new() {
+    let receiver = Receiver::start().await;
+    let mut wharf = linked(&[], json!([webhook(&receiver.url())])).await;
+    wharf.stop().await;
+    wharf.server_time.pass(AN_HOUR);
+    wharf.boot_rigged(Arc::new(Lenient)).await;
+    wharf.wait_for_status("default", "WORKING").await;
+    write(&wharf, "before").await;
+    told(&receiver, "before").await;
+    wharf.server_time.set_back(AN_HOUR);
+    // Three failures in a row, and each is tried again in time.
+    receiver.answer_next([StatusCode::BAD_GATEWAY; 3]);
+    for text in ["after", "later"] {
+        write(&wharf, text).await;
+        told(&receiver, text).await;
+    }
+    receiver.wait_for_count(1 + 2 + 3).await;
+    let page = wharf.get("/api/events?events=message").await.expect(200);
+    let logged: Vec<_> = page["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["payload"]["body"])
+        .collect();
+    assert_eq!(logged, ["before", "after", "later"], "the log keeps its order");
+    wharf.finish().await;
+}
+
 #[tokio::test]
 async fn receivers_that_hang_stream_for_ever_or_cut_the_line_hold_nothing_up() {
     let good = Receiver::start().await;
@@ -201,7 +247,7 @@ async fn receivers_that_hang_stream_for_ever_or_cut_the_line_hold_nothing_up() {
         // (what it does, whether the event has arrived)
         (Behaviour::Hang, false),
         (Behaviour::Reset, false),
-        (Behaviour::Slow(SET_BACK), false),
+        (Behaviour::Slow(AN_HOUR), false),
         (Behaviour::Endless, true),
         (Behaviour::HalfBody, true),
         (Behaviour::AnswerAndReset, true),

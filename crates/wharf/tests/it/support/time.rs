@@ -26,6 +26,12 @@ impl TestTime {
         let ms = u64::try_from(time.as_millis()).unwrap();
         self.0.send_modify(|later| *later += ms);
     }
+
+    /// Sets the clock back, by no more than was let pass.
+    pub(crate) fn set_back(&self, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).unwrap();
+        self.0.send_modify(|later| *later -= ms);
+    }
 }
 
 impl Clock for TestTime {
