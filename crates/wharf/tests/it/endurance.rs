@@ -1,7 +1,7 @@
 //! Promise P2 on a bad day: the server is killed again and again while the receiver is up and down. Each message arrives at
 //! the receiver at least once, under one id; a websocket client that resumes after each kill gets each exactly once.
 //!
-//! A run prints its seed and its figures. `WHARF_ENDURANCE=full` makes it ten thousand messages and twenty kills.
+//! A run prints its seed and its figures. `./dev endurance` makes it ten thousand messages and twenty kills.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
