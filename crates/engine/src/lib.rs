@@ -26,6 +26,8 @@ mod proxy;
 mod runtime;
 mod slots;
 mod stream_error;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod transport;
 mod upkeep;

@@ -8,15 +8,14 @@ use url::Url;
 use wacore_binary::Jid;
 use waproto::whatsapp as wa;
 use wharf_core::clock::SystemClock;
-use wharf_core::engine::{Closed, EngineOptions, HistoryDepth, Signal};
-use wharf_core::ids::SessionName;
+use wharf_core::engine::{Closed, EngineOptions, Signal};
 use wharf_core::message::Message;
-use wharf_core::store::{Batch, Collection, Condition, Document, Page, Query, Storage as _, Store};
-use wharf_storage::{LocalConfig, LocalStorage};
+use wharf_core::store::{Batch, Collection, Condition, Document, Page, Query, Store};
 use whatsapp_rust::store::commands::DeviceCommand;
 
 use super::*;
 use crate::connection::Connection;
+use crate::testing::options;
 use crate::{Network, WhatsApp, WhatsAppConfig};
 
 /// Longer than any test.
@@ -97,23 +96,15 @@ struct Device {
 impl Device {
     async fn start() -> Self {
         let folder = TempDir::new().unwrap();
-        let storage = LocalStorage::open(LocalConfig::new(folder.path(), "test"))
-            .await
-            .unwrap();
-        let session: SessionName = "alice".parse().unwrap();
+        let options = options(folder.path()).await;
         let store_fails = Arc::new(AtomicBool::new(false));
         let store = Moody {
-            store: storage.session(&session).await.unwrap(),
+            store: options.store,
             fails: store_fails.clone(),
         };
         let options = EngineOptions {
             store: Arc::new(store),
-            session,
-            device_name: "Ubuntu".to_owned(),
-            browser_name: "Chrome".to_owned(),
-            history: HistoryDepth::default(),
-            proxy: None,
-            span: tracing::Span::none(),
+            ..options
         };
         let whatsapp = WhatsApp::new(WhatsAppConfig {
             network: Network::Sandbox {

@@ -6,14 +6,13 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use url::Url;
 use wharf_core::clock::SystemClock;
-use wharf_core::engine::{HistoryDepth, Signal};
-use wharf_core::ids::SessionName;
+use wharf_core::engine::Signal;
 use wharf_core::message::Message;
-use wharf_core::store::{Batch, Storage as _, StoreError};
+use wharf_core::store::{Batch, StoreError};
 use wharf_simulator::{Env, Sandbox, SandboxServer, SandboxServerConfig, Seed};
-use wharf_storage::{LocalConfig, LocalStorage};
 
 use super::*;
+use crate::testing::options;
 
 /// How long the handshake may take; it takes milliseconds.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,19 +48,7 @@ async fn a_server_that_whatsapp_does_not_vouch_for_is_refused() {
     let gate = Gate::anywhere(Url::parse(&url).unwrap());
     let whatsapp = WhatsApp::through(gate, Arc::new(SystemClock), None).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let storage = LocalStorage::open(LocalConfig::new(folder.path(), "test"))
-        .await
-        .unwrap();
-    let session: SessionName = "alice".parse().unwrap();
-    let options = EngineOptions {
-        store: storage.session(&session).await.unwrap(),
-        session,
-        device_name: "Ubuntu".to_owned(),
-        browser_name: "Chrome".to_owned(),
-        history: HistoryDepth::default(),
-        proxy: None,
-        span: tracing::Span::none(),
-    };
+    let options = options(folder.path()).await;
     let (sender, mut signals) = mpsc::unbounded_channel();
 
     let engine = whatsapp.connect(options, Arc::new(Signals(sender))).await.unwrap();

@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use url::Url;
 use wharf_core::clock::SystemClock;
-use wharf_core::engine::{Connector as _, EngineOptions, HistoryDepth, Inbox, Signal};
-use wharf_core::ids::{MessageId, SessionName};
+use wharf_core::engine::{Connector as _, Inbox, Signal};
+use wharf_core::ids::MessageId;
 use wharf_core::message::Message;
-use wharf_core::store::{Batch, Storage as _, StoreError};
+use wharf_core::store::{Batch, StoreError};
 use wharf_simulator::{Env, ReceiptKind, Sandbox, SandboxServer, SandboxServerConfig, Seed};
-use wharf_storage::{LocalConfig, LocalStorage};
 
 use super::*;
+use crate::testing::options;
 use crate::{Network, WhatsApp, WhatsAppConfig};
 
 /// How long anything may take here; it takes milliseconds.
@@ -81,19 +81,7 @@ async fn what_the_phone_reads_is_read_here() {
     })
     .unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let storage = LocalStorage::open(LocalConfig::new(folder.path(), "test"))
-        .await
-        .unwrap();
-    let session: SessionName = "alice".parse().unwrap();
-    let options = EngineOptions {
-        store: storage.session(&session).await.unwrap(),
-        session,
-        device_name: "Ubuntu".to_owned(),
-        browser_name: "Chrome".to_owned(),
-        history: HistoryDepth::default(),
-        proxy: None,
-        span: tracing::Span::none(),
-    };
+    let options = options(folder.path()).await;
     let (sender, mut reports) = mpsc::unbounded_channel();
     let engine = whatsapp.connect(options, Arc::new(Reports(sender))).await.unwrap();
     let qr = wait(&mut reports, |report| match report {
