@@ -299,13 +299,7 @@ async fn a_session_that_is_not_working_says_what_to_do() {
 async fn order_is_kept_per_chat() {
     let (wharf, receiver) = TestWharf::with_alice().await;
     const TEXTS: usize = 30;
-    for number in 0..TEXTS {
-        wharf
-            .network
-            .send(BOB, ALICE, &format!("text {number}"), None)
-            .await
-            .unwrap();
-    }
+    wharf.bob_writes(TEXTS).await;
     receiver
         .wait_for("the last text", |event| {
             event["payload"]["body"] == format!("text {}", TEXTS - 1)

@@ -43,11 +43,7 @@ async fn a_restart_needs_no_new_scan_and_loses_nothing() {
             "while away 4"
         ]
     );
-    assert_eq!(
-        wharf.network.phone(ALICE).unwrap().devices.len(),
-        1,
-        "it is the same device"
-    );
+    wharf.assert_same_device();
     let scans = receiver
         .deliveries()
         .into_iter()

@@ -64,13 +64,7 @@ pub(crate) async fn read_in_every_way(wharf: &TestWharf) -> [(&'static str, &'st
 #[tokio::test]
 async fn the_log_has_what_webhooks_got() {
     let (wharf, receiver) = TestWharf::with_alice().await;
-    for number in 0..5 {
-        wharf
-            .network
-            .send(BOB, ALICE, &format!("text {number}"), None)
-            .await
-            .unwrap();
-    }
+    wharf.bob_writes(5).await;
     receiver
         .wait_for("the last text", |event| event["payload"]["body"] == "text 4")
         .await;

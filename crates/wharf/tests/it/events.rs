@@ -136,13 +136,7 @@ async fn a_receiver_that_fails_does_not_hold_up_the_others() {
     wharf.post("/api/sessions", body).await.expect(201);
     wharf.scan("default", ALICE).await;
     wharf.wait_for_status("default", "WORKING").await;
-    for number in 0..5 {
-        wharf
-            .network
-            .send(BOB, ALICE, &format!("text {number}"), None)
-            .await
-            .unwrap();
-    }
+    wharf.bob_writes(5).await;
     let came = healthy.wait_for_count(5).await;
     let bodies: Vec<_> = came.iter().map(|it| it.event["payload"]["body"].clone()).collect();
     assert_eq!(bodies, ["text 0", "text 1", "text 2", "text 3", "text 4"]);

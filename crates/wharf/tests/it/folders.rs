@@ -83,11 +83,7 @@ async fn a_damaged_session_fails_alone_and_says_what_to_do() {
     wharf.boot().await;
     wharf.post("/api/sessions/default/restart", json!({})).await.expect(201);
     wharf.wait_for_status("default", "WORKING").await;
-    assert_eq!(
-        wharf.network.phone(ALICE).unwrap().devices.len(),
-        1,
-        "it is the same device"
-    );
+    wharf.assert_same_device();
     wharf.finish().await;
 }
 
@@ -125,11 +121,7 @@ async fn a_session_whose_folder_is_gone_fails_until_it_is_back_or_logged_out() {
     wharf.boot().await;
     wharf.post("/api/sessions/default/restart", json!({})).await.expect(201);
     wharf.wait_for_status("default", "WORKING").await;
-    assert_eq!(
-        wharf.network.phone(ALICE).unwrap().devices.len(),
-        1,
-        "it is the same device"
-    );
+    wharf.assert_same_device();
 
     wharf.stop().await;
     fs::remove_dir_all(&folder).unwrap();

@@ -18,7 +18,7 @@ use wharf_simulator::{InboxEntry, KillMode, Sandbox, SandboxServer, SandboxServe
 
 use super::rigged::{Judge, Rigged};
 use super::time::TestTime;
-use super::{ALICE, KEY, PATIENCE, Receiver, contract, within};
+use super::{ALICE, BOB, KEY, PATIENCE, Receiver, contract, within};
 
 /// A server and the network that it is on. Dropping it fails the test where the network saw a stanza that it does not
 /// know, a malformed one, one that was acknowledged late or never, or two connections of one device. Where a device was
@@ -340,6 +340,21 @@ impl TestWharf {
             }
         };
         within(&format!("session {name} to be {status}"), reached).await;
+    }
+
+    /// Bob writes `text 0`, `text 1`, … to Alice, so many.
+    pub(crate) async fn bob_writes(&self, count: usize) {
+        for number in 0..count {
+            let text = format!("text {number}");
+            self.network.send(BOB, ALICE, &text, None).await.unwrap();
+        }
+    }
+
+    /// Alice has linked one device, the same since the test began.
+    #[track_caller]
+    pub(crate) fn assert_same_device(&self) {
+        let devices = self.network.phone(ALICE).unwrap().devices;
+        assert_eq!(devices.len(), 1, "it is the same device");
     }
 
     /// Waits for something that a phone shows, from the beginning of its inbox on.
