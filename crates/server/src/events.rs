@@ -18,7 +18,7 @@ mod schema;
 mod signature;
 pub(crate) mod stream;
 mod webhook;
-pub(crate) mod websocket;
+mod websocket;
 
 pub(crate) use delivery::Delivery;
 pub(crate) use endpoints::{Endpoint, SetBy};
@@ -32,3 +32,4 @@ pub(crate) use replay::{Replayed, Wanted, WantedState};
 pub(crate) use retention::Keeper;
 pub(crate) use schema::webhooks;
 pub(crate) use signature::standard_secret;
+pub(crate) use websocket::Opening;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{Path, RawQuery, State, WebSocketUpgrade};
+use axum::extract::{RawQuery, State, WebSocketUpgrade};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::ser::Error as _;
@@ -22,7 +22,8 @@ use wharf_core::ids::EventId;
 
 use super::AppState;
 use super::error::{ApiError, ApiResult};
-use crate::events::{Envelope, Filter, FilterError, Follow, FollowError, LoggedEvent, Start, stream, websocket};
+use super::extract::Id;
+use crate::events::{Envelope, Filter, FilterError, Follow, FollowError, LoggedEvent, Opening, Start, stream};
 use crate::keys::Caller;
 
 /// The most events in an answer.
@@ -123,7 +124,7 @@ async fn list_events(
     responses((status = 200, description = "The event", body = Envelope)),
     security(("api_key" = ["read"]))
 )]
-async fn get_event(State(state): State<AppState>, caller: Caller, Path(id): Path<String>) -> ApiResult<Response> {
+async fn get_event(State(state): State<AppState>, caller: Caller, Id(id): Id) -> ApiResult<Response> {
     let event = known_event(&state, &caller, &id).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], event.body).into_response())
 }
@@ -179,7 +180,7 @@ async fn stream_events(
     Ok(([UNBUFFERED], events).into_response())
 }
 
-/// The websocket; its query is checked after the handshake, because a browser cannot read the body of a refusal.
+/// The websocket. What is wrong with its query is said after the handshake: a browser cannot read the body of a refusal.
 pub(super) async fn open_websocket(
     State(state): State<AppState>,
     caller: Caller,
@@ -195,12 +196,15 @@ pub(super) async fn open_websocket(
     if state.sockets.len() >= READERS_MAX {
         return ApiError::Unavailable(format!("there are {READERS_MAX} websockets, close one first")).into_response();
     }
-    let (log, stop) = (Arc::clone(&state.events), state.stop.clone());
-    let running = state.sockets.token();
+    let (running, stop) = (state.sockets.token(), state.stop.clone());
+    let log = Arc::clone(&state.events);
+    let opening = Opening::new(&query.unwrap_or_default(), &caller, log).await;
     let upgrade = upgrade.read_buffer_size(CLIENT_BYTES_MAX);
-    let upgrade = upgrade.max_frame_size(CLIENT_BYTES_MAX).max_message_size(CLIENT_BYTES_MAX);
+    let upgrade = upgrade
+        .max_frame_size(CLIENT_BYTES_MAX)
+        .max_message_size(CLIENT_BYTES_MAX);
     upgrade.on_upgrade(async move |socket| {
-        websocket::serve(socket, query.unwrap_or_default(), caller, log, stop).await;
+        opening.serve(socket, stop).await;
         drop(running);
     })
 }

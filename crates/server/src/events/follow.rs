@@ -15,7 +15,7 @@ use wharf_core::ids::EventId;
 use wharf_core::store::{Condition, Query, StoreError, Value};
 
 use super::filter::{Filter, Start};
-use super::log::{EVENTS, EventLog, LoggedEvent, place_in, seq_of};
+use super::log::{EVENTS, EventLog, FORGOTTEN, LoggedEvent, place_in, seq_of};
 use super::order::Told;
 
 /// What a follower holds in memory at most, beside one event.
@@ -217,14 +217,17 @@ impl Follow {
 impl EventLog {
     /// The place of an event that a reader was told.
     async fn place_of(&self, filter: &Filter, id: &EventId) -> Result<i64, FollowError> {
-        // Of another session's events a confined reader must not even learn that they are there.
-        let event = self
-            .get(id)
-            .await?
-            .filter(|event| !filter.is_confined || filter.is_of_session(event));
-        event
-            .map(|event| event.seq)
-            .ok_or_else(|| FollowError::UnknownEvent(id.clone()))
+        let unknown = || FollowError::UnknownEvent(id.clone());
+        match self.get(id).await? {
+            // Of another session's events a confined reader must not even learn that they are there.
+            Some(event) if filter.is_confined && !filter.is_of_session(&event) => Err(unknown()),
+            Some(event) => Ok(event.seq),
+            None if filter.is_confined => Err(unknown()),
+            None => {
+                let forgotten = self.store.get(&FORGOTTEN, id.as_str()).await?;
+                forgotten.as_ref().and_then(seq_of).ok_or_else(unknown)
+            }
+        }
     }
 
     /// The newest event that a reader with this filter may be told of.

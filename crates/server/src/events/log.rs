@@ -46,6 +46,13 @@ pub(super) static EVENTS: Collection = Collection {
     ],
 };
 
+/// Where the events of deleted sessions were, under their ids: readers of all sessions go on behind them. Another collection,
+/// because a new session of the same name may have the same event again.
+pub(super) static FORGOTTEN: Collection = Collection {
+    name: "forgotten_events",
+    fields: &[Field::integer("seq")],
+};
+
 /// The log.
 pub(crate) struct EventLog {
     pub(super) store: Arc<dyn Store>,
@@ -211,12 +218,17 @@ impl EventLog {
         global: Option<Webhook>,
         config: &EventsConfig,
     ) -> Result<(Arc<Self>, Keeper), StoreError> {
-        let newest = store.find(&EVENTS, Query::all().descending("seq").limit(1)).await?;
-        let newest = newest.documents.first();
-        // Where the newest events went with their session, their places are given again. Nobody remembers a place for
-        // longer than this process lives: readers come back with ids.
+        let last = async |collection| {
+            let query = Query::all().descending("seq").limit(1);
+            store
+                .find(collection, query)
+                .await
+                .map(|page| page.documents.into_iter().next())
+        };
+        let (newest, forgotten) = (last(&EVENTS).await?, last(&FORGOTTEN).await?);
+        let ends = [newest.as_ref(), forgotten.as_ref()];
         let (order, unsettled) = Order::new(Told {
-            seq: newest.and_then(seq_of).unwrap_or_default(),
+            seq: ends.into_iter().flatten().filter_map(seq_of).max().unwrap_or_default(),
             newest: newest.and_then(|document| document.id.parse().ok()),
         });
         let endpoints = Endpoints::open(Arc::clone(&store), global).await?;

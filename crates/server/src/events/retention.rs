@@ -19,7 +19,7 @@ use wharf_core::ids::SessionName;
 use wharf_core::store::{Batch, Condition, Document, Query, StoreError, Value};
 
 use super::endpoints::Endpoints;
-use super::log::{EVENTS, EventLog, LoggedEvent, place_in, seq_of};
+use super::log::{EVENTS, EventLog, FORGOTTEN, LoggedEvent, place_in, seq_of};
 use super::order::Unsettled;
 use super::outbox;
 use crate::config::EventsConfig;
@@ -108,15 +108,20 @@ impl EventLog {
             let mut query = Query::all().ascending("in_session").limit(STEP_EVENTS);
             query.conditions.clone_from(&all);
             let page = self.store.find(&EVENTS, query).await?;
+            let step = page.documents.iter().fold(Batch::new(), |batch, document| {
+                let gone = Document::new(&document.id, "").with("seq", seq_of(document).unwrap_or_default());
+                batch.put(&FORGOTTEN, gone)
+            });
             let last = page.documents.last().and_then(|document| document.field("in_session"));
             let (Some(_), Some(last)) = (page.next, last) else {
+                let rest = Endpoints::remove(outbox::forget(step, session), session).delete_where(&EVENTS, all);
+                self.store.write(rest.and(along)).await?;
                 break;
             };
-            let step = Batch::new().delete_where(&EVENTS, up_to(last.clone()));
-            self.store.write(step).await?;
+            self.store
+                .write(step.delete_where(&EVENTS, up_to(last.clone())))
+                .await?;
         }
-        let rest = Endpoints::remove(outbox::forget(Batch::new(), session), session).delete_where(&EVENTS, all);
-        self.store.write(rest.and(along)).await?;
         self.endpoints().forget(session);
         Ok(())
     }
@@ -148,7 +153,8 @@ impl EventLog {
             // First: who reads what is about to be removed must find out that it was.
             self.retention.removed.fetch_max(end, Ordering::AcqRel);
             let up_to_end = vec![Condition::AtMost("seq", end.into())];
-            let batch = outbox::remove(Batch::new(), end).delete_where(&EVENTS, up_to_end);
+            let batch = outbox::remove(Batch::new(), end).delete_where(&FORGOTTEN, up_to_end.clone());
+            let batch = batch.delete_where(&EVENTS, up_to_end);
             self.store.write(batch).await?;
             if removed.len() < count {
                 return Ok(());

@@ -38,30 +38,44 @@ const CLOSE_TOO_SLOW: u16 = 4008;
 /// What to close a socket with; nothing where the other side has ended it.
 type Closing = Option<(u16, Utf8Bytes)>;
 
-/// Serves one socket until either side ends it.
-pub(crate) async fn serve(
-    mut socket: WebSocket,
-    query: String,
-    caller: Caller,
-    log: Arc<EventLog>,
-    stop: CancellationToken,
-) {
-    let (revoked, stall_max) = (caller.revoked(), log.stall_max());
-    let closing = match follow(&query, &caller, log).await {
-        Ok(follow) => tokio::select! {
-            closing = stream(&mut socket, follow, stall_max) => closing,
-            () = stop.cancelled() => Some((CLOSE_GOING_AWAY, Utf8Bytes::from_static("server stops"))),
-            () = revoked.cancelled() => Some((CLOSE_REVOKED, json_reason("the api key was changed or deleted"))),
-        },
-        Err(closing) => Some(closing),
-    };
-    if let Some((code, reason)) = closing {
-        let frame = CloseFrame { code, reason };
-        // The other side may be gone already.
-        let _ = timeout(CLOSE_WITHIN, socket.send(Message::Close(Some(frame)))).await;
-        // What is on its way would be lost with the socket; the answer says that it was read.
-        let answered = async { while let Some(Ok(_)) = socket.recv().await {} };
-        let _ = timeout(CLOSE_WITHIN, stop.run_until_cancelled(answered)).await;
+/// A socket that is about to open. Follows the log since before the handshake, so that its client misses nothing that comes
+/// after it.
+pub(crate) struct Opening {
+    follow: Result<Follow, (u16, Utf8Bytes)>,
+    revoked: CancellationToken,
+    stall_max: Duration,
+}
+
+impl Opening {
+    /// A socket for what the query asks, as far as the caller may read it.
+    pub(crate) async fn new(query: &str, caller: &Caller, log: Arc<EventLog>) -> Self {
+        Self {
+            revoked: caller.revoked(),
+            stall_max: log.stall_max(),
+            follow: follow(query, caller, log).await,
+        }
+    }
+
+    /// Serves the socket until either side ends it.
+    pub(crate) async fn serve(self, mut socket: WebSocket, stop: CancellationToken) {
+        let closing = match self.follow {
+            Ok(follow) => tokio::select! {
+                closing = stream(&mut socket, follow, self.stall_max) => closing,
+                () = stop.cancelled() => Some((CLOSE_GOING_AWAY, Utf8Bytes::from_static("server stops"))),
+                () = self.revoked.cancelled() => {
+                    Some((CLOSE_REVOKED, json_reason("the api key was changed or deleted")))
+                }
+            },
+            Err(closing) => Some(closing),
+        };
+        if let Some((code, reason)) = closing {
+            let frame = CloseFrame { code, reason };
+            // The other side may be gone already.
+            let _ = timeout(CLOSE_WITHIN, socket.send(Message::Close(Some(frame)))).await;
+            // What is on its way would be lost with the socket; the answer says that it was read.
+            let answered = async { while let Some(Ok(_)) = socket.recv().await {} };
+            let _ = timeout(CLOSE_WITHIN, stop.run_until_cancelled(answered)).await;
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use wharf_storage::sqlite::{LocalConfig, LocalStorage};
 
 use super::*;
 use crate::config::{Dialect, EventsConfig};
+use crate::events::retention::Keeper;
 use crate::events::{EventSource, Identity, NewEvent, ServerEnvironment};
 use crate::sessions::SessionConfig;
 
@@ -59,21 +60,7 @@ impl Played {
             waiting: Semaphore::new(0),
             free: Semaphore::new(0),
         });
-        let config = EventsConfig {
-            kept_for: SignedDuration::from_hours(1),
-            bytes_max,
-            stall_max: PATIENCE,
-        };
-        let opened = EventLog::open(
-            Arc::clone(&gate) as _,
-            Arc::new(SystemClock),
-            Arc::new(SystemRandom),
-            Dialect::Webjs,
-            ServerEnvironment::new(Dialect::Webjs, ""),
-            None,
-            &config,
-        );
-        let (log, keeper) = opened.await.unwrap();
+        let (log, keeper) = opened(Arc::clone(&gate), bytes_max).await;
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         tasks.spawn(keeper.run(stop.clone()));
         Self {
@@ -141,6 +128,19 @@ impl Store for Gate {
             false => Ok(()),
         }
     }
+}
+
+/// A log on what is stored.
+async fn opened(gate: Arc<Gate>, bytes_max: u64) -> (Arc<EventLog>, Keeper) {
+    let config = EventsConfig {
+        kept_for: SignedDuration::from_hours(1),
+        bytes_max,
+        stall_max: PATIENCE,
+    };
+    let environment = ServerEnvironment::new(Dialect::Webjs, "");
+    let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+    let opened = EventLog::open(gate, clock, random, Dialect::Webjs, environment, None, &config).await;
+    opened.unwrap()
 }
 
 fn source(session: &str) -> EventSource {
@@ -404,7 +404,31 @@ async fn a_session_that_is_forgotten_takes_its_events_and_no_others() {
     }
     played.append("ab", "of another session").await;
     played.append("a", "the last").await;
+    let last = played.log.order.told().newest.unwrap();
     played.log.forget(&"a".parse().unwrap(), Batch::new()).await.unwrap();
     assert_eq!(paged(&played, "", 1_000).await, ["of another session"]);
     assert!(paged(&played, "session=a", 1_000).await.is_empty());
+    // Who reads all sessions goes on where it was, who may read only that one does not.
+    played.append("ab", "later").await;
+    let mut behind = played.follow(&format!("after={last}")).await;
+    assert_eq!(next(&mut behind).await, "later");
+    let own: SessionName = "a".parse().unwrap();
+    let confined = Filter::parse("").unwrap().confined_to(Some(&own)).unwrap();
+    let refused = Follow::new(Arc::clone(&played.log), confined, &Start::After(last)).await;
+    assert!(matches!(refused, Err(FollowError::UnknownEvent(_))));
+}
+
+#[tokio::test]
+async fn places_of_forgotten_events_are_not_given_again() {
+    let played = Played::new().await;
+    played.append("ab", "kept").await;
+    played.append("a", "the last of all").await;
+    let last = played.log.order.told();
+    played.log.forget(&"a".parse().unwrap(), Batch::new()).await.unwrap();
+    let again = opened(Arc::clone(&played.gate), u64::MAX).await.0;
+    assert_eq!(again.order.told().seq, last.seq);
+    append(&again, "ab", "after a restart").await.unwrap();
+    let start = Start::After(last.newest.unwrap());
+    let follow = Follow::new(again, Filter::parse("").unwrap(), &start).await;
+    assert_eq!(next(&mut follow.unwrap()).await, "after a restart");
 }
