@@ -172,6 +172,19 @@ async fn name_in_path(parts: &mut Parts, state: &AppState) -> Result<String, Api
     parameters.remove("session").ok_or_else(ApiError::session_not_found)
 }
 
+/// The id that stands in the path; a path that is not text is refused in WAHA's shape.
+pub(super) struct Id(pub(super) String);
+
+impl FromRequestParts<AppState> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let id = extract::Path::from_request_parts(parts, state).await;
+        id.map(|extract::Path(id)| Self(id))
+            .map_err(|error| ApiError::Unreadable(error.body_text()))
+    }
+}
+
 /// Waits while the session is about to have this status; the error says what to do about any other.
 async fn in_status(session: &Session, expected: SessionStatus, state: &AppState) -> Result<View, ApiError> {
     // What comes next by itself is worth a moment: the phone answers the passkey's signature at once.

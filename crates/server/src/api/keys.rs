@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use wharf_core::ids::SessionName;
 
 use super::AppState;
 use super::error::{ApiError, ApiResult};
-use super::extract::{Body, Input};
+use super::extract::{Body, Id, Input};
 use super::pairing::unstored;
 use crate::keys::{Action, Actions, Caller, Grant, Key, KeyError, Purpose};
 use crate::validate::Fields;
@@ -288,7 +288,7 @@ async fn get_control_key(
 async fn update_key(
     State(state): State<AppState>,
     _caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
     Input(request): Input<KeyRequest>,
 ) -> ApiResult<Response> {
     let (grant, is_active) = request.grant();
@@ -303,7 +303,7 @@ async fn update_key(
     responses((status = 200, description = "It is gone")),
     security(("api_key" = ["admin"]))
 )]
-async fn delete_key(State(state): State<AppState>, _caller: Caller, Path(id): Path<String>) -> ApiResult<StatusCode> {
+async fn delete_key(State(state): State<AppState>, _caller: Caller, Id(id): Id) -> ApiResult<StatusCode> {
     state.keys.delete(id).await?;
     Ok(StatusCode::OK)
 }

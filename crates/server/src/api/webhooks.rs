@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ use wharf_core::ids::{EventId, SessionName};
 use super::AppState;
 use super::error::{ApiError, ApiResult};
 use super::events::{known_event, number};
-use super::extract::{Body, Input, Known};
+use super::extract::{Body, Id, Input, Known};
 use crate::events::{
     DeliveryState, Endpoint, LoggedEvent, Replayed, SetBy, StoredDelivery, Wanted, WantedState, standard_secret,
 };
@@ -346,7 +346,7 @@ async fn list_dead_deliveries(
 async fn list_deliveries(
     State(state): State<AppState>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> ApiResult<Json<Vec<DeliveryInfo>>> {
     let event = known_event(&state, &caller, &id).await?;
     let deliveries = state.events.deliveries(&event).await?.into_iter();
@@ -367,7 +367,7 @@ async fn list_deliveries(
 async fn replay_event(
     State(state): State<AppState>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> ApiResult<(StatusCode, Json<ReplayResult>)> {
     let event = known_event(&state, &caller, &id).await?;
     state.replays.count(&event.session, Instant::now())?;

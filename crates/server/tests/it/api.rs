@@ -297,3 +297,21 @@ async fn the_documentation_can_be_switched_off() {
     assert_eq!(wharf.get("/-json").await.status, 404);
     wharf.stop().await;
 }
+
+#[tokio::test]
+async fn a_path_that_is_not_text_is_refused_in_wahas_shape() {
+    let wharf = Wharf::start().await;
+    for path in [
+        "/api/events/%FF",
+        "/api/events/%FF/deliveries",
+        "/api/sessions/%FF",
+        "/api/%FF/auth/qr",
+        "/api/%FF/new-message-id",
+    ] {
+        let answer = wharf.get(path).await;
+        assert_eq!(answer.status, 400, "{path}: {answer:?}");
+        assert_eq!(answer.json()["statusCode"], 400, "{path}: {answer:?}");
+    }
+    assert_eq!(wharf.delete("/api/keys/%FF").await.json()["statusCode"], 400);
+    wharf.stop().await;
+}
