@@ -193,7 +193,7 @@ async fn bad_requests_to_a_working_session_are_named() {
         .await;
     assert_eq!(
         two.json()["message"],
-        json!(["session must be the same wherever it is named"])
+        json!(["session must be the same in path, query and body"])
     );
     let unknown = EngineError::UnknownRecipient(BOB.parse().unwrap());
     link.engine.refuses.lock().unwrap().push_back(unknown);
