@@ -5,14 +5,15 @@
 //! also over a restart.
 
 mod breaker;
+mod gates;
 mod lanes;
 mod worker;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -20,15 +21,20 @@ use wharf_core::clock::Clock;
 use wharf_core::random::Random;
 use wharf_core::store::StoreError;
 
+use self::gates::Gates;
+use super::endpoints::Endpoint;
 use super::log::EventLog;
-use super::outbox::{Due, Outbox};
-use super::webhook::Answer;
-use super::{endpoints::Endpoint, outbox::Noted};
+use super::outbox::{Due, Noted, Outbox, Written};
+use super::webhook::{Answer, Receiver};
 use crate::config::DeliveryConfig;
 use crate::egress::Egress;
 
-/// Of this many requests under way, one is kept for endpoints that fail: they wait for each other, not others for them.
+/// One of so many requests is for endpoints that fail: they wait for each other, not others for them.
 const FAILING_SHARE: usize = 4;
+/// One of so many requests is the most that one receiver gets, whoever's events are posted to it.
+const RECEIVER_SHARE: usize = 4;
+/// How often webhooks are looked for that are of no use any more.
+const FORGET_EVERY: Duration = Duration::from_secs(10 * 60);
 /// The wait after the store failed.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// How long requests under way may take when the server stops.
@@ -41,10 +47,7 @@ pub(crate) struct Delivery {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     config: DeliveryConfig,
-    /// The requests that may be under way to endpoints that answer.
-    requests: Semaphore,
-    /// The same for those whose last request failed.
-    failing: Semaphore,
+    gates: Gates,
 }
 
 /// An attempt that was made.
@@ -65,14 +68,12 @@ impl Delivery {
         random: Arc<dyn Random>,
         config: DeliveryConfig,
     ) -> Arc<Self> {
-        let failing = (config.requests_max / FAILING_SHARE).max(1);
         Arc::new(Self {
             log,
             egress,
             clock,
             random,
-            requests: Semaphore::new(config.requests_max.saturating_sub(failing).max(1)),
-            failing: Semaphore::new(failing),
+            gates: Gates::new(config.requests_max),
             config,
         })
     }
@@ -80,7 +81,7 @@ impl Delivery {
     /// Delivers until `stop`, then finishes the requests that are under way.
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut workers = JoinSet::new();
-        workers.spawn(Arc::clone(&self).forget_old_endpoints());
+        workers.spawn(Arc::clone(&self).keep_forgetting(stop.clone()));
         stop.run_until_cancelled(self.look_at_what_is_left()).await;
         loop {
             tokio::select! {
@@ -123,25 +124,38 @@ impl Delivery {
     }
 
     /// Lets go of webhooks that were taken out of their session's configuration and have no delivery left to name them.
-    async fn forget_old_endpoints(self: Arc<Self>) {
-        let endpoints = self.log.endpoints();
-        for endpoint in endpoints.left() {
-            let forgotten = match self.outbox().has_any(&endpoint).await {
-                Ok(false) => endpoints.let_go(&endpoint).await,
-                outcome => outcome.map(drop),
+    async fn forget_old_endpoints(&self) -> Result<(), StoreError> {
+        for (endpoint, is_surplus) in self.log.endpoints().left() {
+            let is_named = match is_surplus {
+                true => self
+                    .outbox()
+                    .next_due(&endpoint, Timestamp::UNIX_EPOCH)
+                    .await?
+                    .is_some(),
+                false => self.outbox().has_any(&endpoint).await?,
             };
-            if let Err(error) = forgotten {
-                // There is time until the next start.
-                tracing::warn!(%endpoint, %error, "a webhook that is of no use any more could not be removed");
+            if !is_named {
+                self.log.endpoints().let_go(&endpoint).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn keep_forgetting(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            if let Err(error) = self.forget_old_endpoints().await {
+                tracing::warn!(%error, "webhooks that are of no use any more could not be removed");
+            }
+            if stop.run_until_cancelled(sleep(FORGET_EVERY)).await.is_none() {
+                return;
             }
         }
     }
 
     /// One attempt, as soon as there is room for another request.
-    async fn attempt(&self, endpoint: Arc<Endpoint>, due: Due, is_failing: bool) -> Attempted {
-        let requests = if is_failing { &self.failing } else { &self.requests };
-        // Never closed.
-        let _permit = requests.acquire().await;
+    async fn attempt(&self, endpoint: Arc<Endpoint>, due: Due, is_failing: Arc<AtomicBool>) -> Attempted {
+        let receiver = endpoint.receiver.as_ref().map(Receiver::name).unwrap_or_default();
+        let _room = self.gates.enter(receiver, &is_failing).await;
         let at = self.clock.now();
         let answer = match &endpoint.receiver {
             Err(why) => Answer::none(why.clone()),
@@ -161,14 +175,16 @@ impl Delivery {
 
     /// Notes what came of attempts, as often as it takes: a receiver must not get the same event every second for as long
     /// as the disk is full. When the server stops, what could not be noted is delivered again: at least once.
-    async fn note(&self, noted: Vec<Noted>, stop: &CancellationToken) -> Vec<Noted> {
-        while let Err(error) = self.outbox().note(&noted).await {
-            tracing::error!(deliveries = noted.len(), %error, "the outbox cannot be written");
+    async fn note(&self, noted: Vec<Noted>, stop: &CancellationToken) -> (Vec<Noted>, Written) {
+        loop {
+            match self.outbox().note(&noted).await {
+                Ok(written) => return (noted, written),
+                Err(error) => tracing::error!(deliveries = noted.len(), %error, "the outbox cannot be written"),
+            }
             if stop.run_until_cancelled(sleep(STORE_RETRY_DELAY)).await.is_none() {
-                break;
+                return (noted, Written::InPart);
             }
         }
-        noted
     }
 
     /// Since when the oldest delivery is due that is still to be made.

@@ -4,7 +4,7 @@
 //! out of the configuration stays known, for what is due of it. The webhook of all sessions is one endpoint of each session:
 //! sessions get their share of it, and none waits behind another one's backlog.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -28,6 +28,8 @@ static ENDPOINTS: Collection = Collection {
 
 /// What stands behind the session in the id of the webhook of all sessions.
 const GLOBAL: &str = "global";
+/// Webhooks that a session does not have any more and that are known although nothing is due to them.
+const LEFT_KEPT_MAX: usize = 64;
 /// Hexadecimal digits in the id of a session's own webhook.
 const DIGEST_CHARS: usize = 16;
 
@@ -94,7 +96,7 @@ pub(crate) struct Endpoints {
 
 #[derive(Default)]
 struct Known {
-    by_id: HashMap<EndpointId, Arc<Endpoint>>,
+    by_id: BTreeMap<EndpointId, Arc<Endpoint>>,
     /// Those that are configured, by id, the webhook of all sessions last.
     of_session: HashMap<SessionName, Arc<[Arc<Endpoint>]>>,
 }
@@ -128,7 +130,8 @@ impl EndpointId {
         &self.0
     }
 
-    fn session(&self) -> Option<SessionName> {
+    /// The session.
+    pub(super) fn session(&self) -> Option<SessionName> {
         // No session name has a dot.
         self.0.split_once('.')?.0.parse().ok()
     }
@@ -212,6 +215,15 @@ impl Endpoint {
     }
 }
 
+impl Known {
+    /// Every endpoint of a session, also those that are configured no more.
+    fn all_of(&self, session: &SessionName) -> impl Iterator<Item = &Arc<Endpoint>> {
+        // No session name has a dot, and a slash is what comes behind it.
+        let range = EndpointId::stored(&format!("{session}."))..EndpointId::stored(&format!("{session}/"));
+        self.by_id.range(range).map(|(_, endpoint)| endpoint)
+    }
+}
+
 impl Change {
     /// The writes that store it.
     pub(crate) fn take_batch(&mut self) -> Batch {
@@ -250,9 +262,8 @@ impl Endpoints {
         }
         drop(known);
         let mut known = self.write();
-        let own = known.by_id.values();
-        let own =
-            own.filter(|endpoint| endpoint.session == *session && endpoint.is_configured && !endpoint.is_global());
+        let own = known.all_of(session);
+        let own = own.filter(|endpoint| endpoint.is_configured && !endpoint.is_global());
         let own = own.cloned().collect();
         self.put(&mut known, session, own)
     }
@@ -264,23 +275,17 @@ impl Endpoints {
         wanting.cloned().collect()
     }
 
-    /// An endpoint, also one that is configured no more. `None` where it went with its session, or was the webhook of all
-    /// sessions and there is none any more.
+    /// An endpoint, also one that is configured no more. `None` where it went with its session; that of all sessions is known
+    /// once somebody has asked for those [of](Self::of) the session, where there is one.
     pub(super) fn get(&self, id: &EndpointId) -> Option<Arc<Endpoint>> {
-        let find = || {
-            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            known.by_id.get(id).cloned()
-        };
-        if let (true, Some(session)) = (id.is_global(), id.session()) {
-            self.of(&session);
-        }
-        find()
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.by_id.get(id).cloned()
     }
 
     /// Every endpoint of a session that is known, also those that are configured no more.
     pub(super) fn known_of(&self, session: &SessionName) -> Vec<EndpointId> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let of_session = known.by_id.values().filter(|endpoint| endpoint.session == *session);
+        let of_session = known.all_of(session);
         // Also without a webhook of all sessions: there may have been one.
         let global = EndpointId::global(session);
         let own = of_session
@@ -289,11 +294,18 @@ impl Endpoints {
         own.chain([global.clone()]).collect()
     }
 
-    /// The endpoints that are configured no more.
-    pub(super) fn left(&self) -> Vec<EndpointId> {
+    /// The endpoints that are configured no more, each with whether its session has more of them than are worth keeping for
+    /// what they tell of the past.
+    pub(super) fn left(&self) -> Vec<(EndpointId, bool)> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let mut count: HashMap<&SessionName, usize> = HashMap::new();
         let left = known.by_id.values().filter(|endpoint| !endpoint.is_configured);
-        left.map(|endpoint| endpoint.id.clone()).collect()
+        let left = left.map(|endpoint| {
+            let count = count.entry(&endpoint.session).or_default();
+            *count += 1;
+            (endpoint.id.clone(), *count > LEFT_KEPT_MAX)
+        });
+        left.collect()
     }
 
     /// Lets go of an endpoint that is configured no more and has no deliveries left.
@@ -365,7 +377,7 @@ impl Endpoints {
         }
         let known: Vec<_> = {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            let of_session = known.by_id.values().filter(|endpoint| endpoint.session == *session);
+            let of_session = known.all_of(session);
             of_session.filter(|endpoint| !endpoint.is_global()).cloned().collect()
         };
         let is_kept = |known: &Endpoint| endpoints.iter().any(|endpoint| endpoint.id == known.id);
@@ -432,16 +444,8 @@ impl Endpoints {
             self.store.write(changed.put(Batch::new())?).await?;
         }
         let mut known = self.write();
-        known.by_id.insert(changed.id.clone(), Arc::clone(&changed));
-        let own = known.of_session.remove(&changed.session);
-        let own = own.iter().flat_map(|own| own.iter());
-        let own = own.filter(|known| !known.is_global());
-        let own = own.map(|known| match known.id == changed.id {
-            true => Arc::clone(&changed),
-            false => Arc::clone(known),
-        });
-        let own = own.collect();
-        self.put(&mut known, &changed.session, own);
+        known.of_session.remove(&changed.session);
+        known.by_id.insert(changed.id.clone(), changed);
         Ok(())
     }
 

@@ -47,6 +47,15 @@ pub(super) struct Outbox {
     pub(super) mailboxes: Mailboxes,
 }
 
+/// What became of writes that give way to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    /// All were made.
+    Whole,
+    /// Some were not, because somebody else came first.
+    InPart,
+}
+
 /// What is due of an endpoint, as far as it was read.
 #[derive(Debug, Default)]
 pub(super) struct DuePage {
@@ -243,26 +252,27 @@ impl Outbox {
     }
 
     /// Notes what came of attempts. What was changed or deleted meanwhile stays as it is.
-    pub(super) async fn note(&self, noted: &[Noted]) -> Result<(), StoreError> {
+    pub(super) async fn note(&self, noted: &[Noted]) -> Result<Written, StoreError> {
         let batches = noted.iter().map(|noted| noted.add_to(Batch::new()));
         self.write_each_if_unchanged(batches.collect::<Result<_, _>>()?).await
     }
 
     /// Writes batches together, but leaves out those about what was changed or deleted meanwhile.
-    pub(super) async fn write_each_if_unchanged(&self, batches: Vec<Batch>) -> Result<(), StoreError> {
+    pub(super) async fn write_each_if_unchanged(&self, batches: Vec<Batch>) -> Result<Written, StoreError> {
         let all = batches.iter().cloned().fold(Batch::new(), Batch::and);
         // Mostly the next events are logged meanwhile, and both are one commit.
         match self.store.write(all.when_convenient()).await {
+            Ok(()) => return Ok(Written::Whole),
             Err(StoreError::Conflict { .. }) => {}
-            outcome => return outcome,
+            Err(error) => return Err(error),
         }
         for batch in batches {
             match self.store.write(batch).await {
                 Ok(()) | Err(StoreError::Conflict { .. }) => {}
-                outcome => return outcome,
+                Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(Written::InPart)
     }
 
     /// The deliveries of these events to these endpoints, as far as there are any.

@@ -106,6 +106,8 @@ impl EventLog {
     fn with_endpoints(&self, deliveries: Vec<StoredDelivery>) -> Vec<(StoredDelivery, Option<Arc<Endpoint>>)> {
         let deliveries = deliveries.into_iter();
         let with = |delivery: StoredDelivery| {
+            // Makes the webhook of all sessions known.
+            delivery.endpoint.session().map(|session| self.endpoints().of(&session));
             let endpoint = self.endpoints().get(&delivery.endpoint);
             (delivery, endpoint)
         };

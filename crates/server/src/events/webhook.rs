@@ -103,6 +103,12 @@ impl Receiver {
         })
     }
 
+    /// Which receiver it is, also where other webhooks lead to it: host and port.
+    pub(super) fn name(&self) -> String {
+        let port = self.url.port_or_known_default().unwrap_or_default();
+        format!("{}:{port}", self.url.host_str().unwrap_or_default())
+    }
+
     /// Posts an event, once.
     pub(super) async fn post(
         &self,

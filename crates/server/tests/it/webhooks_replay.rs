@@ -1,9 +1,18 @@
 //! What became of deliveries, dead letters, replays, and the list of webhooks.
 
-use axum::http::Method;
-use serde_json::{Value, json};
+use std::sync::Arc;
 
-use crate::harness::{ALICE, BOB, Link, Receiver, Wharf, text};
+use axum::Router;
+use axum::extract::Json;
+use axum::http::Method;
+use axum::routing::post;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::harness::{ALICE, BOB, Link, PATIENCE, Receiver, Wharf, text};
 
 /// A session whose webhook is tried once.
 async fn impatient(wharf: &mut Wharf, name: &str, receiver: &Receiver) -> Link {
@@ -222,5 +231,38 @@ async fn webhooks_are_listed_with_their_secret_for_standard_webhooks() {
     let millis: i64 = post.headers["x-webhook-timestamp"].to_str().unwrap().parse().unwrap();
     assert_eq!(seconds, millis / 1_000);
     assert!(post.headers["webhook-signature"].to_str().unwrap().starts_with("v1,"));
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_replay_of_what_is_under_way_is_not_forgotten() {
+    let mut wharf = without_slow_retries().await;
+    let (sender, mut arrived) = mpsc::unbounded_channel();
+    let answering = Arc::new(Semaphore::new(0));
+    let turn = Arc::clone(&answering);
+    let router = Router::new().route(
+        "/",
+        post(async move |Json(event): Json<Value>| {
+            sender.send(event).unwrap();
+            turn.acquire().await.unwrap().forget();
+        }),
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let link = wharf
+        .working("a", json!({"webhooks": [{"url": url, "events": ["message"]}]}))
+        .await;
+    link.receive(text(ALICE, "A1", "x")).await.unwrap();
+    let event = timeout(PATIENCE, arrived.recv()).await.unwrap().unwrap();
+    let replay = format!("/api/events/{}/replay", event["id"].as_str().unwrap());
+    assert_eq!(wharf.post(&replay, json!({})).await.json()["deliveries"], 1);
+    answering.add_permits(2);
+    let again = timeout(PATIENCE, arrived.recv())
+        .await
+        .expect("it is forgotten")
+        .unwrap();
+    assert_eq!(again["id"], event["id"]);
     wharf.stop().await;
 }

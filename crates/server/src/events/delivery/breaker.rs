@@ -22,6 +22,8 @@ pub(super) struct Breaker {
     window: usize,
     /// Failures since the last success.
     row: u32,
+    /// Since when it counts as down.
+    open_since: Option<Timestamp>,
     /// Not to be asked before.
     hold: Option<Timestamp>,
 }
@@ -31,8 +33,10 @@ impl Breaker {
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
-            window: most,
+            // Of one that hangs from the start, not all requests are stuck.
+            window: most.div_ceil(2),
             row: 0,
+            open_since: None,
             hold: None,
         }
     }
@@ -59,6 +63,11 @@ impl Breaker {
         self.row >= OPEN_AFTER
     }
 
+    /// Since when the endpoint counts as down.
+    pub(super) fn open_since(&self) -> Option<Timestamp> {
+        self.open_since
+    }
+
     /// Failures since the last success.
     pub(super) fn row(&self) -> u32 {
         self.row
@@ -67,6 +76,7 @@ impl Breaker {
     /// A request came through.
     pub(super) fn succeeded(&mut self) {
         self.row = 0;
+        self.open_since = None;
         self.hold = None;
         self.window = self.most.min(self.window + 1);
     }
@@ -75,6 +85,9 @@ impl Breaker {
     pub(super) fn failed(&mut self, now: Timestamp, asked_for: Option<Duration>, probe: impl FnOnce(u32) -> Duration) {
         self.row = self.row.saturating_add(1);
         self.window = (self.window / 2).max(1);
+        if self.is_open() {
+            self.open_since = self.open_since.or(Some(now));
+        }
         let until_probe = self.is_open().then(|| probe(self.row));
         let wait = asked_for.map(|wait| wait.min(HOLD_MAX)).max(until_probe);
         // Of several that were under way, one that asks for nothing does not shorten what another one asked for.
@@ -99,7 +112,7 @@ mod tests {
 
     fn down() -> Breaker {
         let mut breaker = Breaker::new(8);
-        for room in [8, 4, 2, 1, 1] {
+        for room in [4, 2, 1, 1, 1] {
             assert_eq!(breaker.room(at(0), 0), room);
             breaker.failed(at(0), None, |_| STEP);
         }
@@ -130,7 +143,7 @@ mod tests {
         breaker.failed(at(0), Some(Duration::from_secs(60)), |_| STEP);
         breaker.failed(at(1), None, |_| STEP);
         assert_eq!(breaker.held_until(at(1)), Some(at(60)));
-        assert_eq!((breaker.room(at(59), 0), breaker.room(at(60), 1)), (0, 1));
+        assert_eq!((breaker.room(at(59), 0), breaker.room(at(60), 0)), (0, 1));
         breaker.failed(at(60), Some(Duration::from_secs(999_999)), |_| STEP);
         assert_eq!(breaker.held_until(at(60)), Some(at(60 + 3_600)));
         breaker.release();

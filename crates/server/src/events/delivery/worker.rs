@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, OptionFuture};
@@ -23,7 +24,7 @@ use super::breaker::{Breaker, HOLD_MAX};
 use super::lanes::Lanes;
 use super::{Attempted, Delivery, STORE_RETRY_DELAY, later};
 use crate::events::endpoints::{Disabled, Endpoint, EndpointId};
-use crate::events::outbox::{Attempt, Due, Fate, Mailbox, Noted};
+use crate::events::outbox::{Attempt, Due, Fate, Mailbox, Noted, Written};
 use crate::events::retry::Schedule;
 
 /// Due deliveries that are read at a time.
@@ -38,6 +39,8 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 /// Serves one endpoint. A panic must not end its deliveries until the next start.
 pub(super) async fn run(delivery: Arc<Delivery>, id: EndpointId, mailbox: Arc<Mailbox>, stop: CancellationToken) {
     loop {
+        // Makes the webhook of all sessions known, where it is that.
+        id.session().map(|session| delivery.log.endpoints().of(&session));
         let worker = Worker::new(&delivery, &id, &mailbox, &stop);
         match AssertUnwindSafe(worker.serve()).catch_unwind().await {
             Ok(()) => return,
@@ -53,6 +56,8 @@ struct Worker<'a> {
     mailbox: &'a Mailbox,
     stop: &'a CancellationToken,
     breaker: Breaker,
+    /// Whether the last request failed, for those that wait for their turn.
+    is_failing: Arc<AtomicBool>,
     lanes: Lanes,
     /// The places in the log of everything in memory, until what came of it is noted.
     known: HashSet<i64>,
@@ -78,6 +83,7 @@ impl<'a> Worker<'a> {
             mailbox,
             stop,
             breaker: Breaker::new(delivery.config.endpoint_requests_max),
+            is_failing: Arc::default(),
             lanes: Lanes::default(),
             known: HashSet::new(),
             unnoted: Vec::new(),
@@ -92,15 +98,14 @@ impl<'a> Worker<'a> {
     async fn serve(mut self) {
         let (delivery, stop) = (self.delivery, self.stop);
         let mut attempts = FuturesUnordered::new();
-        let mut noting: OptionFuture<BoxFuture<'_, Vec<Noted>>> = None.into();
+        let mut noting: OptionFuture<BoxFuture<'_, (Vec<Noted>, Written)>> = None.into();
         let mut is_noting = false;
         while !stop.is_cancelled() {
             if let Some(endpoint) = self.prepare(attempts.len()).await {
                 while self.has_room(attempts.len())
                     && let Some(due) = self.lanes.take()
                 {
-                    let is_failing = self.breaker.row() > 0;
-                    attempts.push(delivery.attempt(Arc::clone(&endpoint), due, is_failing));
+                    attempts.push(delivery.attempt(Arc::clone(&endpoint), due, Arc::clone(&self.is_failing)));
                 }
             }
             if !is_noting && !self.unnoted.is_empty() {
@@ -123,8 +128,12 @@ impl<'a> Worker<'a> {
                         self.finish(attempted).await;
                     }
                 }
-                Some(noted) = &mut noting, if is_noting => {
+                Some((noted, outcome)) = &mut noting, if is_noting => {
                     self.forget(&noted);
+                    if outcome == Written::InPart {
+                        // Somebody asked for a replay meanwhile.
+                        self.read_anew();
+                    }
                     is_noting = false;
                 }
                 () = self.mailbox.news() => {}
@@ -180,30 +189,34 @@ impl<'a> Worker<'a> {
             self.next_due = None;
             self.read_anew();
         }
-        while self.has_more && self.lanes.is_stuck() && self.lanes.len() < WAITING_MAX {
-            if self.lanes.len() == 0 {
-                // From the first again, for what came in between.
-                self.read_to = None;
+        loop {
+            // Each turn reads behind the one before, so that it ends however much is known already.
+            while self.has_more && self.lanes.is_stuck() && self.lanes.len() < WAITING_MAX {
+                let page = self.read_page(self.now()).await?;
+                self.take_in(page).await?;
             }
-            let page = self.read_page(self.now()).await?;
-            self.take_in(page).await?;
+            if self.has_more || self.take_new() {
+                return Ok(());
+            }
         }
-        if self.has_more {
-            return Ok(());
-        }
+    }
+
+    /// Takes what is new out of the mailbox; `false` where the store has to be read first.
+    fn take_new(&mut self) -> bool {
         for due in self.mailbox.take_new() {
             if self.known.contains(&due.seq()) {
                 continue;
             }
             if due.seq() <= self.newest {
-                // It may have been delivered since it was read, or have come too late for that: the store knows.
-                self.mailbox.lose();
-                return Ok(());
+                // It may have been delivered since it was read, or was logged too late for that: the store knows.
+                self.mailbox.empty();
+                self.read_anew();
+                return false;
             }
             self.known.insert(due.seq());
             self.lanes.push(due);
         }
-        Ok(())
+        true
     }
 
     /// While the endpoint is down: finds one delivery to try it with, once it is time, and gives up those that have waited
@@ -218,7 +231,12 @@ impl<'a> Worker<'a> {
         let lasts = self.schedule(endpoint).lasts();
         while self.has_more && self.unnoted.len() < UNNOTED_MAX {
             for due in self.read_page(now).await? {
-                if later(due.since(), lasts) <= now {
+                // Not the time before: nobody tried while the server was off.
+                let since = self
+                    .breaker
+                    .open_since()
+                    .map_or(due.since(), |open| open.max(due.since()));
+                if later(since, lasts) <= now {
                     let why = format!(
                         "not tried: the receiver has failed {} times in a row",
                         self.breaker.row()
@@ -302,6 +320,7 @@ impl<'a> Worker<'a> {
             ms: u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX),
             error: answer.error.clone(),
         });
+        self.is_failing.store(answer.error.is_some(), Ordering::Relaxed);
         let Some(error) = answer.error else {
             self.delivery.log.metrics().delivered();
             self.breaker.succeeded();

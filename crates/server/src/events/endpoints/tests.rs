@@ -108,7 +108,7 @@ async fn what_is_configured_no_more_is_still_known_until_its_session_is_forgotte
     let two = played.all()[0].id.clone();
     played.endpoints.let_go(&two).await.unwrap();
     assert!(played.endpoints.get(&two).is_some(), "it is configured");
-    assert_eq!(played.endpoints.left(), std::slice::from_ref(&id));
+    assert_eq!(played.endpoints.left(), [(id.clone(), false)]);
     let other = opened(&played.storage).await;
     other.let_go(&id).await.unwrap();
     assert!(other.get(&id).is_none() && opened(&played.storage).await.get(&id).is_none());
@@ -131,6 +131,11 @@ async fn what_is_disabled_stays_so_over_a_restart_until_it_is_set_anew() {
     played.endpoints.disable(global, gone()).await.unwrap();
     assert_eq!(played.endpoints.disabled(), 2);
     assert!(played.all().iter().all(|endpoint| endpoint.disabled.is_some()));
+    // Also where nobody has asked for the session's endpoints before.
+    let again = opened(&played.storage).await;
+    again.enable(&again.get(&own.id).unwrap()).await.unwrap();
+    assert_eq!(again.of(&session()).len(), 2);
+    again.disable(&again.get(&own.id).unwrap(), gone()).await.unwrap();
     // What the environment sets begins anew with each start.
     let again = opened(&played.storage).await;
     assert_eq!(again.of(&session())[0].disabled, Some(gone()));

@@ -80,12 +80,6 @@ impl Mailbox {
         !was_empty
     }
 
-    /// Lets go of what is new, to be read from the store later.
-    pub(in crate::events) fn lose(&self) {
-        let mut mail = self.mail();
-        (mail.new, mail.missed) = (VecDeque::new(), true);
-    }
-
     fn change(&self, change: impl FnOnce(&mut Mail)) {
         change(&mut self.mail());
         self.news.notify_one();
