@@ -100,6 +100,7 @@ impl Config {
         let logging = LoggingConfig::read(environment)?;
         warnings.extend(webhooks.warning());
         warnings.extend(logging.warning());
+        warnings.extend(AuthConfig::warning(environment));
         Ok(Self {
             http: HttpConfig::read(environment)?,
             auth: AuthConfig::read(environment)?,

@@ -195,7 +195,7 @@ impl Keys {
                 sealed: known.sealed.clone(),
                 changed: CancellationToken::new(),
             };
-            keys.keep(key).await
+            Ok(keys.keep(key, &keys.asked_for_by(&known)).await?)
         })
         .await
     }
@@ -204,7 +204,9 @@ impl Keys {
     pub(crate) async fn delete(self: &Arc<Self>, id: String) -> Result<(), KeyError> {
         self.undisturbed(move |keys: Arc<Self>| async move {
             let known = keys.get(&id).ok_or(KeyError::Unknown(id))?;
-            Ok(keys.remove(&[known]).await?)
+            let mut gone = keys.asked_for_by(&known);
+            gone.push(known);
+            Ok(keys.remove(&gone).await?)
         })
         .await
     }
@@ -221,6 +223,18 @@ impl Keys {
             .cloned()
             .collect();
         self.remove(&theirs).await
+    }
+
+    /// The media and control key of a session, which whoever has this key may know: they must not outlive its rights. One that
+    /// is switched off stays, or it could be made anew.
+    fn asked_for_by(&self, key: &Key) -> Vec<Arc<Key>> {
+        match &key.grant {
+            Grant::Session { name, .. } if !key.is_for_purpose() => {
+                let known = Purpose::ALL.iter().filter_map(|purpose| self.get(&purpose.id(name)));
+                known.filter(|key| key.is_active).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Does this when no other change is under way, in a task of its own.
@@ -255,13 +269,16 @@ impl Keys {
             digest: digest(&text),
             changed: CancellationToken::new(),
         };
-        Ok((self.keep(key).await?, text))
+        Ok((self.keep(key, &[]).await?, text))
     }
 
-    async fn keep(&self, key: Key) -> Result<Arc<Key>, KeyError> {
-        self.store.write(Batch::new().put(&KEYS, key.document()?)).await?;
+    /// Stores a key, and removes others with it.
+    async fn keep(&self, key: Key, gone: &[Arc<Key>]) -> Result<Arc<Key>, StoreError> {
+        self.store.write(deletion(gone).put(&KEYS, key.document()?)).await?;
         let key = Arc::new(key);
-        self.write().put(Arc::clone(&key));
+        let mut index = self.write();
+        index.remove_all(gone);
+        index.put(Arc::clone(&key));
         Ok(key)
     }
 
@@ -269,14 +286,8 @@ impl Keys {
         if keys.is_empty() {
             return Ok(());
         }
-        let batch = keys
-            .iter()
-            .fold(Batch::new(), |batch, key| batch.delete(&KEYS, &key.id));
-        self.store.write(batch).await?;
-        let mut index = self.write();
-        for key in keys {
-            index.remove(&key.id);
-        }
+        self.store.write(deletion(keys)).await?;
+        self.write().remove_all(keys);
         Ok(())
     }
 
@@ -301,12 +312,23 @@ impl Index {
         self.by_id.insert(key.id.clone(), key);
     }
 
+    fn remove_all(&mut self, keys: &[Arc<Key>]) {
+        for key in keys {
+            self.remove(&key.id);
+        }
+    }
+
     fn remove(&mut self, id: &str) {
         if let Some(key) = self.by_id.remove(id) {
             self.by_digest.remove(&key.digest);
             key.changed.cancel();
         }
     }
+}
+
+fn deletion(keys: &[Arc<Key>]) -> Batch {
+    keys.iter()
+        .fold(Batch::new(), |batch, key| batch.delete(&KEYS, &key.id))
 }
 
 #[cfg(test)]

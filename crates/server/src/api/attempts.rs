@@ -1,7 +1,8 @@
-//! Counts wrong keys per address, so that guessing is noticed and slowed down.
+//! Counts wrong keys per address, so that guessing is noticed: who sends too many is told so, and the log once a minute.
 //!
-//! Never stands in the way of a right key: an attacker behind the same address must not lock anybody out. Forgets within a
-//! minute, and holds a bounded number of addresses.
+//! Never stands in the way of a right key: an attacker behind the same address must not lock anybody out. So it does not keep
+//! anybody from guessing; that a key cannot be guessed is up to its length. Forgets within a minute, and holds a bounded number of
+//! addresses.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -14,13 +15,19 @@ use tokio::time::Instant;
 const ATTEMPTS_MAX: u32 = 20;
 /// How long attempts count, from the first.
 const WINDOW: Duration = Duration::from_secs(60);
+/// How often what is forgotten makes room, where there is none.
+const PRUNE_EVERY: Duration = Duration::from_secs(1);
 /// Addresses that are counted at the same time; what comes from further ones counts together.
 const ADDRESSES_MAX: usize = 10_000;
 
 /// The wrong keys of the last minute.
 #[derive(Default)]
-pub(crate) struct Attempts {
-    windows: Mutex<HashMap<Source, Window>>,
+pub(crate) struct Attempts(Mutex<Windows>);
+
+#[derive(Default)]
+struct Windows {
+    by_source: HashMap<Source, Window>,
+    pruned: Option<Instant>,
 }
 
 /// Where attempts come from.
@@ -51,15 +58,12 @@ pub(super) enum Verdict {
 impl Attempts {
     /// Counts a wrong key.
     pub(super) fn count(&self, address: Option<IpAddr>, now: Instant) -> Verdict {
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut source = address.map_or(Source::Others, |address| Source::Address(network(address)));
-        if windows.len() >= ADDRESSES_MAX && !windows.contains_key(&source) {
-            windows.retain(|_, window| now.duration_since(window.began) < WINDOW);
-            if windows.len() >= ADDRESSES_MAX {
-                source = Source::Others;
-            }
+        if !windows.by_source.contains_key(&source) && !windows.has_room(now) {
+            source = Source::Others;
         }
-        let window = windows.entry(source).or_insert(Window {
+        let window = windows.by_source.entry(source).or_insert(Window {
             began: now,
             attempts: 0,
         });
@@ -76,6 +80,20 @@ impl Attempts {
             attempts if attempts == ATTEMPTS_MAX + 1 => Verdict::LimitReached(rest),
             _ => Verdict::TooMany(rest),
         }
+    }
+}
+
+impl Windows {
+    fn has_room(&mut self, now: Instant) -> bool {
+        let is_due = self
+            .pruned
+            .is_none_or(|pruned| now.duration_since(pruned) >= PRUNE_EVERY);
+        if self.by_source.len() >= ADDRESSES_MAX && is_due {
+            self.by_source
+                .retain(|_, window| now.duration_since(window.began) < WINDOW);
+            self.pruned = Some(now);
+        }
+        self.by_source.len() < ADDRESSES_MAX
     }
 }
 
@@ -130,7 +148,7 @@ mod tests {
         for n in 0..3 * ADDRESSES_MAX {
             attempts.count(Some(address(n)), now);
         }
-        let held = || attempts.windows.lock().unwrap().len();
+        let held = || attempts.0.lock().unwrap().by_source.len();
         assert!(held() <= ADDRESSES_MAX + 1, "{}", held());
         assert!(matches!(
             attempts.count(Some(address(1 << 20)), now),

@@ -5,6 +5,7 @@
 //! read. A key of a session is held to that session wherever a request names one: in the path and the query here, in the
 //! body by [`super::extract`].
 
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -48,19 +49,10 @@ impl FromRequestParts<AppState> for Caller {
             });
         };
         authorize(&caller, policy.access)?;
-        if !caller.is_admin() {
-            let path = RawPathParams::from_request_parts(parts, state).await;
-            // Without any, there is nothing to be named in the path.
-            for (name, value) in path.iter().flatten() {
-                if name == SESSION_NAME {
-                    require_session(&caller, value)?;
-                }
-            }
-            for session in sessions_in_query(parts) {
-                if session != ALL_SESSIONS {
-                    require_session(&caller, &session)?;
-                }
-            }
+        let in_path = session_in_path(parts, state).await?;
+        let in_query = sessions_in_query(parts).filter(|name| name != ALL_SESSIONS);
+        for name in in_path.into_iter().chain(in_query) {
+            require_session(&caller, &name)?;
         }
         parts.extensions.insert(caller.clone());
         Ok(caller)
@@ -140,6 +132,18 @@ pub(super) fn require_session(caller: &Caller, name: &str) -> Result<(), ApiErro
             hint: format!("the key is for the session '{own}' only"),
         }),
         _ => Ok(()),
+    }
+}
+
+/// The session that the path names.
+pub(super) async fn session_in_path(parts: &mut Parts, state: &AppState) -> Result<Option<String>, ApiError> {
+    match RawPathParams::from_request_parts(parts, state).await {
+        Ok(path) => Ok(path
+            .iter()
+            .find_map(|(name, value)| (name == SESSION_NAME).then(|| value.to_owned()))),
+        // There is nothing to be named in the path.
+        Err(RawPathParamsRejection::MissingPathParams(_)) => Ok(None),
+        Err(error) => Err(ApiError::Unreadable(error.body_text())),
     }
 }
 

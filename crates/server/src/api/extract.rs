@@ -4,12 +4,11 @@
 //! of the session into the path, the query or the body; a key of a session must fit wherever one stands. The order is WAHA's:
 //! key, body is JSON, session, fields of the body.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{self, FromRequest, FromRequestParts, Path};
+use axum::extract::{self, FromRequest, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -20,7 +19,7 @@ use wharf_core::ids::SessionName;
 use wharf_core::session::SessionStatus;
 
 use super::AppState;
-use super::auth::{require_session, sessions_in_query};
+use super::auth::{require_session, session_in_path, sessions_in_query};
 use super::error::ApiError;
 use crate::keys::Caller;
 use crate::sessions::{Connection, Session, View};
@@ -88,8 +87,8 @@ impl<B: Body> FromRequest<AppState> for Working<B> {
 impl Request {
     /// Authorizes the caller, reads the body and finds the session.
     pub(super) async fn read(request: extract::Request, state: &AppState) -> Result<Self, ApiError> {
-        let (caller, parts, body) = read(request, state).await?;
-        let name = session_name(&caller, &parts, &body)?;
+        let (caller, mut parts, body) = read(request, state).await?;
+        let name = session_name(&caller, &mut parts, &body, state).await?;
         let session = name.parse().ok().and_then(|name| state.registry.get(&name));
         let session = session.ok_or_else(|| ApiError::session_not_started(&name, false))?;
         let view = in_status(&session, SessionStatus::Working, state).await?;
@@ -108,8 +107,8 @@ impl FromRequestParts<AppState> for Known {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        Caller::from_request_parts(parts, state).await?;
-        let name = name_in_path(parts, state).await?;
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let name = session_name(&caller, parts, &Value::Null, state).await?;
         let session = name.parse().ok().and_then(|name| state.registry.get(&name));
         session.map(Self).ok_or_else(ApiError::session_not_found)
     }
@@ -120,15 +119,7 @@ impl FromRequestParts<AppState> for Linkable {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let caller = Caller::from_request_parts(parts, state).await?;
-        let name = match Path::<HashMap<String, String>>::from_request_parts(parts, state).await {
-            Ok(Path(mut parameters)) => parameters.remove("session"),
-            // There is nothing to be named in the path.
-            Err(_) => None,
-        };
-        let name = match name {
-            Some(name) => name,
-            None => session_name(&caller, parts, &Value::Null)?,
-        };
+        let name = session_name(&caller, parts, &Value::Null, state).await?;
         let session = name.parse().ok().and_then(|name| state.registry.get(&name));
         session
             .map(Self)
@@ -160,16 +151,10 @@ impl FromRequestParts<AppState> for Named {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        Caller::from_request_parts(parts, state).await?;
-        let name = name_in_path(parts, state).await?;
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let name = session_name(&caller, parts, &Value::Null, state).await?;
         name.parse().map(Self).map_err(|_| ApiError::session_not_found())
     }
-}
-
-async fn name_in_path(parts: &mut Parts, state: &AppState) -> Result<String, ApiError> {
-    let path = Path::<HashMap<String, String>>::from_request_parts(parts, state).await;
-    let Path(mut parameters) = path.map_err(|error| ApiError::Unreadable(error.body_text()))?;
-    parameters.remove("session").ok_or_else(ApiError::session_not_found)
 }
 
 /// The id that stands in the path; a path that is not text is refused in WAHA's shape.
@@ -300,21 +285,22 @@ pub(super) fn convert<B: Body>(body: Value) -> Result<B, ApiError> {
     serde_json::from_value(body).map_err(|error| ApiError::Invalid(vec![error.to_string()]))
 }
 
-/// The session that a request without one in its path means: the one that it names, or else the caller's own, or else WAHA's
-/// default. Two that differ are a mistake, not a choice.
-fn session_name(caller: &Caller, parts: &Parts, body: &Value) -> Result<String, ApiError> {
+/// The session that a request is about: the one that it names in its path, query or body, or else the caller's own, or else
+/// WAHA's default. Two that differ are a mistake, not a choice.
+async fn session_name(caller: &Caller, parts: &mut Parts, body: &Value, state: &AppState) -> Result<String, ApiError> {
     let in_body = match body.get("session") {
         None | Some(Value::Null) => None,
         Some(Value::String(name)) => Some(name.clone()),
         Some(_) => return Err(ApiError::Invalid(vec!["session must be a string".to_owned()])),
     };
-    let mut named = sessions_in_query(parts).chain(in_body);
+    let in_path = session_in_path(parts, state).await?;
+    let mut named = in_path.into_iter().chain(sessions_in_query(parts)).chain(in_body);
     let own = || caller.session().map_or(SESSION_DEFAULT, SessionName::as_str).to_owned();
     let name = named.next().unwrap_or_else(own);
     match named.all(|other| other == name) {
         true => Ok(name),
         false => Err(ApiError::Invalid(vec![
-            "session must be the same wherever it is named".to_owned(),
+            "session must be the same in path, query and body".to_owned(),
         ])),
     }
 }

@@ -22,7 +22,7 @@ use super::AppState;
 use super::error::{ApiError, ApiResult};
 use super::extract::{Body, Input, Known, Named, query_flag};
 use crate::events::SetBy;
-use crate::keys::{Action, Caller};
+use crate::keys::Caller;
 use crate::sessions::{Session, SessionConfig};
 use crate::validate::Fields;
 
@@ -203,8 +203,8 @@ fn accept(
     }
 }
 
-/// List the sessions. A key of a session sees its own only, and without the action `read` neither its configuration nor its
-/// account.
+/// List the sessions. A key of a session sees its own only; without the action `read` neither its configuration nor its account,
+/// and without `setting` no secret of it. So it is in the answers of all operations on sessions.
 #[utoipa::path(
     get, path = "/api/sessions", tag = "🖥️ Sessions", params(ListQuery),
     responses((status = 200, description = "The sessions", body = Vec<SessionInfo>)),
@@ -220,11 +220,7 @@ async fn list_sessions(
     let infos = sessions
         .iter()
         .filter(|session| caller.session().is_none_or(|own| own == session.name()))
-        .map(|session| info(session, &state, query.as_deref()))
-        .map(|info| match caller.may(Action::Read) {
-            true => info,
-            false => info.without_details(),
-        })
+        .map(|session| info(session, &caller, &state, query.as_deref()))
         .filter(|info| all || info.status != SessionStatus::Stopped)
         .collect();
     Ok(Json(infos))
@@ -244,7 +240,7 @@ async fn create_session(
     let (config, set_by) = accept(request.config, request.apps, &caller, None, &state)?;
     let start = request.start.unwrap_or(true);
     let session = state.registry.create(request.name, config, set_by, start).await?;
-    Ok(created(&session, &state))
+    Ok(created(&session, &caller, &state))
 }
 
 /// Get a session.
@@ -254,8 +250,13 @@ async fn create_session(
     responses((status = 200, description = "The session", body = SessionInfo)),
     security(("api_key" = ["read"]))
 )]
-async fn get_session(State(state): State<AppState>, session: Known, RawQuery(query): RawQuery) -> Json<SessionInfo> {
-    Json(info(&session.0, &state, query.as_deref()))
+async fn get_session(
+    State(state): State<AppState>,
+    caller: Caller,
+    session: Known,
+    RawQuery(query): RawQuery,
+) -> Json<SessionInfo> {
+    Json(info(&session.0, &caller, &state, query.as_deref()))
 }
 
 /// Change a session's configuration, all of it. Unless it is stopped, it is started anew.
@@ -273,7 +274,7 @@ async fn update_session(
 ) -> ApiResult<Json<SessionInfo>> {
     let (config, set_by) = accept(request.config, request.apps, &caller, Some(&session.0), &state)?;
     session.0.update(config, set_by).await?;
-    Ok(Json(info(&session.0, &state, None)))
+    Ok(Json(info(&session.0, &caller, &state, None)))
 }
 
 /// Delete a session with everything it has. Fine where there is none.
@@ -306,9 +307,13 @@ async fn get_me(session: Known) -> Json<Option<Me>> {
     responses((status = 201, description = "The session", body = SessionInfo)),
     security(("api_key" = ["control"]))
 )]
-async fn start_session(State(state): State<AppState>, session: Known) -> ApiResult<(StatusCode, Json<SessionInfo>)> {
+async fn start_session(
+    State(state): State<AppState>,
+    caller: Caller,
+    session: Known,
+) -> ApiResult<(StatusCode, Json<SessionInfo>)> {
     session.0.start().await?;
-    Ok(created(&session.0, &state))
+    Ok(created(&session.0, &caller, &state))
 }
 
 /// Stop a session. Fine where it does not run, and, as in WAHA, where there is none; it stays linked to its phone.
@@ -318,13 +323,13 @@ async fn start_session(State(state): State<AppState>, session: Known) -> ApiResu
     responses((status = 201, description = "The session", body = SessionInfo)),
     security(("api_key" = ["control"]))
 )]
-async fn stop_session(State(state): State<AppState>, name: Named) -> ApiResult<Response> {
+async fn stop_session(State(state): State<AppState>, caller: Caller, name: Named) -> ApiResult<Response> {
     let Some(session) = state.registry.get(&name.0) else {
         // WAHA answers with the session, of which there is none.
         return Ok(StatusCode::CREATED.into_response());
     };
     session.stop().await?;
-    Ok(created(&session, &state).into_response())
+    Ok(created(&session, &caller, &state).into_response())
 }
 
 /// Stop a session and start it again.
@@ -334,9 +339,13 @@ async fn stop_session(State(state): State<AppState>, name: Named) -> ApiResult<R
     responses((status = 201, description = "The session", body = SessionInfo)),
     security(("api_key" = ["control"]))
 )]
-async fn restart_session(State(state): State<AppState>, session: Known) -> ApiResult<(StatusCode, Json<SessionInfo>)> {
+async fn restart_session(
+    State(state): State<AppState>,
+    caller: Caller,
+    session: Known,
+) -> ApiResult<(StatusCode, Json<SessionInfo>)> {
     session.0.restart().await?;
-    Ok(created(&session.0, &state))
+    Ok(created(&session.0, &caller, &state))
 }
 
 /// Unlink a session from its phone and delete its data. Its configuration stays, and what is still to be delivered; unless
@@ -347,11 +356,15 @@ async fn restart_session(State(state): State<AppState>, session: Known) -> ApiRe
     responses((status = 201, description = "The session", body = SessionInfo)),
     security(("api_key" = ["control"]))
 )]
-async fn log_out_session(State(state): State<AppState>, session: Known) -> ApiResult<(StatusCode, Json<SessionInfo>)> {
+async fn log_out_session(
+    State(state): State<AppState>,
+    caller: Caller,
+    session: Known,
+) -> ApiResult<(StatusCode, Json<SessionInfo>)> {
     session.0.log_out().await?;
-    Ok(created(&session.0, &state))
+    Ok(created(&session.0, &caller, &state))
 }
 
-fn created(session: &Arc<Session>, state: &AppState) -> (StatusCode, Json<SessionInfo>) {
-    (StatusCode::CREATED, Json(info(session, state, None)))
+fn created(session: &Arc<Session>, caller: &Caller, state: &AppState) -> (StatusCode, Json<SessionInfo>) {
+    (StatusCode::CREATED, Json(info(session, caller, state, None)))
 }

@@ -11,6 +11,8 @@ use super::{ConfigError, Environment, Variable};
 /// The variables of this area.
 pub(super) const VARIABLES: &[&Variable] = &[&KEY, &NO_KEY, &EXCLUDE_PATH, &KEY_IN_QUERY, &MASTER_KEY];
 
+/// A key with fewer characters can be guessed.
+const KEY_CHARS_MIN: usize = 16;
 /// The fewest characters of a master key.
 const MASTER_KEY_CHARS_MIN: usize = 32;
 
@@ -121,6 +123,15 @@ impl AuthConfig {
             key_in_query: environment.boolean(&KEY_IN_QUERY)?,
             master_key: read_master_key(environment)?,
         })
+    }
+}
+
+impl AuthConfig {
+    /// What is odd about the key, if anything. A digest tells nothing of its length.
+    pub(super) fn warning(environment: &Environment) -> Option<String> {
+        let (name, text) = environment.set(&KEY)?;
+        let is_short = !text.starts_with("sha512:") && text.chars().count() < KEY_CHARS_MIN;
+        is_short.then(|| format!("{name} has fewer than {KEY_CHARS_MIN} characters, it can be guessed"))
     }
 }
 
@@ -279,5 +290,13 @@ mod tests {
         for pattern in ["", "/", "a|b", "a+", "^a$", "(a)"] {
             assert_eq!(PathPattern::parse(pattern), None, "{pattern}");
         }
+    }
+
+    #[test]
+    fn a_short_key_is_warned_of_and_a_digest_is_not() {
+        let warning = |key: &str| AuthConfig::warning(&[("WAHA_API_KEY", key)].into_iter().collect());
+        assert!(warning("fifteen letters").is_some_and(|text| !text.contains("fifteen")));
+        assert_eq!(warning("sixteen letters."), None);
+        assert_eq!(warning(&format!("sha512:{}", "0".repeat(128))), None);
     }
 }

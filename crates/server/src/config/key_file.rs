@@ -64,34 +64,47 @@ fn keep(folder: &Path, name: &str, make: impl FnOnce() -> String) -> Result<Stor
         cause,
     };
     std::fs::create_dir_all(folder).map_err(io)?;
-    match new_file(&file) {
-        Ok(mut handle) => {
+    match std::fs::read_to_string(&file) {
+        Ok(kept) => match kept.trim() {
+            "" => Err(KeyFileError::Empty(file)),
+            key => Ok(StoredKey {
+                key: key.to_owned(),
+                file,
+                is_new: false,
+            }),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             let key = make();
-            handle.write_all(key.as_bytes()).map_err(io)?;
-            handle.sync_all().map_err(io)?;
+            write_whole(&file, &key).map_err(io)?;
             Ok(StoredKey {
                 key,
                 file,
                 is_new: true,
             })
         }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let kept = std::fs::read_to_string(&file).map_err(io)?;
-            match kept.trim() {
-                "" => Err(KeyFileError::Empty(file)),
-                key => Ok(StoredKey {
-                    key: key.to_owned(),
-                    file,
-                    is_new: false,
-                }),
-            }
-        }
         Err(error) => Err(io(error)),
     }
 }
 
-/// Makes the file, with its mode from the start so that nobody can open it in between.
-fn new_file(file: &Path) -> std::io::Result<std::fs::File> {
+/// Writes a file that is there as a whole or not at all, whenever the machine stops.
+fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
+    let unfinished = file.with_extension("unfinished");
+    let mut handle = private_file(&unfinished)?;
+    handle.write_all(text.as_bytes())?;
+    handle.sync_all()?;
+    std::fs::rename(&unfinished, file)?;
+    match file.parent() {
+        Some(folder) => std::fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Makes a file, with its mode from the start so that nobody can open it in between. What a crash has left there goes first.
+fn private_file(file: &Path) -> std::io::Result<std::fs::File> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -121,6 +134,15 @@ mod tests {
             }
         }
     }
+    #[test]
+    fn what_a_crash_has_left_is_no_key() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("api-key.unfinished"), "half").unwrap();
+        let made = keep_generated_key(folder.path(), &SystemRandom).unwrap();
+        assert!(made.is_new && made.key.len() == 2 * API_KEY_BYTES);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
     #[test]
     fn a_master_key_is_made_once() {
         let folder = tempfile::tempdir().unwrap();

@@ -64,6 +64,9 @@ struct KeyDocument {
 }
 
 impl Purpose {
+    /// All of them.
+    pub(super) const ALL: [Self; 2] = [Self::Media, Self::Control];
+
     /// The id of the key of a session.
     pub(super) fn id(self, session: &SessionName) -> String {
         match self {
@@ -90,9 +93,7 @@ impl Key {
     pub(super) fn is_for_purpose(&self) -> bool {
         match &self.grant {
             Grant::Admin => false,
-            Grant::Session { name, .. } => [Purpose::Media, Purpose::Control]
-                .iter()
-                .any(|purpose| purpose.id(name) == self.id),
+            Grant::Session { name, .. } => Purpose::ALL.iter().any(|purpose| purpose.id(name) == self.id),
         }
     }
 

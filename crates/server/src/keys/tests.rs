@@ -212,3 +212,25 @@ async fn a_document_that_cannot_be_read_opens_nothing_and_locks_nobody_out() {
         assert!(keys.find(&text).is_some(), "{body}");
     }
 }
+
+#[tokio::test]
+async fn keys_that_were_asked_for_with_a_key_do_not_outlive_its_rights() {
+    let store = Arc::<MemoryStore>::default();
+    let keys = open(&store, "master").await;
+    let name: SessionName = "a".parse().unwrap();
+    let (key, _) = keys.create(session("a"), true).await.unwrap();
+    let (media, text) = keys.for_purpose(Purpose::Media, name.clone()).await.unwrap();
+    let (control, _) = keys.for_purpose(Purpose::Control, name.clone()).await.unwrap();
+    keys.update(control.id.clone(), control.grant.clone(), false)
+        .await
+        .unwrap();
+    keys.update(key.id.clone(), session("b"), true).await.unwrap();
+    assert!(keys.find(&text).is_none() && media.changed.is_cancelled());
+    // What an administrator has switched off is not made anew by that.
+    let off = keys.for_purpose(Purpose::Control, name.clone()).await;
+    assert!(matches!(off, Err(KeyError::Inactive(_))));
+    let (_, text) = keys.for_purpose(Purpose::Media, name).await.unwrap();
+    keys.delete(key.id.clone()).await.unwrap();
+    assert!(keys.find(&text).is_some(), "the key is of another session now");
+    assert_eq!(open(&store, "master").await.all().len(), 2);
+}

@@ -48,6 +48,21 @@ pub(crate) struct SessionConfig {
     pub webhooks: Option<Vec<Webhook>>,
 }
 
+impl SessionConfig {
+    /// The same without passwords, keys of signatures and headers, which may carry keys as well.
+    pub(crate) fn without_secrets(&self) -> Self {
+        let mut config = self.clone();
+        if let Some(proxy) = &mut config.proxy {
+            proxy.password = None;
+        }
+        for webhook in config.webhooks.iter_mut().flatten() {
+            webhook.hmac = None;
+            webhook.custom_headers = None;
+        }
+        config
+    }
+}
+
 /// A proxy.
 #[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ProxyConfig {

@@ -107,7 +107,8 @@ impl Registry {
     async fn create_at_boot(self: &Arc<Self>, name: &SessionName, after: Duration) {
         let started = match self
             .create(Some(name.clone()), SessionConfig::default(), SetBy::Admin, false)
-            .await {
+            .await
+        {
             Ok(session) => session.start_at_boot(after).await.map_err(CreateError::from),
             Err(error) => Err(error),
         };
@@ -185,12 +186,21 @@ impl Registry {
                 known => known,
             };
             let session = known.ok_or(CommandError::CutOff)?;
-            if let Some(config) = config
-                && *session.view().config != config
-            {
-                session.update(config, set_by).await?;
-            }
-            session.start().await?;
+            session.start_with(config, set_by).await?;
+            Ok(session)
+        })
+        .await
+    }
+
+    /// Runs a session, with this configuration if one is given.
+    pub(crate) async fn start_with(
+        &self,
+        session: Arc<Session>,
+        config: Option<SessionConfig>,
+        set_by: SetBy,
+    ) -> Result<Arc<Session>, CreateError> {
+        self.undisturbed(async move {
+            session.start_with(config, set_by).await?;
             Ok(session)
         })
         .await
@@ -273,7 +283,10 @@ impl Registry {
 
     /// The status of every session.
     pub(crate) fn statuses(&self) -> Vec<SessionStatus> {
-        self.read().values().map(|session| session.view.borrow().status).collect()
+        self.read()
+            .values()
+            .map(|session| session.view.borrow().status)
+            .collect()
     }
 
     /// Ends every session's connection; what they should be doing stays as it is.
@@ -374,6 +387,15 @@ impl Session {
     /// Runs it; fine if it runs.
     pub(crate) async fn start(&self) -> Result<(), CommandError> {
         self.order(Command::Start).await
+    }
+
+    async fn start_with(&self, config: Option<SessionConfig>, set_by: SetBy) -> Result<(), CommandError> {
+        if let Some(config) = config
+            && *self.view().config != config
+        {
+            self.update(config, set_by).await?;
+        }
+        self.start().await
     }
 
     async fn start_at_boot(&self, after: Duration) -> Result<(), CommandError> {

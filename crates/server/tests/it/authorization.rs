@@ -28,6 +28,8 @@ struct Operation {
     target: String,
     body: Option<Value>,
     names_session: bool,
+    /// Whether the key may stand in the query.
+    in_query: bool,
 }
 
 /// A key, and what it is good for.
@@ -84,6 +86,9 @@ impl Operation {
             },
             body,
             names_session: in_path || in_query || in_body.is_some(),
+            in_query: operation["security"]
+                .as_array()
+                .is_some_and(|schemes| schemes.iter().any(|scheme| scheme["api_key_in_query"].is_array())),
             path: path.to_owned(),
         }
     }
@@ -114,6 +119,15 @@ impl Operation {
             request = request.json(body);
         }
         request.send().await.unwrap().status().as_u16()
+    }
+}
+
+impl Operation {
+    /// The same, with the best of keys in the query.
+    async fn ask_in_query(&self, wharf: &Wharf) -> u16 {
+        let mark = if self.target.contains('?') { '&' } else { '?' };
+        let target = format!("{}{mark}x-api-key={KEY}", self.target);
+        wharf.send(wharf.request(self.method.clone(), &target)).await.status
     }
 }
 
@@ -193,21 +207,26 @@ async fn every_operation_is_open_to_whom_it_says_and_to_nobody_else() {
     }
     let (deleted_id, deleted) = make_key(&wharf, None, &[], true).await;
     assert_eq!(wharf.delete(&format!("/api/keys/{deleted_id}")).await.status, 200);
+    let (deleted_id, deleted_own) = make_key(&wharf, Some(OWN), ACTIONS, true).await;
+    assert_eq!(wharf.delete(&format!("/api/keys/{deleted_id}")).await.status, 200);
     let (_, inactive) = make_key(&wharf, None, &[], false).await;
+    let (_, inactive_own) = make_key(&wharf, Some(OWN), ACTIONS, false).await;
+    let dead = [&deleted, &deleted_own, &inactive, &inactive_own].map(|key| Some(key.text.as_str()));
     let mut keys = keys(&wharf).await;
     let (mut cells, mut roles) = (0, BTreeSet::new());
     for operation in Operation::all() {
         let what = format!("{} {}", operation.method, operation.path);
         roles.insert(operation.role.clone());
-        for key in [
-            None,
-            Some(""),
-            Some("wrong"),
-            Some(deleted.text.as_str()),
-            Some(inactive.text.as_str()),
-        ] {
+        for key in [None, Some(""), Some("wrong")].into_iter().chain(dead) {
             assert_eq!(operation.ask(&wharf, key).await, 401, "{what} with {key:?}");
             cells += 1;
+        }
+        if !operation.in_query {
+            assert_eq!(
+                operation.ask_in_query(&wharf).await,
+                401,
+                "{what} with the key in the query"
+            );
         }
         for (name, key) in keys.iter().filter(|(_, key)| !operation.is_open_to(key)) {
             assert_eq!(operation.ask(&wharf, Some(&key.text)).await, 403, "{what} with {name}");
@@ -238,10 +257,7 @@ async fn restore(wharf: &Wharf, known: BTreeMap<String, TestKey>) -> BTreeMap<St
     let session = wharf.get(&format!("/api/sessions/{OWN}")).await;
     if session.status == 200 {
         if session.json()["status"] != "STOPPED" {
-            assert_eq!(
-                wharf.post(&format!("/api/sessions/{OWN}/stop"), json!({})).await.status,
-                201
-            );
+            stop_own(wharf).await;
         }
         return known;
     }
@@ -344,7 +360,7 @@ async fn a_key_of_a_session_sees_and_makes_no_other() {
             .header("X-Api-Key", &key.text);
         wharf.send(request).await.json()
     };
-    let seen = list(&["read"]).await;
+    let seen = list(&["read", "setting"]).await;
     assert_eq!((seen.as_array().unwrap().len(), &seen[0]["name"]), (1, &json!(OWN)));
     assert!(seen.to_string().contains("secret-of-own"));
     // Without `read` it is there, and no more.
@@ -362,6 +378,56 @@ async fn a_key_of_a_session_sees_and_makes_no_other() {
     assert_eq!(wharf.send(start.json(&json!({"name": "early"}))).await.status, 404);
     assert_eq!(wharf.get("/api/sessions/early").await.status, 404);
     wharf.stop().await;
+}
+
+#[tokio::test]
+async fn no_answer_shows_a_secret_to_whom_it_is_not_for() {
+    let wharf = Wharf::start().await;
+    let secrets = ["secret-signature", "secret-header", "secret-password"];
+    let config = json!({
+        "proxy": {"server": "127.0.0.1:9", "username": "user", "password": secrets[2]},
+        "webhooks": [{
+            "url": "http://127.0.0.1:9/", "events": ["message"], "hmac": {"key": secrets[0]},
+            "customHeaders": [{"name": "X-Token", "value": secrets[1]}],
+        }],
+    });
+    let made = wharf
+        .post("/api/sessions", json!({"name": OWN, "start": false, "config": config}))
+        .await;
+    assert!(secrets.iter().all(|secret| made.json().to_string().contains(secret)));
+    for actions in [&["read", "control", "send"][..], &["control", "send"], &["read", "setting"]] {
+        let (_, key) = make_key(&wharf, Some(OWN), actions, true).await;
+        let mut seen = String::new();
+        for operation in Operation::all()
+            .into_iter()
+            .filter(|operation| operation.is_open_to(&key))
+        {
+            // These do not end, or take the session away.
+            if operation.path.ends_with("/stream")
+                || operation.path == "/api/sessions/{session}" && operation.method == Method::PUT
+            {
+                continue;
+            }
+            let mut request = wharf.request(operation.method.clone(), &operation.target);
+            if let Some(body) = &operation.body {
+                request = request.json(body);
+            }
+            let answer = wharf.send(request.header("X-Api-Key", &key.text)).await;
+            seen.push_str(&String::from_utf8_lossy(&answer.bytes));
+            stop_own(&wharf).await;
+        }
+        let is_shown = actions.contains(&"setting");
+        for secret in secrets {
+            assert_eq!(seen.contains(secret), is_shown, "{secret} with {actions:?}");
+        }
+        assert_eq!(seen.contains("127.0.0.1:9"), actions.contains(&"read"), "{actions:?}");
+    }
+    wharf.stop().await;
+}
+
+async fn stop_own(wharf: &Wharf) {
+    let stopped = wharf.post(&format!("/api/sessions/{OWN}/stop"), json!({})).await;
+    assert_eq!(stopped.status, 201, "{stopped:?}");
 }
 
 #[tokio::test]

@@ -12,13 +12,14 @@ use utoipa_axum::routes;
 use wharf_core::ids::SessionName;
 use wharf_core::session::SessionStatus;
 
+use super::info::visible_config;
 use super::{accept, check_name};
 use crate::api::AppState;
 use crate::api::auth::{require_action, require_session};
 use crate::api::error::{ApiError, ApiResult};
 use crate::api::extract::{Body, Input};
-use crate::keys::{Action, Caller};
 use crate::events::SetBy;
+use crate::keys::{Action, Caller};
 use crate::sessions::{Session, SessionConfig};
 use crate::validate::Fields;
 
@@ -109,21 +110,26 @@ async fn start_by_name(
     Input(request): Input<StartByName>,
 ) -> ApiResult<(StatusCode, Json<SessionSummary>)> {
     let name = required(request.name, &caller)?;
-    if !caller.is_admin() && state.registry.get(&name).is_none() {
-        // It would be made.
-        return Err(ApiError::session_not_found());
-    }
     if request.config.is_some() {
         require_action(&caller, Action::Setting)?;
     }
     let known = state.registry.get(&name);
+    if known.is_none() && !caller.is_admin() {
+        return Err(ApiError::session_not_found());
+    }
     let config = request
         .config
         .map(|config| accept(Some(config), None, &caller, known.as_deref(), &state))
         .transpose()?;
     let (config, set_by) = config.map_or((None, SetBy::Admin), |(config, set_by)| (Some(config), set_by));
-    let session = state.registry.create_or_update(name, config, set_by).await?;
-    Ok((StatusCode::CREATED, Json(summary(&session))))
+    let session = match known {
+        Some(session) if !caller.is_admin() => {
+            // Not what may make one: the session may be gone by now.
+            state.registry.start_with(session, config, set_by).await?
+        }
+        _ => state.registry.create_or_update(name, config, set_by).await?,
+    };
+    Ok((StatusCode::CREATED, Json(summary(&session, &caller))))
 }
 
 /// Stop a session; with `logout`, log it out and delete it, for which a key of a session needs the action `delete`. Fine where
@@ -172,11 +178,11 @@ fn required(name: Option<SessionName>, caller: &Caller) -> ApiResult<SessionName
     Ok(name)
 }
 
-fn summary(session: &Session) -> SessionSummary {
+fn summary(session: &Session, caller: &Caller) -> SessionSummary {
     let view = session.view();
     SessionSummary {
         name: session.name().to_string(),
         status: view.status,
-        config: view.config.as_ref().clone(),
+        config: visible_config(&view.config, caller),
     }
 }

@@ -8,6 +8,7 @@ use wharf_core::session::{Me, SessionStatus};
 
 use super::App;
 use crate::api::AppState;
+use crate::keys::{Action, Caller};
 use crate::sessions::{Session, SessionConfig};
 
 /// A session.
@@ -61,19 +62,18 @@ struct SessionEngine {
     engine: Option<String>,
 }
 
-impl SessionInfo {
-    /// What may be known to whoever has any key of the session: that it is there, and how it is.
-    pub(super) fn without_details(self) -> Self {
-        Self {
-            config: SessionConfig::default(),
-            me: None,
-            ..self
-        }
+/// The configuration of a session as far as it is this caller's to see: who may not change it sees no secret of it, and who may
+/// not read sees nothing.
+pub(super) fn visible_config(config: &SessionConfig, caller: &Caller) -> SessionConfig {
+    match (caller.may(Action::Read), caller.may(Action::Setting)) {
+        (false, _) => SessionConfig::default(),
+        (true, false) => config.without_secrets(),
+        (true, true) => config.clone(),
     }
 }
 
-/// A session as it is now; with its apps, if the query asks for them.
-pub(super) fn info(session: &Arc<Session>, state: &AppState, query: Option<&str>) -> SessionInfo {
+/// A session as it is now, as far as it is this caller's to see; with its apps, if the query asks for them.
+pub(super) fn info(session: &Arc<Session>, caller: &Caller, state: &AppState, query: Option<&str>) -> SessionInfo {
     let view = session.view();
     let expands_apps = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes())
         .any(|(name, value)| name == "expand" && value.split(',').any(|part| part == "apps"));
@@ -81,8 +81,8 @@ pub(super) fn info(session: &Arc<Session>, state: &AppState, query: Option<&str>
     SessionInfo {
         name: session.name().to_string(),
         status: view.status,
-        config: view.config.as_ref().clone(),
-        me: view.me,
+        config: visible_config(&view.config, caller),
+        me: view.me.filter(|_| caller.may(Action::Read)),
         presence: view.online.map(|online| match online {
             true => Presence::Online,
             false => Presence::Offline,
