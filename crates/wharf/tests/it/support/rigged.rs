@@ -14,6 +14,8 @@ pub(crate) enum Verdict {
     HoldBack,
     /// It is written, and nobody hears of it.
     Unheard,
+    /// It is written but for what it has for this collection.
+    Without(&'static str),
     /// There is no room for it.
     Full,
     /// The file turns out to be damaged.
@@ -42,12 +44,6 @@ pub(crate) fn stored<'a>(batch: &'a Batch, name: &'a str) -> impl Iterator<Item 
         } if collection.name == name => Some(document.id.as_str()),
         _ => None,
     })
-}
-
-/// Whether a batch removes documents of a collection.
-pub(crate) fn removes(batch: &Batch, name: &str) -> bool {
-    let removes = |write: &Write| matches!(write, Write::Delete { collection, .. } if collection.name == name);
-    batch.writes.iter().any(removes)
 }
 
 /// Storage over which somebody judges.
@@ -80,7 +76,7 @@ impl Storage for Rigged {
     async fn check(&self) -> Result<(), StoreError> {
         match self.judge.judge(&Batch::new()) {
             Verdict::Full => Err(StoreError::Full),
-            Verdict::Pass | Verdict::HoldBack | Verdict::Unheard | Verdict::Damaged => self.storage.check().await,
+            _ => self.storage.check().await,
         }
     }
 
@@ -114,10 +110,14 @@ impl Store for RiggedStore {
         self.store.count(collection, conditions).await
     }
 
-    async fn write(&self, batch: Batch) -> Result<(), StoreError> {
+    async fn write(&self, mut batch: Batch) -> Result<(), StoreError> {
         let verdict = self.judge.judge(&batch);
         match verdict {
             Verdict::Pass | Verdict::Unheard => {}
+            Verdict::Without(name) => {
+                let is_for = |write: &Write| matches!(write, Write::Put { collection, .. } if collection.name == name);
+                batch.writes.retain(|write| !is_for(write));
+            }
             Verdict::HoldBack => std::future::pending().await,
             Verdict::Full => return Err(StoreError::Full),
             Verdict::Damaged => {
