@@ -373,7 +373,7 @@ async fn whatever_comes_between_a_key_leaves_one_message() {
     let mut chance = Numbers::of(seed());
     let mut play = Play::start().await;
     for _ in 0..STEPS {
-        play = play.step(&mut chance).await;
+        play = Box::pin(play.step(&mut chance)).await;
     }
     for key in 0..KEYS {
         let key = format!("k{key}");
