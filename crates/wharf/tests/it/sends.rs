@@ -101,6 +101,16 @@ struct Failpoint {
 }
 
 impl Failpoint {
+    /// Whether this write is the one at which the send stops.
+    fn is_at(&self, batch: &Batch) -> bool {
+        let has = |collection| stored(batch, collection).next().is_some();
+        match self.point {
+            Point::Stored => has("sends") && !has("messages"),
+            Point::Left => has("messages"),
+            Point::Kept => has("sends") && has("messages"),
+        }
+    }
+
     async fn reached(&self) {
         let mut reached = self.is_reached.subscribe();
         within("the send to get there", reached.wait_for(|reached| *reached))
@@ -111,27 +121,18 @@ impl Failpoint {
 
 impl Judge for Failpoint {
     fn judge(&self, batch: &Batch) -> Verdict {
-        let has = |collection| stored(batch, collection).next().is_some();
-        let (verdict, is_here) = match self.point {
-            Point::Stored => (Verdict::Unheard, has("sends") && !has("messages")),
-            Point::Left => (Verdict::HoldBack, has("messages")),
-            Point::Kept => (Verdict::Unheard, has("sends") && has("messages")),
-        };
-        match is_here {
-            true => {
-                // What is unheard is there when it was written.
-                self.is_reached.send_if_modified(|reached| {
-                    *reached = matches!(verdict, Verdict::HoldBack);
-                    *reached
-                });
-                verdict
+        match (self.is_at(batch), self.point) {
+            (false, _) => Verdict::Pass,
+            (true, Point::Left) => {
+                self.is_reached.send_replace(true);
+                Verdict::HoldBack
             }
-            false => Verdict::Pass,
+            (true, Point::Stored | Point::Kept) => Verdict::Unheard,
         }
     }
 
     fn written(&self, batch: &Batch) {
-        if stored(batch, "sends").next().is_some() {
+        if self.is_at(batch) {
             self.is_reached.send_replace(true);
         }
     }
