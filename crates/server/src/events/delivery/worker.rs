@@ -244,7 +244,8 @@ impl<'a> Worker<'a> {
                     self.give_up(due, &why);
                     continue;
                 }
-                self.has_more = true;
+                // The rest of the page is read again when it is its turn.
+                self.read_anew();
                 return self.take_in(vec![due]).await;
             }
         }
@@ -326,9 +327,10 @@ impl<'a> Worker<'a> {
             self.breaker.succeeded();
             return self.noted(due, Fate::Delivered);
         };
-        self.delivery.log.metrics().failed();
         let (now, schedule, failures) = (self.now(), self.schedule(&endpoint), due.failures());
         self.breaker.failed(now, answer.retry_after, |row| schedule.probe(row));
+        // Last: whoever reads it finds what follows from it.
+        self.delivery.log.metrics().failed();
         if answer.status == Some(StatusCode::GONE) {
             tracing::warn!(endpoint = %self.id, "a webhook is disabled: its receiver answered 410");
             self.disable(&endpoint, now).await;
