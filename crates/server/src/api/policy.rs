@@ -166,6 +166,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_no_document_is_closed_too() {
+        for (method, path, access) in not_built::OPERATIONS {
+            assert_ne!(*access, Access::AnyKey, "{method} {path}");
+            assert_eq!(
+                POLICIES.get(method, path).map(|policy| policy.access),
+                Some(*access),
+                "{method} {path}"
+            );
+        }
+        let socket = POLICIES.get(&Method::GET, "/ws").unwrap();
+        assert_eq!((socket.access, socket.in_query), (Access::Action(Action::Read), true));
+        assert_eq!(POLICIES.get(&Method::HEAD, "/ws"), Some(socket));
+        assert_eq!(POLICIES.get(&Method::POST, "/ws"), None);
+    }
+
+    #[test]
     fn both_schemes_of_an_operation_name_the_same_role() {
         let document = serde_json::to_value(operations().into_openapi()).unwrap();
         for (path, item) in document["paths"].as_object().unwrap() {

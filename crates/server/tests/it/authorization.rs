@@ -395,7 +395,11 @@ async fn no_answer_shows_a_secret_to_whom_it_is_not_for() {
         .post("/api/sessions", json!({"name": OWN, "start": false, "config": config}))
         .await;
     assert!(secrets.iter().all(|secret| made.json().to_string().contains(secret)));
-    for actions in [&["read", "control", "send"][..], &["control", "send"], &["read", "setting"]] {
+    for actions in [
+        &["read", "control", "send"][..],
+        &["control", "send"],
+        &["read", "setting"],
+    ] {
         let (_, key) = make_key(&wharf, Some(OWN), actions, true).await;
         let mut seen = String::new();
         for operation in Operation::all()
