@@ -26,8 +26,9 @@ use super::pool::Pool;
 /// The most calls that share one transaction.
 const GROUP_CALLS_MAX: usize = 256;
 
-/// How long a write that may wait for others does.
-const GATHERED_FOR: Duration = Duration::from_millis(20);
+/// How long a write that may wait for others does: a little longer than the 25 ms after which the protocol library flushes
+/// what a message has changed, because that is the write that most often comes.
+const GATHERED_FOR: Duration = Duration::from_millis(30);
 
 /// How long a busy file keeps its place in the pool while others wait for one.
 const TURN_MAX: Duration = Duration::from_millis(200);
