@@ -1,5 +1,7 @@
 //! Messages that cannot be stored as they come, however often they come.
 
+use std::collections::HashSet;
+
 use serde_json::json;
 use wharf_core::store::Batch;
 
@@ -9,6 +11,8 @@ use crate::harness::{ALICE, BOB, Receiver, Wharf, text};
 const TOO_MANY_BYTES: usize = 20 * 1024 * 1024;
 /// What a reduced message keeps of its text.
 const KEPT_BYTES: usize = 64 * 1024;
+/// Messages that come at the same time.
+const AT_ONCE: usize = 20;
 
 #[tokio::test]
 async fn a_message_that_can_never_be_stored_is_kept_and_told_in_a_reduced_form() {
@@ -56,5 +60,28 @@ async fn a_message_that_fits_the_store_but_not_the_log_is_told_in_a_reduced_form
     let payload = receiver.event("message").await["payload"].clone();
     assert_eq!(payload["body"].as_str().unwrap().len(), KEPT_BYTES);
     assert!(payload["_data"]["error"].is_string());
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn what_comes_at_the_same_time_is_kept_whole_beside_it() {
+    let mut wharf = Wharf::start().await;
+    let mut receiver = Receiver::start().await;
+    let link = wharf
+        .working("default", json!({"webhooks": [receiver.webhook(&["message"])]}))
+        .await;
+    let huge = text(ALICE, "HUGE", &"x".repeat(TOO_MANY_BYTES));
+    let others = (0..AT_ONCE).map(|number| text(BOB, &format!("B{number}"), "whole"));
+    let at_once = others.clone().chain([huge]).chain(others);
+    let received = futures::future::join_all(at_once.map(|message| link.receive(message))).await;
+    assert!(received.iter().all(Result::is_ok), "{received:?}");
+    let mut told = Vec::new();
+    for _ in 0..=AT_ONCE {
+        told.push(receiver.event("message").await["payload"].clone());
+    }
+    let (whole, reduced): (Vec<_>, Vec<_>) = told.iter().partition(|payload| payload["body"] == "whole");
+    assert_eq!((whole.len(), reduced.len()), (AT_ONCE, 1));
+    let ids: HashSet<_> = whole.iter().map(|payload| payload["id"].to_string()).collect();
+    assert_eq!(ids.len(), AT_ONCE, "each is told once, though each came twice");
     wharf.stop().await;
 }
