@@ -4,11 +4,12 @@
 //! of the first one; the handler is not even called. A message leaves only with a [`Draft`], and a draft comes only from here:
 //! no sending operation can forget about it.
 
-use axum::extract::{FromRequest, MatchedPath, Request as HttpRequest};
+use axum::extract::{FromRequest, FromRequestParts as _, MatchedPath, RawPathParams, Request as HttpRequest};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
+use url::form_urlencoded;
 use utoipa::ToSchema as _;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Ref, Schema, Type};
@@ -60,7 +61,7 @@ impl<B: Body + Send> FromRequest<AppState> for Sending<B> {
     async fn from_request(request: HttpRequest, state: &AppState) -> Result<Self, Instead> {
         let Request {
             caller,
-            parts,
+            mut parts,
             mut body,
             connection,
         } = Request::read(request, state).await?;
@@ -74,7 +75,10 @@ impl<B: Body + Send> FromRequest<AppState> for Sending<B> {
         };
         // The order of its fields means nothing.
         body.sort_all_objects();
-        let key = key.map(|key| idempotency_key(&caller, &parts, &body, &key));
+        let key = match key {
+            Some(key) => Some(idempotency_key(&caller, &mut parts, &body, &key, state).await?),
+            None => None,
+        };
         let body = convert(body)?;
         let given = given?;
         let id = given.as_ref().map(|given| given.id.clone());
@@ -131,11 +135,29 @@ fn json_schema(response: &RefOr<utoipa::openapi::Response>) -> Option<&RefOr<Sch
     content.schema.as_ref()
 }
 
-/// The key of a request: of its caller, and for this operation and body only.
-fn idempotency_key(caller: &Caller, parts: &Parts, body: &Value, key: &str) -> IdempotencyKey {
+/// The key of a request: of its caller, and for this operation with all that its path, its query and its body name.
+async fn idempotency_key(
+    caller: &Caller,
+    parts: &mut Parts,
+    body: &Value,
+    key: &str,
+    state: &AppState,
+) -> Result<IdempotencyKey, ApiError> {
+    let in_path = RawPathParams::from_request_parts(parts, state).await;
+    let in_path = in_path.map_err(|error| ApiError::Unreadable(error.body_text()))?;
     let operation = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
-    let request = [parts.method.as_str(), operation.unwrap_or_default(), &body.to_string()];
-    IdempotencyKey::new(caller.id(), key, &request.map(str::as_bytes))
+    let mut request = vec![
+        parts.method.to_string(),
+        operation.unwrap_or_default().to_owned(),
+        body.to_string(),
+    ];
+    request.extend(in_path.iter().map(|(name, value)| format!("{name}={value}")));
+    let in_query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+    // Who sends it, and in which session, is told apart elsewhere.
+    let in_query = in_query.filter(|(name, _)| name != "session" && name != "x-api-key");
+    request.extend(in_query.map(|(name, value)| format!("?{name}={value}")));
+    let request: Vec<&[u8]> = request.iter().map(String::as_bytes).collect();
+    Ok(IdempotencyKey::new(caller.id(), key, &request))
 }
 
 /// The key in the header: bare, as most send it, or in quotes, as the draft has it.

@@ -139,9 +139,9 @@ impl Connection {
         };
         let (inbox, sends) = (Arc::clone(&self.inbox), Arc::clone(&self.sends));
         let known = self.run(async move {
-            let known = sends.claim(key).await?;
+            let known = sends.claim(key, given.as_ref()).await?;
             match (&known, &given) {
-                (Known::Answered { stanza, .. }, _) => inbox.tell_again(stanza).await?,
+                (Known::Answered { stanza, is_older, .. }, _) => inbox.repeated(stanza, *is_older).await?,
                 (Known::Open(claim), Some(given)) if claim.message_id().is_none() => inbox.check_unused(given).await?,
                 (Known::Open(_), _) => {}
             }

@@ -20,16 +20,23 @@ use sha2::{Digest, Sha256};
 use wharf_core::clock::Clock;
 use wharf_core::engine::EngineError;
 use wharf_core::message::Message;
-use wharf_core::store::{Batch, Collection, Condition, Document, Field, Store, StoreError, Value};
+use wharf_core::store::{Batch, Collection, Condition, Document, Field, Query, Store, StoreError, Value};
 
-use super::connection::SendError;
+use super::connection::{GivenId, SendError};
 
 /// One document per key.
 static SENDS: Collection = Collection {
     name: "sends",
-    // When the key was first used.
-    fields: &[Field::time("at")],
+    fields: &[
+        // When the key was first used.
+        Field::time("at"),
+        // The chat and the id of its message, where the caller gave that.
+        Field::text("given"),
+    ],
 };
+
+/// Old keys that one send takes away at the most.
+const SWEPT_MAX: usize = 100;
 
 /// What tells a send from all others of its session, and its request from another one under the same key.
 #[derive(Debug, Clone)]
@@ -98,7 +105,9 @@ pub(super) struct Sends {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     kept_for: Duration,
-    /// The keys whose sends are under way. A session has one connection at a time, so nobody else sends under them.
+    /// When the connection began.
+    since: Timestamp,
+    /// The keys, and the ids that callers gave, whose sends are under way. A session has one connection at a time, so nobody else sends under them.
     under_way: Mutex<HashSet<String>>,
 }
 
@@ -112,6 +121,8 @@ pub(super) enum Known {
         answer: Answer,
         /// The message in the words of its stanza.
         stanza: String,
+        /// Whether that was on an earlier connection, which may have ended before the message was told of.
+        is_older: bool,
     },
 }
 
@@ -119,6 +130,7 @@ pub(super) enum Known {
 pub(super) struct Claim {
     place: Place,
     key: IdempotencyKey,
+    given: Option<(Place, String)>,
     /// What an earlier request has left behind of which nobody knows whether it has sent.
     before: Option<Reserved>,
 }
@@ -145,28 +157,70 @@ impl Sends {
     pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, kept_for: Duration) -> Arc<Self> {
         Arc::new(Self {
             store,
-            clock,
             kept_for,
+            since: clock.now(),
+            clock,
             under_way: Mutex::default(),
         })
     }
 
-    /// Looks a key up, and claims it where it has no answer.
-    pub(super) async fn claim(self: &Arc<Self>, key: IdempotencyKey) -> Result<Known, SendError> {
-        if !self.under_way().insert(key.id.clone()) {
-            return Err(SendError::UnderWay);
-        }
-        let place = Place {
-            sends: Arc::clone(self),
-            id: key.id.clone(),
-        };
+    /// Looks a key up, and claims it where it has no answer; with it the id that the caller gave the message.
+    pub(super) async fn claim(
+        self: &Arc<Self>,
+        key: IdempotencyKey,
+        given: Option<&GivenId>,
+    ) -> Result<Known, SendError> {
+        let place = self.enter(key.id.clone())?;
         let before = match self.find(&key.id).await? {
             Some((_, record)) if record.request != key.request => return Err(SendError::KeyUsed),
-            Some((_, Record { answered: Some(it), .. })) => return Ok(it.known()),
+            Some((at, Record { answered: Some(it), .. })) => return Ok(it.known(at < self.since)),
             Some((at, Record { message_id, .. })) => Some(Reserved { at, message_id }),
             None => None,
         };
-        Ok(Known::Open(Claim { place, key, before }))
+        let given = match given.and_then(|given| Some((given, given.chat.as_ref()?))) {
+            Some((given, chat)) => {
+                let name = format!("{chat} {}", given.id);
+                let place = self.enter(name.clone())?;
+                // Whoever has the id has it for their own request only.
+                if before.is_none() && self.has_given(&name).await? {
+                    return Err(SendError::IdUsed(given.id.clone()));
+                }
+                Some((place, name))
+            }
+            None => None,
+        };
+        Ok(Known::Open(Claim {
+            place,
+            key,
+            given,
+            before,
+        }))
+    }
+
+    fn enter(self: &Arc<Self>, id: String) -> Result<Place, SendError> {
+        match self.under_way().insert(id.clone()) {
+            true => Ok(Place {
+                sends: Arc::clone(self),
+                id,
+            }),
+            false => Err(SendError::UnderWay),
+        }
+    }
+
+    /// Whether a message that may have left has this id in this chat.
+    async fn has_given(&self, name: &str) -> Result<bool, StoreError> {
+        let conditions = vec![Condition::Equal("given", name.into())];
+        Ok(self.store.count(&SENDS, conditions).await? > 0)
+    }
+
+    /// Takes away some of the keys that are forgotten.
+    async fn sweep(&self, mut batch: Batch) -> Result<Batch, StoreError> {
+        let old = Query::all().filter(Condition::AtMost("at", self.forgotten().into()));
+        let old = self.store.find(&SENDS, old.limit(SWEPT_MAX)).await?;
+        for document in old.documents {
+            batch = batch.delete(&SENDS, document.id);
+        }
+        Ok(batch)
     }
 
     async fn find(&self, id: &str) -> Result<Option<(Timestamp, Record)>, StoreError> {
@@ -196,13 +250,14 @@ impl Sends {
 }
 
 impl Answered {
-    fn known(self) -> Known {
+    fn known(self, is_older: bool) -> Known {
         Known::Answered {
             answer: Answer {
                 is_repeated: true,
                 ..Answer::new(&self.body)
             },
             stanza: self.stanza,
+            is_older,
         }
     }
 }
@@ -228,8 +283,7 @@ impl Claim {
             at: sends.clock.now(),
             message_id: message_id.to_owned(),
         };
-        let old = vec![Condition::AtMost("at", sends.forgotten().into())];
-        let batch = Batch::new().delete_where(&SENDS, old);
+        let batch = sends.sweep(Batch::new()).await?;
         let document = reservation.document(None)?;
         sends.store.write(batch.put(&SENDS, document)).await?;
         Ok(reservation)
@@ -283,6 +337,10 @@ impl Reservation<'_> {
             answered,
         };
         let body = serde_json::to_vec(&record).map_err(|error| StoreError::Internal(error.into()))?;
-        Ok(Document::new(self.claim.key.id.as_str(), body).with("at", self.at))
+        let document = Document::new(self.claim.key.id.as_str(), body).with("at", self.at);
+        Ok(match &self.claim.given {
+            Some((_, name)) => document.with("given", name.as_str()),
+            None => document,
+        })
     }
 }

@@ -279,9 +279,12 @@ impl SessionInbox {
         to_raw_value(&payload).map_err(|error| StoreError::Internal(error.into()))
     }
 
-    /// A send was asked for again: makes sure that its message is told of, which a crash may have prevented.
-    pub(super) async fn tell_again(&self, stanza: &str) -> Result<(), StoreError> {
+    /// A send was asked for again. One of an earlier connection may not have been told of, because of a crash.
+    pub(super) async fn repeated(&self, stanza: &str, is_older: bool) -> Result<(), StoreError> {
         self.counters.all.repeated.inc();
+        if !is_older {
+            return Ok(());
+        }
         let kept = messages::known(self.store(), &[stanza.to_owned()]).await?;
         let messages = kept.into_iter().map(|stored| stored.message).collect();
         self.commit(messages, Batch::new()).await

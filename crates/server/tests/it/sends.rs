@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering;
 
 use axum::body::Bytes;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use wharf_core::engine::EngineError;
 
 use crate::crash::copy;
-use crate::harness::{ALICE, Answer, BOB, Door, KEY, Link, Wharf};
+use crate::harness::{ALICE, Answer, BOB, Door, KEY, Link, PATIENCE, Wharf};
 use crate::seeded::{Numbers, seed};
 
 fn body(text: &str) -> Value {
@@ -88,10 +89,15 @@ async fn a_key_under_way_is_answered_409_also_after_its_caller_has_hung_up() {
         (409, &"1".parse().unwrap())
     );
     gate.let_one_pass();
-    let mut answer = send(&wharf, "k", &body("x")).await;
-    while answer.status == 409 {
-        answer = send(&wharf, "k", &body("x")).await;
-    }
+    let repeated = async {
+        loop {
+            let answer = send(&wharf, "k", &body("x")).await;
+            if answer.status != 409 {
+                return answer;
+            }
+        }
+    };
+    let answer = timeout(PATIENCE, repeated).await.expect("it stays busy");
     assert_eq!(answer.json()["body"], "x");
     assert_eq!(answer.headers["idempotent-replayed"], "true");
     assert_eq!(left(&link).len(), 1);

@@ -315,6 +315,38 @@ impl Senders {
     }
 }
 
+impl Senders {
+    /// Fifty requests with one key at the same time while the server is killed, and fifty more until all are answered.
+    async fn fifty_through_a_kill(&self, server: Process, number: &str) -> Process {
+        let key = "0.fifty";
+        let ask = || join_all((0..50).map(|_| self.ask(key, number)));
+        let before = self.requests.borrow().wrapping_add(50);
+        let mut requests = self.requests.subscribe();
+        let kill = async {
+            requests.wait_for(|requests| *requests >= before).await.unwrap();
+            self.mortal.kill(server).await
+        };
+        let (mut answers, server) = tokio::join!(ask(), kill);
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        let all = async {
+            loop {
+                ticks.tick().await;
+                let more = ask().await;
+                let is_all = more.iter().all(Option::is_some);
+                answers.extend(more);
+                if is_all {
+                    return answers.into_iter().flatten().collect::<Vec<_>>();
+                }
+            }
+        };
+        let answers = timeout(PATIENCE, all).await.expect("it stays busy");
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+        self.answers
+            .send_modify(|all| drop(all.insert(key.to_owned(), answers[0].clone())));
+        server
+    }
+}
+
 #[tokio::test]
 async fn every_key_is_one_message_whenever_the_server_is_killed() {
     let mut chance = Numbers::of(seed());
@@ -336,6 +368,7 @@ async fn every_key_is_one_message_whenever_the_server_is_killed() {
     );
     let all = async { tokio::join!(senders.kill(server, &mut chance), sending).0 };
     let server = timeout(PATIENCE, all).await.expect("it takes too long");
+    let server = senders.fifty_through_a_kill(server, &numbers[0]).await;
     let answers = senders.answers.borrow().clone();
     for (key, answer) in &answers {
         let sender: usize = key.split('.').next().unwrap().parse().unwrap();

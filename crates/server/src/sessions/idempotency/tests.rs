@@ -53,7 +53,7 @@ impl World {
     }
 
     async fn open(&self, key: &IdempotencyKey) -> Claim {
-        match self.sends.claim(key.clone()).await.unwrap() {
+        match self.sends.claim(key.clone(), None).await.unwrap() {
             Known::Open(claim) => claim,
             Known::Answered { answer, .. } => panic!("{answer:?}"),
         }
@@ -91,7 +91,7 @@ async fn an_answer_comes_back_byte_for_byte() {
     let body = r#"{"b":1.50,  "a":"grüß \u0064ich"}"#;
     world.send(&key("k", "x"), "M1", body).await;
     for _ in 0..2 {
-        let Known::Answered { answer, stanza } = world.sends.claim(key("k", "x")).await.unwrap() else {
+        let Known::Answered { answer, stanza, .. } = world.sends.claim(key("k", "x"), None).await.unwrap() else {
             panic!("it has an answer");
         };
         assert_eq!((answer.body.as_ref(), answer.is_repeated), (body.as_bytes(), true));
@@ -104,14 +104,14 @@ async fn a_key_is_claimed_once_and_is_for_one_request() {
     let world = World::new().await;
     let claim = world.open(&key("k", "x")).await;
     assert!(matches!(
-        world.sends.claim(key("k", "x")).await,
+        world.sends.claim(key("k", "x"), None).await,
         Err(SendError::UnderWay)
     ));
     world.open(&key("other", "x")).await;
     claim.reserve("M1").await.unwrap();
     drop(claim);
     assert!(matches!(
-        world.sends.claim(key("k", "y")).await,
+        world.sends.claim(key("k", "y"), None).await,
         Err(SendError::KeyUsed)
     ));
     assert_eq!(world.open(&key("k", "x")).await.message_id(), Some("M1"));
@@ -147,7 +147,7 @@ async fn keys_are_forgotten_after_their_time_and_taken_away_by_the_next_send() {
     world.clock.by(1);
     world.send(&key("second", "x"), "M2", "{}").await;
     world.clock.by(46);
-    let known = world.sends.claim(key("first", "x")).await.unwrap();
+    let known = world.sends.claim(key("first", "x"), None).await.unwrap();
     assert!(matches!(known, Known::Answered { .. }), "after 47 hours");
     world.clock.by(1);
     // Also with another body: it is a new key again.
@@ -159,4 +159,26 @@ async fn keys_are_forgotten_after_their_time_and_taken_away_by_the_next_send() {
     assert_eq!(world.count().await, 2);
     world.send(&key("third", "x"), "M3", "{}").await;
     assert_eq!(world.count().await, 2, "the first one is gone");
+}
+
+#[tokio::test]
+async fn an_id_that_a_caller_gave_is_for_one_request_whoever_sends_it() {
+    let world = World::new().await;
+    let given = GivenId {
+        id: "M1".to_owned(),
+        chat: Some(ALICE.parse().unwrap()),
+    };
+    let claim = |name| world.sends.claim(key(name, "x"), Some(&given));
+    let Ok(Known::Open(first)) = claim("one").await else {
+        panic!("nobody has it");
+    };
+    assert!(matches!(claim("two").await, Err(SendError::UnderWay)));
+    let timed_out = EngineError::TimedOut { seconds: 1 };
+    first.reserve("M1").await.unwrap().failed(&timed_out).await;
+    drop(first);
+    assert!(
+        matches!(claim("two").await, Err(SendError::IdUsed(_))),
+        "it may have left"
+    );
+    assert!(matches!(claim("one").await, Ok(Known::Open(_))));
 }
