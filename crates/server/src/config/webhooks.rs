@@ -98,7 +98,8 @@ const CONCURRENCY: Variable = Variable {
 const CONCURRENCY_ALL: Variable = Variable {
     names: &["WHARF_WEBHOOK_CONCURRENCY_ALL"],
     default: "256",
-    about: "The most requests at the same time for all webhooks. A quarter of them is for those that fail.",
+    about: "The most requests at the same time for all webhooks. A quarter of them is for those that fail, and one receiver \
+            gets a quarter of either part at most.",
     secret: false,
 };
 const ALLOW: Variable = Variable {
