@@ -255,6 +255,10 @@ impl<'a> Worker<'a> {
     /// Gives up everything that is due, now or later.
     async fn bury(&mut self, why: &str) -> Result<(), StoreError> {
         self.let_go();
+        if self.next_due.take().is_some() {
+            // Nothing is waited for any more, and what would have been is still to be given up.
+            self.read_anew();
+        }
         while self.has_more && self.unnoted.len() < UNNOTED_MAX {
             for due in self.read_page(Timestamp::MAX).await? {
                 self.give_up(due, why);
