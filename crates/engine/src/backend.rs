@@ -31,6 +31,7 @@ mod tokens;
 
 use failstop::FailStop;
 pub(crate) use inbound::{LostInbound, seen_marks, told_marks};
+pub(crate) use secrets::secrets;
 
 use crate::ending::Ending;
 

@@ -104,6 +104,7 @@ impl Connection {
         };
         let hook = Hook {
             inbox: inbox.clone(),
+            backend: backend.clone(),
             clock: whatsapp.clock.clone(),
             ending: ending.clone(),
         };

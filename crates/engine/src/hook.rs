@@ -13,14 +13,13 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use wacore::store::traits::PendingInboundKey;
 use wacore::types::events::InboundMessage;
-use wacore::types::message::MessageInfo;
 use wharf_core::clock::Clock;
 use wharf_core::engine::Inbox;
 use wharf_core::message::MessageKind;
 use wharf_core::store::{Batch, StoreError};
 use whatsapp_rust::{Client, InboundDurabilityHook};
 
-use crate::backend::seen_marks;
+use crate::backend::{Backend, secrets, seen_marks};
 use crate::ending::Ending;
 use crate::incoming::{IncomingError, incoming};
 
@@ -30,6 +29,7 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// The hook of one connection.
 pub(crate) struct Hook {
     pub(crate) inbox: Arc<dyn Inbox>,
+    pub(crate) backend: Arc<Backend>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ending: Arc<Ending>,
 }
@@ -86,25 +86,41 @@ impl Hook {
                 "messages in chats of a kind that is not known are passed over"
             );
         }
-        // All of them, also those that are no messages to a person: what is not marked counts as lost when it comes again.
-        Ok(self.inbox.commit(messages, marks(batch, self.clock.now())).await?)
+        Ok(self.inbox.commit(messages, self.marks(batch)).await?)
+    }
+
+    /// What is written in the same commit as the messages: their rows, from which they are replayed until they are told of,
+    /// their secrets, and that they were seen. Of all of them, also those that are no messages to a person: what is not
+    /// marked counts as lost when it comes again.
+    fn marks(&self, batch: &[InboundMessage]) -> Batch {
+        let now = self.clock.now();
+        let addresses = addresses(batch);
+        let keys = keys(batch, &addresses);
+        // In this order: where a batch is not atomic, what is seen must have its row.
+        let rows = self.backend.rows(&keys);
+        rows.and(secrets(batch, now)).and(seen_marks(&keys, now))
     }
 }
 
-/// The marks of messages that are given to the session.
+/// The marks of messages that are given to the session but pass no hook.
 pub(crate) fn marks(batch: &[InboundMessage], now: Timestamp) -> Batch {
-    let addresses: Vec<_> = batch.iter().map(|inbound| address(&inbound.info)).collect();
-    let seen: Vec<_> = batch.iter().zip(&addresses).map(key).collect();
-    seen_marks(&seen, now)
+    seen_marks(&keys(batch, &addresses(batch)), now)
 }
 
-fn address(info: &MessageInfo) -> (String, String) {
-    (info.source.chat.to_string(), info.source.sender.to_string())
+/// The chats and senders of messages, as text.
+fn addresses(batch: &[InboundMessage]) -> Vec<(String, String)> {
+    let sources = batch.iter().map(|inbound| &inbound.info.source);
+    sources
+        .map(|source| (source.chat.to_string(), source.sender.to_string()))
+        .collect()
 }
 
-fn key<'a>((inbound, (chat, sender)): (&'a InboundMessage, &'a (String, String))) -> PendingInboundKey<'a> {
-    let id = &inbound.info.id;
-    PendingInboundKey { chat, sender, id }
+fn keys<'a>(batch: &'a [InboundMessage], addresses: &'a [(String, String)]) -> Vec<PendingInboundKey<'a>> {
+    let key = |(inbound, (chat, sender)): (&'a InboundMessage, &'a (String, String))| {
+        let id = &inbound.info.id;
+        PendingInboundKey { chat, sender, id }
+    };
+    batch.iter().zip(addresses).map(key).collect()
 }
 
 #[cfg(test)]

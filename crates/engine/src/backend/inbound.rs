@@ -16,11 +16,11 @@
 //! tells of it, and the mark that is written after that lets its next redelivery be acknowledged. Stanzas that carry
 //! nothing for the hook (a bare sender key) have no mark either; a redelivery of one takes the same way.
 //!
-//! A row must be on disk only where Signal's state is that has moved past its message. So it is kept back and is part of the
-//! next write that the library asks for, which is a flush of that state at the earliest; mostly the hook has committed the
-//! message before, and the row is never written. Neither is the removal of one worth a sync to the disk: it joins the next
-//! write too. If the process dies before, the row stays, and a redelivery is replayed to the hook, which knows the message
-//! by its ids.
+//! A row must be on disk wherever something is that lets its message be taken for known: Signal's state that has moved past
+//! it, or its mark. Neither its writing nor its removal is worth a sync of its own, so it is kept back and is part of every
+//! write of the library's until one has succeeded, and of the hook's own commit ([`Backend::rows`]), which has the mark. It
+//! is removed after the hook has told of the message, with the next write. If the process dies before, the row stays, and a
+//! redelivery is replayed to the hook, which knows the message by its ids.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -32,7 +32,7 @@ use wacore::store::traits::{PendingInboundKey, PendingInboundRow};
 use wacore_binary::Jid;
 use wharf_core::store::{Batch, Collection, Condition, Document, Field, StoreError, Value};
 
-use super::{Backend, Result, encode, first_part, join, last_part, older_than, prefix};
+use super::{Backend, Result, encode, failed, first_part, join, last_part, older_than, prefix};
 
 /// How long a message counts as seen. WhatsApp redelivers at the next connect, so this covers a session that was stopped
 /// for two weeks.
@@ -48,8 +48,12 @@ const LOST_TRIES_MAX: u8 = 3;
 /// seconds, and who was asked needs time to answer.
 const LOST_AGE_MIN: SignedDuration = SignedDuration::from_mins(10);
 
-/// How many rows that are done with wait for a write to join.
-const DONE_ROWS_MAX: usize = 256;
+/// How many rows that are done with wait for a write to join; more than the library hands over at once (400).
+const DONE_ROWS_MAX: usize = 512;
+
+/// The largest message whose row is kept back. A larger one gets a write of its own, because it may be too large for any,
+/// and would hold up all that is written with it.
+const KEPT_BACK_BYTES_MAX: usize = 64 * 1024;
 
 /// Messages that the hook has not committed yet.
 static PENDING: Collection = Collection {
@@ -113,7 +117,7 @@ struct Rows {
 
 struct Row {
     document: Document,
-    /// Whether a write has taken it along.
+    /// Whether a write with it has succeeded.
     is_written: bool,
 }
 
@@ -131,46 +135,57 @@ impl State {
 
     fn take_along(&self) -> Taken<'_> {
         let mut rows = self.rows();
-        let waiting = rows.open.values_mut().filter(|row| !row.is_written);
-        let open = waiting.map(|row| {
-            row.is_written = true;
-            row.document.clone()
-        });
+        let open = rows.open.values().filter(|row| !row.is_written);
         Taken {
-            state: self,
-            open: open.collect(),
+            open: open.map(|row| row.document.clone()).collect(),
             done: std::mem::take(&mut rows.done),
+            state: self,
         }
     }
 }
 
-/// What a write takes along. Dropped before it was written, it waits for the next one.
+/// What a write takes along. Another one that begins meanwhile takes the same rows: it may be committed first, and may have
+/// the state of Signal that has moved past their messages.
 struct Taken<'a> {
     state: &'a State,
-    done: BTreeSet<String>,
     open: Vec<Document>,
+    done: BTreeSet<String>,
 }
 
 impl Taken<'_> {
-    fn removals(&self) -> Batch {
-        let ids = self.done.iter();
-        ids.fold(Batch::new(), |batch, id| batch.delete(&PENDING, id.clone()))
+    fn and(&self, batch: Batch) -> Batch {
+        let removals = self
+            .done
+            .iter()
+            .fold(Batch::new(), |batch, id| batch.delete(&PENDING, id.clone()));
+        let rows = self
+            .open
+            .iter()
+            .fold(removals, |batch, row| batch.put(&PENDING, row.clone()));
+        Batch {
+            may_wait: batch.may_wait,
+            ..rows.and(batch)
+        }
     }
 
     fn are_written(mut self) {
         self.done.clear();
-        self.open.clear();
+        let mut rows = self.state.rows();
+        for Document { id, .. } in std::mem::take(&mut self.open) {
+            match rows.open.get_mut(&id) {
+                Some(row) => row.is_written = true,
+                // Its removal may have been written before it.
+                None => _ = rows.done.insert(id),
+            }
+        }
     }
 }
 
 impl Drop for Taken<'_> {
+    /// What was not removed is to be removed yet.
     fn drop(&mut self) {
-        let mut rows = self.state.rows();
-        rows.done.append(&mut self.done);
-        for document in &self.open {
-            if let Some(row) = rows.open.get_mut(&document.id) {
-                row.is_written = false;
-            }
+        if !self.done.is_empty() {
+            self.state.rows().done.append(&mut self.done);
         }
     }
 }
@@ -198,20 +213,46 @@ pub(super) fn sweep(now: Timestamp) -> Batch {
 }
 
 impl Backend {
-    pub(super) fn keep_pending(&self, rows: &[PendingInboundRow<'_>]) {
+    pub(super) async fn keep_pending(&self, rows: &[PendingInboundRow<'_>]) -> Result<()> {
         let now = self.clock.now();
-        let mut kept = self.inbound.rows();
         for row in rows {
             let id = join([row.chat, row.sender, row.id]);
             let document = Document::new(id.clone(), row.message.to_vec()).with("stored_at", now);
-            kept.open.insert(
-                id,
-                Row {
-                    document,
-                    is_written: false,
-                },
-            );
+            if document.body.len() > KEPT_BACK_BYTES_MAX {
+                self.write_large(document).await?;
+                continue;
+            }
+            let row = Row {
+                document,
+                is_written: false,
+            };
+            let mut rows = self.inbound.rows();
+            rows.done.remove(&id);
+            rows.open.insert(id, row);
         }
+        Ok(())
+    }
+
+    /// What cannot be written has no row to be replayed from; the session keeps it in a reduced form.
+    async fn write_large(&self, row: Document) -> Result<()> {
+        let id = row.id.clone();
+        self.inbound.rows().done.remove(&id);
+        match self.store.write(Batch::new().put(&PENDING, row)).await {
+            Err(StoreError::Internal(error)) => {
+                tracing::error!(id, error = error.as_ref(), "a message is handed on without a row");
+                Ok(())
+            }
+            outcome => outcome.map_err(failed),
+        }
+    }
+
+    /// The rows of messages, as far as they are not known to be on disk. The hook writes them with its marks: from then on the
+    /// message counts as seen, and only its row says that it was not told of yet.
+    pub(crate) fn rows(&self, messages: &[PendingInboundKey<'_>]) -> Batch {
+        let rows = self.inbound.rows();
+        let open = messages.iter().filter_map(|message| rows.open.get(&key(message)));
+        let unwritten = open.filter(|row| !row.is_written);
+        unwritten.fold(Batch::new(), |batch, row| batch.put(&PENDING, row.document.clone()))
     }
 
     pub(super) async fn find_pending(&self, message: PendingInboundKey<'_>) -> Result<Option<Vec<u8>>> {
@@ -239,10 +280,8 @@ impl Backend {
         let is_full = {
             let mut rows = self.inbound.rows();
             for id in messages.iter().map(key) {
-                let open = rows.open.remove(&id);
-                if open.is_none_or(|row| row.is_written) {
-                    rows.done.insert(id);
-                }
+                rows.open.remove(&id);
+                rows.done.insert(id);
             }
             rows.done.len() >= DONE_ROWS_MAX
         };
@@ -255,36 +294,8 @@ impl Backend {
     /// Writes a batch behind the rows that were kept back, and behind the removal of those that are done with.
     pub(super) async fn write_with_rows(&self, batch: Batch) -> std::result::Result<(), StoreError> {
         let taken = self.inbound.take_along();
-        let spare = (!taken.open.is_empty()).then(|| batch.clone());
-        let rows = taken.open.iter();
-        let rows = rows.fold(taken.removals(), |batch, row| batch.put(&PENDING, row.clone()));
-        let all = Batch {
-            may_wait: batch.may_wait,
-            ..rows.and(batch)
-        };
-        match (self.store.write(all).await, spare) {
-            // One of them can never be stored, and would hold up all that is written with it.
-            (Err(StoreError::Internal(_)), Some(batch)) => {
-                self.write_rows_one_by_one(&taken.open).await?;
-                self.store.write(taken.removals().and(batch)).await?;
-            }
-            (outcome, _) => outcome?,
-        }
+        self.store.write(taken.and(batch)).await?;
         taken.are_written();
-        Ok(())
-    }
-
-    /// Writes what can be written. What cannot has no row to be replayed from; the session keeps it in a reduced form.
-    async fn write_rows_one_by_one(&self, rows: &[Document]) -> std::result::Result<(), StoreError> {
-        for row in rows {
-            match self.store.write(Batch::new().put(&PENDING, row.clone())).await {
-                Err(StoreError::Internal(error)) => {
-                    let id = &row.id;
-                    tracing::error!(id, error = error.as_ref(), "a message is handed on without a row");
-                }
-                outcome => outcome?,
-            }
-        }
         Ok(())
     }
 

@@ -232,8 +232,7 @@ impl ProtocolStore for Backend {
             id,
             message,
         };
-        self.keep_pending(&[row]);
-        Ok(())
+        self.keep_pending(&[row]).await
     }
 
     async fn get_pending_inbound(&self, chat: &str, sender: &str, id: &str) -> Result<Option<Vec<u8>>> {
@@ -250,8 +249,7 @@ impl ProtocolStore for Backend {
     }
 
     async fn store_pending_inbound_batch(&self, rows: &[PendingInboundRow<'_>]) -> Result<()> {
-        self.keep_pending(rows);
-        Ok(())
+        self.keep_pending(rows).await
     }
 
     async fn delete_pending_inbound_batch(&self, keys: &[PendingInboundKey<'_>]) -> Result<()> {

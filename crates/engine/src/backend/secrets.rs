@@ -1,10 +1,21 @@
 //! The secrets of messages, which open later reactions, edits and votes.
+//!
+//! The library buffers them, answers from that buffer, and writes all that came during the last write with the next; it
+//! accepts that a crash loses what is in the buffer (`msg_secret_buffer.rs`). WhatsApp has our acknowledgement by then, and
+//! nothing else brings a secret back. So the hook writes those of its messages in its own commit ([`secrets`]); when the
+//! library comes with them, there is mostly nothing left to write.
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use wacore::msg_secret::{self, MsgSecretPolicy, MsgSecretRetention};
+use wacore::proto_helpers::MessageExt as _;
 use wacore::store::traits::{
     MessageSecret, MsgSecretEntry, MsgSecretStore, merge_msg_secret_expiry, merge_msg_secret_message_ts,
 };
+use wacore::types::events::InboundMessage;
+use wacore_binary::JidExt as _;
 use wharf_core::store::{Batch, Collection, Condition, Document, Field};
 
 use super::{Backend, Result, join, moment};
@@ -19,6 +30,7 @@ static SECRETS: Collection = Collection {
 const RECORD_BYTES: usize = size_of::<MessageSecret>() + 2 * size_of::<i64>();
 
 /// What is kept of one message.
+#[derive(PartialEq, Eq)]
 struct Record {
     secret: MessageSecret,
     /// 0 is never.
@@ -37,27 +49,28 @@ impl MsgSecretStore for Backend {
             .collect();
 
         let _turn = self.secrets_turn.lock().await;
-        let mut records = std::collections::BTreeMap::new();
+        let mut stored = BTreeMap::new();
         for document in self.get_many(&SECRETS, &ids).await? {
-            records.insert(document.id.clone(), self.secret(&document)?);
+            stored.insert(document.id.clone(), self.secret(&document)?);
         }
+        let mut changed: BTreeMap<String, Record> = BTreeMap::new();
         for (id, entry) in ids.into_iter().zip(entries) {
-            let mut new = Record {
-                secret: entry.secret,
-                expires_at: entry.expires_at,
-                message_ts: entry.message_ts,
-            };
-            if let Some(old) = records.get(&id) {
+            let mut new = Record::from(&entry);
+            let old = changed.get(&id).or_else(|| stored.get(&id));
+            if let Some(old) = old {
                 new.expires_at = merge_msg_secret_expiry(old.expires_at, new.expires_at);
                 new.message_ts = merge_msg_secret_message_ts(old.message_ts, new.message_ts);
             }
-            records.insert(id, new);
+            if old != Some(&new) {
+                changed.insert(id, new);
+            }
         }
-        let batch = records.iter().fold(Batch::new(), |batch, (id, record)| {
+        if changed.is_empty() {
+            return Ok(count);
+        }
+        let batch = changed.iter().fold(Batch::new(), |batch, (id, record)| {
             batch.put(&SECRETS, record.encode(id))
         });
-        // The library buffers secrets, answers from that buffer, and writes all that came during the last write with the next.
-        // A crash loses what is in the buffer, which the library accepts for a wait of any length (`msg_secret_buffer.rs`).
         self.write(batch.when_convenient()).await?;
         Ok(count)
     }
@@ -81,9 +94,56 @@ impl MsgSecretStore for Backend {
     }
 }
 
+/// The secrets of messages that the hook is given, as the library keeps them (`message/msg_secret.rs`
+/// maybe_capture_inbound_msg_secret).
+pub(crate) fn secrets(batch: &[InboundMessage], now: Timestamp) -> Batch {
+    let entries = batch.iter().filter_map(|inbound| secret_entry(inbound, now));
+    entries.fold(Batch::new(), |batch, entry| {
+        let id = id(&entry.chat, &entry.sender, &entry.msg_id);
+        batch.put(&SECRETS, Record::from(&entry).encode(&id))
+    })
+}
+
+fn secret_entry(inbound: &InboundMessage, now: Timestamp) -> Option<MsgSecretEntry> {
+    let (message, info) = (&inbound.message, &inbound.info);
+    let secret = message.message_context_info.as_option()?.message_secret.as_deref()?;
+    if message.is_forwarded() {
+        return None;
+    }
+    let chat = &info.source.chat;
+    let sent_at = u64::try_from(info.timestamp.timestamp()).ok();
+    let expires_at = msg_secret::expires_at(
+        MsgSecretPolicy::default(),
+        &MsgSecretRetention::default(),
+        msg_secret::classify(message, chat.is_bot()),
+        sent_at,
+        now.as_second(),
+    );
+    let message_ts = sent_at.and_then(|sent_at| i64::try_from(sent_at).ok()).unwrap_or(0);
+    let secret = secret.try_into().ok()?;
+    Some(MsgSecretEntry::new(
+        chat,
+        &info.source.sender,
+        &info.id,
+        secret,
+        expires_at,
+        message_ts,
+    ))
+}
+
 /// Removes the secrets whose time is over.
 pub(super) fn sweep(now: Timestamp) -> Batch {
     Batch::new().delete_where(&SECRETS, vec![Condition::AtMost("expires_at", now.into())])
+}
+
+impl From<&MsgSecretEntry> for Record {
+    fn from(entry: &MsgSecretEntry) -> Self {
+        Self {
+            secret: entry.secret,
+            expires_at: entry.expires_at,
+            message_ts: entry.message_ts,
+        }
+    }
 }
 
 impl Record {

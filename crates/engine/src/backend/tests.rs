@@ -1,5 +1,5 @@
-//! The rules of the store that the library's own in-memory store does not have, and (in [`oracle`]) that the rest is the
-//! same. Everything runs on real files.
+//! The rules of the store that the library's own in-memory store does not have (those of inbound messages in [`inbound`]), and
+//! (in [`oracle`]) that the rest is the same. Everything runs on real files.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -11,14 +11,18 @@ use wacore::store::traits::{
     AppStateSyncKey, DeviceInfo, DeviceListRecord, DeviceStore, LidPnMappingEntry, MsgSecretEntry, MsgSecretStore,
     PendingInboundKey, PendingInboundRow, ProtocolStore, SignalStore, TcTokenEntry,
 };
+use wacore::types::events::InboundMessage;
+use wacore::types::message::MessageInfo;
 use wacore_binary::Jid;
+use waproto::whatsapp as wa;
 use wharf_core::engine::Closed;
 use wharf_core::ids::SessionName;
-use wharf_core::store::{Defect, Field, Storage};
+use wharf_core::store::{Defect, Field, Page, Storage, Write};
 use wharf_storage::{LocalConfig, LocalStorage};
 
 use super::*;
 
+mod inbound;
 mod oracle;
 
 const CHAT: &str = "15555550101@s.whatsapp.net";
@@ -104,10 +108,23 @@ impl Session {
         dropped.expect("a row can be removed");
     }
 
-    /// What the hook does.
+    /// The first commit of the hook.
     async fn see(&self, id: &str) {
-        let marks = seen_marks(&[message(id)], self.clock.now());
+        let rows = self.backend.rows(&[message(id)]);
+        let marks = rows.and(seen_marks(&[message(id)], self.clock.now()));
         self.store.write(marks).await.expect("marks can be written");
+    }
+
+    /// The ids of the rows on disk.
+    async fn rows(&self) -> Vec<String> {
+        static PENDING: Collection = Collection {
+            name: "wa_pending_inbound",
+            fields: &[Field::time("stored_at")],
+        };
+        let rows = self.store.find(&PENDING, Query::all()).await.expect("they can be read");
+        let ids = rows.documents.into_iter().map(|row| row.id);
+        ids.map(|id| last_part(&id, &join([CHAT, SENDER, ""])).to_owned())
+            .collect()
     }
 
     async fn sweep(&self) {
@@ -120,231 +137,6 @@ fn message(id: &str) -> PendingInboundKey<'_> {
         chat: CHAT,
         sender: SENDER,
         id,
-    }
-}
-
-#[tokio::test]
-async fn the_librarys_probe_passes() {
-    let mut session = Session::start().await;
-    // As client/builder.rs probe_durability_backend does it, which never calls a hook.
-    let (jid, id) = ("0@s.whatsapp.net", "__wa_durability_probe_1_0__");
-    let backend = &session.backend;
-    backend
-        .store_pending_inbound(jid, jid, id, b"probe")
-        .await
-        .expect("it is stored");
-    let found = backend.get_pending_inbound(jid, jid, id).await.expect("it is found");
-    assert_eq!(found.as_deref(), Some(&b"probe"[..]));
-    backend
-        .delete_pending_inbound(jid, jid, id)
-        .await
-        .expect("it is removed");
-    assert!(session.lost.try_recv().is_err(), "a probe is no lost message");
-}
-
-#[tokio::test]
-async fn a_redelivery_is_replayed_until_the_hook_has_committed() {
-    let mut session = Session::start().await;
-    session.store_pending("A").await;
-    assert_eq!(session.pending("A").await.expect("there is a row"), Some(b"A".to_vec()));
-    session.flush().await;
-    session.restart();
-    assert_eq!(session.pending("A").await.expect("there is a row"), Some(b"A".to_vec()));
-
-    session.see("A").await;
-    session.drop_pending("A").await;
-    assert_eq!(session.pending("A").await.expect("it was committed"), None);
-    assert!(session.lost.try_recv().is_err());
-}
-
-#[tokio::test]
-async fn a_row_is_on_disk_when_the_signal_state_is_and_no_sooner() {
-    static PENDING: Collection = Collection {
-        name: "wa_pending_inbound",
-        fields: &[Field::time("stored_at")],
-    };
-    let session = Session::start().await;
-    session.store_pending("committed at once").await;
-    session.drop_pending("committed at once").await;
-    session.store_pending("open").await;
-    let rows = async || {
-        session
-            .store
-            .find(&PENDING, Query::all())
-            .await
-            .expect("they can be read")
-    };
-    assert!(rows().await.documents.is_empty());
-    session.flush().await;
-    let found = rows().await.documents;
-    assert_eq!(found.len(), 1);
-    assert_eq!(found[0].body.as_ref(), b"open");
-    session.flush().await;
-    assert_eq!(rows().await.documents[0].version, 1, "it is written once");
-}
-
-#[tokio::test]
-async fn the_removal_of_a_row_joins_the_next_write() {
-    let mut session = Session::start().await;
-    session.store_pending("A").await;
-    session.flush().await;
-    session.see("A").await;
-    session.drop_pending("A").await;
-    session.restart();
-    let replayed = session.pending("A").await.expect("there is a row");
-    assert!(replayed.is_some(), "a process that dies before the next write replays");
-
-    session.drop_pending("A").await;
-    session.store_pending("B").await;
-    session.flush().await;
-    session.restart();
-    assert_eq!(session.pending("A").await.expect("it was seen"), None);
-    assert!(session.pending("B").await.expect("there is a row").is_some());
-}
-
-#[tokio::test]
-async fn a_row_that_is_stored_again_is_kept() {
-    let session = Session::start().await;
-    for _ in 0..2 {
-        session.store_pending("A").await;
-        assert!(session.pending("A").await.expect("there is a row").is_some());
-        session.drop_pending("A").await;
-    }
-}
-
-#[tokio::test]
-async fn a_message_too_large_for_a_row_holds_nothing_up() {
-    let mut session = Session::start().await;
-    let huge = vec![0; wharf_storage::BODY_BYTES_MAX + 1];
-    let row = |id, message| PendingInboundRow {
-        chat: CHAT,
-        sender: SENDER,
-        id,
-        message,
-    };
-    let rows = [row("A", &b"a"[..]), row("HUGE", &huge), row("B", b"b")];
-    let stored = session.backend.store_pending_inbound_batch(&rows).await;
-    stored.expect("the hook can go on with all of them");
-    session.flush().await;
-    session.restart();
-    for id in ["A", "B"] {
-        assert!(session.pending(id).await.expect("there is a row").is_some(), "{id}");
-    }
-    assert!(
-        session.pending("HUGE").await.is_err(),
-        "it has none to be replayed from"
-    );
-}
-
-#[tokio::test]
-async fn a_redelivery_that_was_never_stored_is_not_acknowledged_and_reported() {
-    let mut session = Session::start().await;
-    let asked = session.clock.now();
-    for tries in 0..=4 {
-        if tries == 4 {
-            // Not before: whoever was asked may only be slow.
-            session.clock.pass(1);
-        }
-        let answer = session.pending("A").await;
-        assert!(matches!(answer, Err(LibraryError::Validation(_))), "{answer:?}");
-        let notice = session.lost.try_recv().expect("the session is told");
-        let expected = LostInbound {
-            chat: CHAT.to_owned(),
-            sender: SENDER.to_owned(),
-            id: "A".to_owned(),
-            given_up: (tries == 4).then_some(asked),
-        };
-        assert_eq!(notice, expected);
-        if tries < 4 {
-            session.backend.count_try(&notice).await.expect("it can be noted");
-        }
-        session.restart();
-    }
-    session.see("A").await;
-    assert_eq!(
-        session.pending("A").await.expect("it was told of"),
-        None,
-        "it would come back for ever"
-    );
-    let other = session.backend.get_pending_inbound(CHAT, CHAT, "A").await;
-    assert!(other.is_err(), "the tries of one message are not those of another");
-}
-
-#[tokio::test]
-async fn a_lost_message_is_found_by_whichever_address_its_people_have() {
-    let session = Session::start().await;
-    let lost = |chat: &str, sender: &str, id: &str| LostInbound {
-        chat: chat.to_owned(),
-        sender: sender.to_owned(),
-        id: id.to_owned(),
-        given_up: None,
-    };
-    let (lid, device, group) = (
-        "100000000000002@lid",
-        "100000000000002:3@lid",
-        "120363000000000001@g.us",
-    );
-    for (chat, sender, id) in [
-        (lid, device, "A"),
-        (lid, device, "AA"),
-        (group, device, "A"),
-        (group, CHAT, "B"),
-    ] {
-        let noted = session.backend.count_try(&lost(chat, sender, id)).await;
-        noted.expect("it can be noted");
-    }
-    let jid = |text: &str| text.parse::<Jid>().expect("a valid address");
-    let people = [jid(lid), jid("12025550102@s.whatsapp.net")];
-    for (chats, id, expected) in [
-        (&people[..], "A", Some((lid, device))),
-        (&people[..], "B", None),
-        (&[jid(group)], "A", Some((group, device))),
-        (&[jid(group)], "B", None),
-    ] {
-        let found = session
-            .backend
-            .lost(chats, &people, id)
-            .await
-            .expect("they can be read");
-        let expected = expected.map(|(chat, sender)| (chat.to_owned(), sender.to_owned()));
-        assert_eq!(found, Vec::from_iter(expected), "{chats:?} {id}");
-    }
-}
-
-#[tokio::test]
-async fn what_could_not_be_asked_for_is_never_given_up() {
-    let mut session = Session::start().await;
-    for _ in 0..10 {
-        assert!(session.pending("A").await.is_err());
-        assert_eq!(session.lost.try_recv().expect("the session is told").given_up, None);
-    }
-}
-
-#[tokio::test]
-async fn a_lost_message_that_its_sender_sent_again_is_acknowledged() {
-    let mut session = Session::start().await;
-    assert!(session.pending("A").await.is_err());
-    session.see("A").await;
-    session.restart();
-    assert_eq!(session.pending("A").await.expect("it was seen"), None);
-}
-
-#[tokio::test]
-async fn a_message_that_cannot_be_read_is_told_of_once() {
-    let mut session = Session::start().await;
-    assert!(!session.backend.was_told(&message("A")).await.expect("it can be read"));
-    let marks = told_marks(&message("A"), session.clock.now());
-    session.backend.mark(marks).await.expect("marks can be written");
-    session.restart();
-    assert!(session.backend.was_told(&message("A")).await.expect("it can be read"));
-    assert!(!session.backend.was_told(&message("B")).await.expect("it can be read"));
-}
-
-#[tokio::test]
-async fn notices_that_nobody_reads_hold_nothing_up() {
-    let session = Session::start().await;
-    for number in 0..=LOST_NOTICES_MAX {
-        assert!(session.pending(&number.to_string()).await.is_err());
     }
 }
 
@@ -394,6 +186,60 @@ fn assert_damaged(session: &Session, outcome: Result<()>, id: &str) {
     };
     assert_eq!(unusable.why, Defect::Corrupt);
     assert!(unusable.cause.contains(id), "{unusable:?}");
+}
+
+#[tokio::test]
+async fn the_secret_of_a_message_is_on_disk_with_it_as_the_library_keeps_it() {
+    static SECRETS: Collection = Collection {
+        name: "wa_msg_secrets",
+        fields: &[Field::time("expires_at")],
+    };
+    let session = Session::start().await;
+    let (chat, sender): (Jid, Jid) = (CHAT.parse().expect("valid"), SENDER.parse().expect("valid"));
+    let now = session.clock.now();
+    let mut info = MessageInfo {
+        id: "A".to_owned(),
+        timestamp: now.to_string().parse().expect("it is a time"),
+        ..Default::default()
+    };
+    info.source.chat = chat.clone();
+    info.source.sender = sender.clone();
+    let context = wa::MessageContextInfo {
+        message_secret: Some(vec![7; 32].into()),
+        ..Default::default()
+    };
+    let message = wa::Message {
+        conversation: Some("hi".to_owned()),
+        message_context_info: context.into(),
+        ..Default::default()
+    };
+    let inbound = InboundMessage::builder()
+        .message(Arc::new(message))
+        .info(Arc::new(info))
+        .build();
+    let batch = secrets(&[inbound], now);
+    session.store.write(batch).await.expect("it can be written");
+
+    let month_s = 30 * 24 * 3600;
+    let (sent_at, expires_at) = (now.as_second(), now.as_second() + month_s);
+    let entry = MsgSecretEntry::new(&chat, &sender, "A", [7; 32], expires_at, sent_at);
+    let found = session
+        .backend
+        .get_msg_secret_with_ts(&entry.chat, &entry.sender, "A")
+        .await;
+    assert_eq!(found.expect("it can be read"), Some((vec![7; 32], sent_at)));
+    session
+        .backend
+        .put_msg_secrets(vec![entry])
+        .await
+        .expect("it is stored");
+    let records = session
+        .store
+        .find(&SECRETS, Query::all())
+        .await
+        .expect("they can be read");
+    let versions: Vec<_> = records.documents.iter().map(|record| record.version).collect();
+    assert_eq!(versions, [1], "what is there is not written again");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 use url::Url;
+use wacore::types::message::MessageInfo;
 use wacore_binary::Jid;
 use waproto::whatsapp as wa;
 use wharf_core::clock::SystemClock;
@@ -115,9 +116,11 @@ impl Device {
         })
         .unwrap();
         let kept = Arc::new(Kept::default());
+        let (backend, _) = Backend::new(options.store.clone(), Arc::new(SystemClock), Arc::default());
         let connection = Connection::open(&whatsapp, options, kept.clone()).await.unwrap();
         let hook = Hook {
             inbox: kept.clone(),
+            backend: Arc::new(backend),
             clock: Arc::new(SystemClock),
             ending: Arc::default(),
         };

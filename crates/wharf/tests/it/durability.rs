@@ -1,4 +1,5 @@
-//! What survives: restarts, crashes, and a full disk. Damage is in [`super::folders`], `kill -9` in [`super::kill`].
+//! What survives: restarts, crashes, and a full disk. Damage is in [`super::folders`], `kill -9` in [`super::kill`],
+//! crashes between two steps of one message in [`super::failpoints`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,8 +9,8 @@ use tokio::sync::watch;
 use wharf_core::store::{Batch, Write};
 use wharf_simulator::KillMode;
 
-use crate::support::rigged::{Judge, Verdict, stored};
-use crate::support::{ALICE, BOB, CAROL, Receiver, TestWharf, within};
+use crate::support::rigged::{Judge, Verdict};
+use crate::support::{ALICE, BOB, TestWharf, within};
 
 #[tokio::test]
 async fn a_restart_needs_no_new_scan_and_loses_nothing() {
@@ -111,114 +112,6 @@ async fn a_webhook_that_was_down_gets_its_events_after_a_restart() {
         ids.dedup();
         assert_eq!(ids.len(), 1, "every attempt of {name} has the same id: {ids:?}");
     }
-    wharf.finish().await;
-}
-
-/// Holds back a message of one person, forgets its row, and notices when the Signal session with that person is on disk.
-struct Failpoint {
-    /// The linked identity of the sender.
-    sender: String,
-    is_held: watch::Sender<bool>,
-    is_flushed: watch::Sender<bool>,
-}
-
-impl Failpoint {
-    fn of(wharf: &TestWharf, number: &str) -> Self {
-        let lid = wharf.network.phone(number).unwrap().lid;
-        Self {
-            sender: lid.split(['@', ':']).next().unwrap().to_owned(),
-            is_held: watch::Sender::new(false),
-            is_flushed: watch::Sender::new(false),
-        }
-    }
-
-    /// Waits until the Signal session is on disk, and the message is not.
-    async fn reached(&self, wharf: &TestWharf) {
-        let (mut held, mut flushed) = (self.is_held.subscribe(), self.is_flushed.subscribe());
-        within("the message to be held back", held.wait_for(|held| *held))
-            .await
-            .unwrap();
-        // What is sent makes the library flush the Signal sessions of all. It is kept behind what is held back: never.
-        let text = json!({ "session": "default", "chatId": format!("{CAROL}@c.us"), "text": "meanwhile" });
-        tokio::select! {
-            flushed = within("the Signal session to be on disk", flushed.wait_for(|flushed| *flushed)) => {
-                flushed.unwrap();
-            }
-            answer = wharf.post("/api/sendText", text) => panic!("kept before what is held back: {answer:?}"),
-        }
-    }
-}
-
-/// A server that crashed and lost a text of Bob's to Alice: it is decrypted, that is on disk, and the text is not.
-pub(crate) async fn crashed_with_a_lost_text(text: &str) -> (TestWharf, Receiver) {
-    let (mut wharf, receiver) = TestWharf::with_alice().await;
-    wharf.stop().await;
-    let failpoint = Arc::new(Failpoint::of(&wharf, BOB));
-    wharf.boot_rigged(Arc::clone(&failpoint) as _).await;
-    wharf.wait_for_status("default", "WORKING").await;
-    wharf.network.send(BOB, ALICE, text, None).await.unwrap();
-    failpoint.reached(&wharf).await;
-    wharf.crash().await;
-    (wharf, receiver)
-}
-
-impl Judge for Failpoint {
-    fn judge(&self, batch: &Batch) -> Verdict {
-        let is_of_sender = |id: &str| id.contains(&self.sender);
-        if stored(batch, "wa_seen_inbound").any(is_of_sender) {
-            self.is_held.send_replace(true);
-            return Verdict::HoldBack;
-        }
-        match stored(batch, "wa_pending_inbound").any(is_of_sender) {
-            true => Verdict::Without("wa_pending_inbound"),
-            false => Verdict::Pass,
-        }
-    }
-
-    fn written(&self, batch: &Batch) {
-        let has_session = stored(batch, "wa_sessions").any(|id| id.contains(&self.sender));
-        if has_session && *self.is_held.borrow() {
-            self.is_flushed.send_replace(true);
-        }
-    }
-}
-
-/// The ids of the `message` events with this text.
-fn event_ids(receiver: &Receiver, text: &str) -> Vec<String> {
-    let mut ids: Vec<_> = receiver
-        .deliveries()
-        .into_iter()
-        .filter(|it| it.event["event"] == "message" && it.event["payload"]["body"] == text)
-        .map(|it| it.event["id"].to_string())
-        .collect();
-    ids.sort();
-    ids.dedup();
-    ids
-}
-
-#[tokio::test]
-async fn a_message_whose_signal_state_outlived_its_row_is_recovered_with_one_event() {
-    let (mut wharf, receiver) = crashed_with_a_lost_text("lost").await;
-    assert_eq!(event_ids(&receiver, "lost").len(), 0, "nobody has stored it");
-
-    wharf.boot().await;
-    receiver
-        .wait_for("the lost text", |event| event["payload"]["body"] == "lost")
-        .await;
-    wharf.network.send(BOB, ALICE, "next", None).await.unwrap();
-    receiver
-        .wait_for("the next text", |event| event["payload"]["body"] == "next")
-        .await;
-    // Acknowledged in the end; a restart brings nothing of it back.
-    wharf.settled().await;
-    wharf.restart().await;
-    wharf.wait_for_status("default", "WORKING").await;
-    wharf.settled().await;
-    for text in ["lost", "next"] {
-        assert_eq!(event_ids(&receiver, text).len(), 1, "{text}");
-    }
-    let waiting = |name: &String| name.starts_with("message.waiting");
-    assert!(!receiver.names().iter().any(waiting), "{:?}", receiver.names());
     wharf.finish().await;
 }
 

@@ -15,6 +15,7 @@ mod endurance;
 mod environment;
 mod event_log;
 mod events;
+mod failpoints;
 mod folders;
 mod full_disk;
 mod kill;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::watch;
-use wharf_core::store::{Batch, Write};
+use wharf_core::store::Batch;
 
-use crate::durability::crashed_with_a_lost_text;
+use crate::failpoints::{crashed_with_a_lost_text, tells};
 use crate::support::rigged::{Judge, Verdict};
 use crate::support::{ALICE, Receiver, TestWharf, within};
 
@@ -24,11 +24,7 @@ struct Untold {
 
 impl Judge for Untold {
     fn judge(&self, batch: &Batch) -> Verdict {
-        let tells = batch.writes.iter().any(|write| {
-            matches!(write, Write::Put { collection, document, .. }
-                if collection.name == "events" && document.body.windows(LOST.len()).any(|part| part == LOST.as_bytes()))
-        });
-        match tells && !self.lets_through.load(Ordering::SeqCst) {
+        match tells(batch, LOST) && !self.lets_through.load(Ordering::SeqCst) {
             true => {
                 self.held.send_replace(true);
                 Verdict::HoldBack

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use wharf_core::store::{Batch, Collection, StoreError};
 use wharf_simulator::Fault;
 
-use crate::durability::crashed_with_a_lost_text;
+use crate::failpoints::crashed_with_a_lost_text;
 use crate::support::rigged::{Judge, Verdict};
 use crate::support::{ALICE, BOB, Receiver, TestWharf, within};
 
