@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 use wharf_core::ids::EventId;
 use wharf_core::store::{Condition, Query, StoreError, Value};
 
@@ -56,8 +56,8 @@ pub(crate) struct Follow {
     /// What was read but not given.
     ready: VecDeque<Arc<LoggedEvent>>,
     /// A page that is being read. In a task of its own: a caller who gives up waiting neither has it read again nor keeps
-    /// its turn from others.
-    reading: Option<JoinHandle<Result<Page, StoreError>>>,
+    /// its turn from others. Nobody else wants it, so it ends with this.
+    reading: Option<AbortOnDropHandle<Result<Page, StoreError>>>,
     /// What is told after `at`, once everything before it was read.
     live: Option<Receiver<Arc<LoggedEvent>>>,
 }
@@ -186,8 +186,8 @@ impl Follow {
                 return Ok(heard > 0);
             }
             let (log, filter, at) = (Arc::clone(&self.log), Arc::clone(&self.filter), self.at);
-            let reading = async move { log.read_page(&filter, at, told.seq).await };
-            self.reading = Some(self.log.readings.spawn(reading));
+            let reading = self.log.readings.spawn(log.read_in_turn(filter, at, told.seq));
+            self.reading = Some(AbortOnDropHandle::new(reading));
         }
         if let Some(reading) = &mut self.reading {
             let page = reading.await;
@@ -204,6 +204,10 @@ impl Follow {
     }
 
     fn hear(&mut self, event: Arc<LoggedEvent>) {
+        // Webhooks get events before they are told, so a reader may know one that is told only now.
+        if event.seq <= self.at {
+            return;
+        }
         self.at = event.seq;
         if self.filter.is_of_session(&event) {
             self.read_to = Some(event.id.clone());
@@ -242,10 +246,21 @@ impl EventLog {
         Ok(newest.first().and_then(|document| document.id.parse().ok()))
     }
 
+    /// Reads a page when its turn comes. Whoever gives up leaves the queue, but a turn lasts as long as the store is busy with
+    /// it: else those who come and go would ask more of the store than there are turns.
+    async fn read_in_turn(self: Arc<Self>, filter: Arc<Filter>, after: i64, end: i64) -> Result<Page, StoreError> {
+        // Never closed.
+        let turn = Arc::clone(&self.readers).acquire_owned().await;
+        let log = Arc::clone(&self);
+        let reading = self.readings.spawn(async move {
+            let _turn = turn;
+            log.read_page(&filter, after, end).await
+        });
+        reading.await.map_err(|error| StoreError::Internal(error.into()))?
+    }
+
     /// Reads on behind `after`, as far as `end` or a page.
     async fn read_page(&self, filter: &Filter, after: i64, end: i64) -> Result<Page, StoreError> {
-        // Never closed.
-        let _turn = self.readers.acquire().await;
         let (field, conditions) = stretch(filter, after + 1, end);
         let mut query = Query::all().ascending(field).limit(PAGE_EVENTS_MAX);
         query.conditions = conditions;

@@ -66,7 +66,7 @@ pub(crate) struct EventLog {
     pub(super) retention: Retention,
     /// The pages of it that are being read, and the turns of those who want to.
     pub(super) readings: TaskTracker,
-    pub(super) readers: Semaphore,
+    pub(super) readers: Arc<Semaphore>,
     stall_max: Duration,
     metrics: EventMetrics,
 }
@@ -243,7 +243,7 @@ impl EventLog {
             order,
             retention: Retention::new(config),
             readings: TaskTracker::new(),
-            readers: Semaphore::new(READERS_MAX),
+            readers: Arc::new(Semaphore::new(READERS_MAX)),
             stall_max: config.stall_max,
             metrics: EventMetrics::default(),
         });
@@ -352,11 +352,11 @@ impl EventLog {
                 }
                 Ok(())
             }
-            Err(error @ (StoreError::Conflict { .. } | StoreError::Full)) => {
+            Err(error @ StoreError::Conflict { .. }) => {
                 places.failed();
                 Err(error)
             }
-            // It may have been written all the same. Letting go of the places has the keeper look.
+            // It may have been written all the same, also on a full disk. Letting go of the places has the keeper look.
             Err(error) => Err(error),
         }
     }

@@ -58,11 +58,12 @@ pub(super) struct Places<'a> {
     is_settled: bool,
 }
 
-/// An append of which nobody knows whether it was written. What comes after it is held back until somebody does.
+/// An append of which nobody knows whether it was written. What comes after it is held back until somebody does. Many may
+/// wait while the store fails, so the envelopes are let go of: whatever was written is in the store.
 pub(super) struct Unsettled {
     seq: i64,
-    /// The events that were to be written.
-    pub(super) events: Vec<Arc<LoggedEvent>>,
+    /// The events that were to be written, and their places.
+    pub(super) events: Vec<(EventId, i64)>,
 }
 
 impl Order {
@@ -101,11 +102,9 @@ impl Order {
         }
     }
 
-    /// Settles an append that had to be looked up: tells those of its events that `is_there`.
-    pub(super) fn settle(&self, unsettled: Unsettled, is_there: impl Fn(&LoggedEvent) -> bool) {
-        let Unsettled { seq, mut events } = unsettled;
-        events.retain(|event| is_there(event));
-        self.close(seq, events);
+    /// Settles an append that had to be looked up: tells those of its events that are `written`, which are in their order.
+    pub(super) fn settle(&self, unsettled: &Unsettled, written: Vec<LoggedEvent>) {
+        self.close(unsettled.seq, written.into_iter().map(Arc::new).collect());
     }
 
     /// Up to where the log was told, and everything that is told after that, without a gap between the two.
@@ -166,9 +165,13 @@ impl Places<'_> {
 impl Drop for Places<'_> {
     fn drop(&mut self) {
         if !self.is_settled {
-            let (seq, events) = (self.seq, std::mem::take(&mut self.events));
+            let events = self.events.iter().map(|event| (event.id.clone(), event.seq));
+            let unsettled = Unsettled {
+                seq: self.seq,
+                events: events.collect(),
+            };
             // Fails only where nobody looks anything up any more: the server stops.
-            let _ = self.order.unsettled.send(Unsettled { seq, events });
+            let _ = self.order.unsettled.send(unsettled);
         }
     }
 }

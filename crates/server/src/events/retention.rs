@@ -6,7 +6,7 @@
 //!
 //! The keeper also finds out what became of appends of which nobody knows whether they were written.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use wharf_core::ids::SessionName;
+use wharf_core::ids::{EventId, SessionName};
 use wharf_core::store::{Batch, Condition, Document, Query, StoreError, Value};
 
 use super::endpoints::Endpoints;
@@ -188,28 +188,30 @@ impl EventLog {
     async fn look_up_on(&self, mut unsettled: mpsc::UnboundedReceiver<Unsettled>) {
         while let Some(append) = unsettled.recv().await {
             let written = loop {
-                match self.places_of(&append.events).await {
-                    Ok(places) => break places,
+                match self.written_of(&append.events).await {
+                    Ok(written) => break written,
                     Err(error) => tracing::warn!(%error, "it cannot be found out whether events were logged"),
                 }
                 sleep(STORE_RETRY_DELAY).await;
             };
-            let is_written = |event: &LoggedEvent| written.get(event.id.as_str()) == Some(&event.seq);
             // Whoever appended them did not live to hand their deliveries over.
-            for event in append.events.iter().filter(|event| is_written(event)) {
+            for event in &written {
                 for endpoint in self.endpoints().wanting(&event.session, event.name) {
                     self.outbox().mailboxes.look(&endpoint.id, false);
                 }
             }
-            self.order.settle(append, is_written);
+            self.order.settle(&append, written);
         }
     }
 
-    async fn places_of(&self, events: &[Arc<LoggedEvent>]) -> Result<HashMap<String, i64>, StoreError> {
-        let ids: Vec<String> = events.iter().map(|event| event.id.to_string()).collect();
+    /// Those of these events that are in the log at just these places, in their order. In another place it is one that
+    /// somebody else has logged.
+    async fn written_of(&self, events: &[(EventId, i64)]) -> Result<Vec<LoggedEvent>, StoreError> {
+        let ids: Vec<String> = events.iter().map(|(id, _)| id.to_string()).collect();
         let found = self.store.get_many(&EVENTS, &ids).await?.into_iter();
-        Ok(found
-            .filter_map(|document| Some((document.id.clone(), seq_of(&document)?)))
-            .collect())
+        let mut written: Vec<_> = found.filter_map(LoggedEvent::read).collect();
+        written.retain(|found| events.iter().any(|(id, seq)| (id, *seq) == (&found.id, found.seq)));
+        written.sort_by_key(|event| event.seq);
+        Ok(written)
     }
 }

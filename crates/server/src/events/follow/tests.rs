@@ -40,6 +40,8 @@ struct Gate {
     is_shut: AtomicBool,
     /// Writes are made, but their callers hear that they failed.
     lies: AtomicBool,
+    /// What they hear then: that the disk is full, or that nobody knows.
+    says_full: AtomicBool,
     /// Writes that wait.
     waiting: Semaphore,
     free: Semaphore,
@@ -57,6 +59,7 @@ impl Played {
             store: storage.unwrap().server(),
             is_shut: AtomicBool::new(false),
             lies: AtomicBool::new(false),
+            says_full: AtomicBool::new(false),
             waiting: Semaphore::new(0),
             free: Semaphore::new(0),
         });
@@ -124,6 +127,7 @@ impl Store for Gate {
         }
         self.store.write(batch).await?;
         match self.lies.load(Ordering::SeqCst) {
+            true if self.says_full.load(Ordering::SeqCst) => Err(StoreError::Full),
             true => Err(StoreError::Unavailable("the connection broke".into())),
             false => Ok(()),
         }
@@ -281,15 +285,51 @@ async fn who_gives_up_an_append_holds_nobody_back_for_ever() {
 
 #[tokio::test]
 async fn what_was_written_although_it_failed_is_told_in_its_place() {
+    // A disk may be full after the commit, too.
+    for says_full in [false, true] {
+        let played = Played::new().await;
+        let mut follow = played.follow("after=newest").await;
+        played.gate.says_full.store(says_full, Ordering::SeqCst);
+        played.gate.lies.store(true, Ordering::SeqCst);
+        append(&played.log, "a", "first").await.unwrap_err();
+        played.gate.lies.store(false, Ordering::SeqCst);
+        played.append("a", "second").await;
+        assert_eq!(next(&mut follow).await, "first");
+        assert_eq!(next(&mut follow).await, "second");
+        assert_eq!(paged(&played, "", 10).await, ["first", "second"]);
+    }
+}
+
+#[tokio::test]
+async fn who_goes_on_behind_what_is_not_told_yet_hears_only_what_comes_after_it() {
     let played = Played::new().await;
-    let mut follow = played.follow("after=newest").await;
-    played.gate.lies.store(true, Ordering::SeqCst);
-    append(&played.log, "a", "first").await.unwrap_err();
-    played.gate.lies.store(false, Ordering::SeqCst);
+    let mut first = played.append_at_gate("first").await;
+    // Stored, and known to webhooks, but told after the first one only.
     played.append("a", "second").await;
-    assert_eq!(next(&mut follow).await, "first");
-    assert_eq!(next(&mut follow).await, "second");
-    assert_eq!(paged(&played, "", 10).await, ["first", "second"]);
+    let stored = played.log.store.find(&EVENTS, Query::all()).await.unwrap().documents;
+    let mut follow = played.follow(&format!("after={}", stored[0].id)).await;
+    assert!(follow.page(10, Duration::ZERO).await.unwrap().is_empty());
+    played.gate.free.add_permits(1);
+    first.join_next().await.unwrap().unwrap();
+    played.append("a", "third").await;
+    assert_eq!(next(&mut follow).await, "third");
+}
+
+#[tokio::test]
+async fn who_gives_up_reading_leaves_nothing_behind_that_waits_for_its_turn() {
+    let played = Played::new().await;
+    played.append("a", "first").await;
+    let turns = u32::try_from(READERS_MAX).unwrap();
+    let busy = played.log.readers.acquire_many(turns).await.unwrap();
+    for _ in 0..100 {
+        let mut follow = played.follow("").await;
+        assert!(futures::poll!(std::pin::pin!(follow.next())).is_pending());
+    }
+    played.log.readings.close();
+    timeout(PATIENCE, played.log.readings.wait())
+        .await
+        .expect("pages that nobody wants still wait for their turn");
+    drop(busy);
 }
 
 #[tokio::test]

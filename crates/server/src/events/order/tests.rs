@@ -54,6 +54,18 @@ fn event(number: usize) -> LoggedEvent {
     }
 }
 
+/// The events as the store has them.
+fn copies(events: &[Arc<LoggedEvent>]) -> Vec<LoggedEvent> {
+    let copy = |it: &Arc<LoggedEvent>| LoggedEvent {
+        id: it.id.clone(),
+        seq: it.seq,
+        session: it.session.clone(),
+        body: it.body.clone(),
+        ..**it
+    };
+    events.iter().map(copy).collect()
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let ending = prop_oneof![
         Just(Ending::Written),
@@ -90,8 +102,13 @@ fn run(steps: Vec<Step>) {
                     Ending::Written => places.written(),
                     Ending::Failed => places.failed(),
                     Ending::Dropped { is_written } => {
+                        let written = if is_written {
+                            copies(places.events())
+                        } else {
+                            Vec::new()
+                        };
                         drop(places);
-                        order.settle(unsettled.try_recv().unwrap(), |_| is_written);
+                        order.settle(&unsettled.try_recv().unwrap(), written);
                     }
                 }
                 expected[append].ending = Some(ending);
@@ -141,6 +158,8 @@ fn a_panic_of_an_appender_holds_nobody_back_for_ever() {
     assert!(panicked.is_err());
     order.reserve(vec![event(2)]).written();
     assert!(live.try_recv().is_err(), "told before the first one is settled");
-    order.settle(unsettled.try_recv().unwrap(), |_| false);
+    let lost = unsettled.try_recv().unwrap();
+    assert_eq!(lost.events, [(event(1).id, 3)]);
+    order.settle(&lost, Vec::new());
     assert_eq!(live.try_recv().unwrap().id, event(2).id);
 }
