@@ -9,6 +9,7 @@
 mod tests;
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -170,12 +171,14 @@ impl Sends {
         key: IdempotencyKey,
         given: Option<&GivenId>,
     ) -> Result<Known, SendError> {
+        // Whoever only wants the answer need not wait for others who do.
+        if let ControlFlow::Break(known) = self.look(&key).await? {
+            return Ok(known);
+        }
         let place = self.enter(key.id.clone())?;
-        let before = match self.find(&key.id).await? {
-            Some((_, record)) if record.request != key.request => return Err(SendError::KeyUsed),
-            Some((at, Record { answered: Some(it), .. })) => return Ok(it.known(at < self.since)),
-            Some((at, Record { message_id, .. })) => Some(Reserved { at, message_id }),
-            None => None,
+        let before = match self.look(&key).await? {
+            ControlFlow::Break(known) => return Ok(known),
+            ControlFlow::Continue(before) => before,
         };
         let given = match given.and_then(|given| Some((given, given.chat.as_ref()?))) {
             Some((given, chat)) => {
@@ -195,6 +198,16 @@ impl Sends {
             given,
             before,
         }))
+    }
+
+    /// The answer that a key has, or else what an earlier request has left behind.
+    async fn look(&self, key: &IdempotencyKey) -> Result<ControlFlow<Known, Option<Reserved>>, SendError> {
+        Ok(match self.find(&key.id).await? {
+            Some((_, record)) if record.request != key.request => return Err(SendError::KeyUsed),
+            Some((at, Record { answered: Some(it), .. })) => ControlFlow::Break(it.known(at < self.since)),
+            Some((at, Record { message_id, .. })) => ControlFlow::Continue(Some(Reserved { at, message_id })),
+            None => ControlFlow::Continue(None),
+        })
     }
 
     fn enter(self: &Arc<Self>, id: String) -> Result<Place, SendError> {
