@@ -163,6 +163,11 @@ impl<'a> Worker<'a> {
             return None;
         }
         self.pause = None;
+        // Once it is past it is nothing to wait for, also where nothing can be read now.
+        if self.next_due.is_some_and(|due| due <= now) {
+            self.next_due = None;
+            self.read_anew();
+        }
         let endpoint = self.delivery.log.endpoints().get(self.id);
         let disabled = endpoint.as_ref().map(|endpoint| endpoint.disabled.as_ref());
         let read = match (&endpoint, disabled) {
@@ -183,10 +188,6 @@ impl<'a> Worker<'a> {
     /// with many deliveries does not hide the others.
     async fn refill(&mut self) -> Result<(), StoreError> {
         if self.mailbox.take_missed() {
-            self.read_anew();
-        }
-        if self.next_due.is_some_and(|due| due <= self.now()) {
-            self.next_due = None;
             self.read_anew();
         }
         loop {
