@@ -1,8 +1,9 @@
 //! Keeps what waits for its turn together: one commit of the session's store, and one of the log, for all of it.
 //!
 //! The chats of a session wait for each other's commits, so the more comes in, the more shares one. Never waits for more to
-//! come. Where keeping all together fails, each is kept alone, so that what is wrong with one of them stays its own matter.
+//! come. Where one of them cannot be kept, each is kept alone, so that what is wrong with it stays its own matter.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -60,17 +61,31 @@ impl SessionInbox {
         if place.wanted.is_kept.load(Ordering::Acquire) {
             return Ok(());
         }
-        let together = place.and_others();
-        if together.len() > 1 && self.keep_all(&together).await.is_ok() {
-            for wanted in together {
-                wanted.is_kept.store(true, Ordering::Release);
-            }
-            return Ok(());
-        }
-        let outcome = self.keep_all(std::slice::from_ref(&place.wanted)).await;
+        let outcome = self.keep_with_others(&place).await;
         // Before the turn ends, so that nobody takes it along once more.
         drop(place);
         outcome
+    }
+
+    async fn keep_with_others(&self, place: &Place<'_>) -> Result<(), StoreError> {
+        let together = place.and_others();
+        if together.len() > 1 {
+            match self.keep_all(&together).await {
+                Ok(()) => {
+                    for wanted in together {
+                        wanted.is_kept.store(true, Ordering::Release);
+                    }
+                    return Ok(());
+                }
+                Err(error @ (StoreError::Internal(_) | StoreError::Conflict { .. })) => {
+                    let (count, cause): (_, &dyn Error) = (together.len(), &error);
+                    tracing::debug!(session = %self.name, count, error = cause, "what waited is not kept together");
+                }
+                // The store's own failure: each of the others finds out for itself.
+                Err(error) => return Err(error),
+            }
+        }
+        self.keep_all(std::slice::from_ref(&place.wanted)).await
     }
 
     async fn keep_all(&self, together: &[Arc<Wanted>]) -> Result<(), StoreError> {
