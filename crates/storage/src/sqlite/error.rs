@@ -18,6 +18,8 @@ pub(super) enum LocalError {
     Foreign(u32),
     #[error("its layout is {found}, this version knows {known}; a newer version may have written it")]
     Layout { found: i64, known: i64 },
+    #[error("the code that uses the file panicked")]
+    Panicked,
     #[error("the file is empty")]
     Empty,
     #[error("the file is missing, but the folder holds {0}")]
@@ -55,6 +57,11 @@ impl Fault {
             },
             Self::Internal(cause) => StoreError::Internal(Box::new(cause)),
         }
+    }
+
+    /// A mistake of ours.
+    pub(super) fn internal(cause: LocalError) -> Self {
+        Self::Internal(Arc::new(cause))
     }
 
     /// The file is not what it should be.

@@ -1,7 +1,7 @@
 //! Runs the calls that wait for a file as one group: one transaction with one sync to the disk, and answers after it.
 //!
 //! A batch whose expectation fails leaves nothing behind and disturbs no other batch of its group; any other failure fails
-//! the whole group. Reads keep their place in the line, so a caller that gave up waiting for a write cannot read what was
+//! the whole group, whose calls are handed back to [`super::worker`]. Reads keep their place in the line, so a caller that gave up waiting for a write cannot read what was
 //! there before it.
 
 use rusqlite::{Connection, params_from_iter};
@@ -21,6 +21,9 @@ pub(super) enum Task {
     Count(&'static Collection, Statement),
     /// These changes, all or none.
     Write(Vec<Step>),
+    /// What no code here does on purpose.
+    #[cfg(test)]
+    Panic,
 }
 
 /// What comes back; each task fills what it is about.
@@ -49,16 +52,16 @@ pub(super) struct Call {
 #[derive(Default)]
 pub(super) struct Tables(Vec<&'static Collection>);
 
-/// A group that failed: everybody in it gets the same fault, and what was not committed is to be undone.
+/// A group that failed: nobody in it has an answer, and what was not committed is to be undone.
 pub(super) struct Failed {
     /// Why.
     pub(super) fault: Fault,
-    /// Who was in it.
-    pub(super) replies: Vec<Reply>,
+    /// Who was in it, in their order.
+    pub(super) calls: Vec<Call>,
 }
 
-/// Answers that leave after the commit.
-type Held = Vec<(Reply, Result<Answer, StoreError>)>;
+/// Calls whose answers leave after the commit.
+type Held = Vec<(Call, Result<Answer, StoreError>)>;
 
 /// Why one task was not done.
 enum Failure {
@@ -82,8 +85,8 @@ pub(super) fn serve(connection: &Connection, tables: &mut Tables, calls: &mut Ve
     let mut held = Held::new();
     let mut fault = None;
     calls.reverse();
-    while let Some(Call { task, reply, .. }) = calls.pop() {
-        let result = match group.perform(task) {
+    while let Some(call) = calls.pop() {
+        let result = match group.perform(&call.task) {
             Ok(answer) => Ok(answer),
             Err(Failure::Conflict { collection, id }) => Err(StoreError::Conflict { collection, id }),
             Err(Failure::Fault(error)) => {
@@ -91,7 +94,7 @@ pub(super) fn serve(connection: &Connection, tables: &mut Tables, calls: &mut Ve
                 Ok(Answer::default())
             }
         };
-        held.push((reply, result));
+        held.push((call, result));
         if fault.is_some() {
             break;
         }
@@ -106,18 +109,16 @@ pub(super) fn serve(connection: &Connection, tables: &mut Tables, calls: &mut Ve
             Ok(())
         }
         Err(fault) => {
-            // What is undone may include tables.
-            tables.0.clear();
-            let replies = held.into_iter().map(|(reply, _)| reply).collect();
-            Err(Failed { fault, replies })
+            let calls = held.into_iter().map(|(call, _)| call).collect();
+            Err(Failed { fault, calls })
         }
     }
 }
 
 fn answer(held: &mut Held) {
-    for (reply, result) in held.drain(..) {
+    for (call, result) in held.drain(..) {
         // Nobody may wait for it any more.
-        let _ = reply.send(result);
+        let _ = call.reply.send(result);
     }
 }
 
@@ -129,14 +130,16 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    fn perform(&mut self, task: Task) -> Result<Answer, Failure> {
+    fn perform(&mut self, task: &Task) -> Result<Answer, Failure> {
         let mut answer = Answer::default();
         match task {
             Task::Open => {}
+            #[cfg(test)]
+            Task::Panic => panic!("as the test wants"),
             Task::Read(collection, statements) => {
                 self.complete(collection)?;
                 for statement in statements {
-                    self.prepared(&statement, |prepared| {
+                    self.prepared(statement, |prepared| {
                         let mut rows = prepared.query(params_from_iter(&statement.arguments))?;
                         while let Some(row) = rows.next()? {
                             answer.documents.push(decode(collection, row)?);
@@ -147,7 +150,7 @@ impl Group<'_> {
             }
             Task::Count(collection, statement) => {
                 self.complete(collection)?;
-                let count: i64 = self.prepared(&statement, |prepared| {
+                let count: i64 = self.prepared(statement, |prepared| {
                     prepared.query_row(params_from_iter(&statement.arguments), |row| row.get(0))
                 })?;
                 answer.count = count.unsigned_abs();
@@ -157,8 +160,8 @@ impl Group<'_> {
         Ok(answer)
     }
 
-    fn write(&mut self, steps: Vec<Step>) -> Result<(), Failure> {
-        for step in &steps {
+    fn write(&mut self, steps: &[Step]) -> Result<(), Failure> {
+        for step in steps {
             self.complete(step.collection)?;
         }
         self.begin()?;
@@ -173,7 +176,7 @@ impl Group<'_> {
             expecting,
         } in steps
         {
-            let changed = self.prepared(&statement, |prepared| {
+            let changed = self.prepared(statement, |prepared| {
                 prepared.execute(params_from_iter(&statement.arguments))
             })?;
             if let Some(id) = expecting
@@ -183,8 +186,10 @@ impl Group<'_> {
                     self.execute("ROLLBACK TO batch")?;
                     self.execute("RELEASE batch")?;
                 }
-                let collection = collection.name;
-                return Err(Failure::Conflict { collection, id });
+                return Err(Failure::Conflict {
+                    collection: collection.name,
+                    id: id.clone(),
+                });
             }
         }
         if may_undo {

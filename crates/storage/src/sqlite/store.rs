@@ -30,6 +30,12 @@ impl FileStore {
         self.call(Task::Open, false).await.map(drop)
     }
 
+    /// Has the code that uses the file panic.
+    #[cfg(test)]
+    pub(super) async fn panic(&self) -> StoreError {
+        self.call(Task::Panic, false).await.expect_err("it panicked")
+    }
+
     async fn call(&self, task: Task, may_wait: bool) -> Result<Answer, StoreError> {
         let (reply, answer) = oneshot::channel();
         let call = Call { task, may_wait, reply };
@@ -38,9 +44,9 @@ impl FileStore {
         }
         match answer.await {
             Ok(result) => result,
-            // The worker ended without an answer, which only a panic or the end of the runtime does.
+            // Only a panic or the end of the runtime leaves a call without an answer.
             Err(_) => {
-                tracing::error!(file = %self.file.display(), "the worker of a storage file is gone");
+                tracing::error!(file = %self.file.display(), "a storage file gave no answer");
                 Err(closed())
             }
         }

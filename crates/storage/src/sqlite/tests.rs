@@ -330,3 +330,47 @@ async fn a_file_held_by_another_program_is_unavailable_for_a_while() {
     assert!(has(&*store, "a").await && has(&*store, "b").await);
     storage.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_one_call_is_no_matter_of_its_group() {
+    let base = TempDir::new().expect("a folder for the test");
+    let storage = open(&base).await;
+    let store = storage.server();
+    put(&*store, "first").await;
+    let other = rusqlite::Connection::open(base.path().join("webjs/wharf.sqlite3")).expect("it can be opened");
+    other
+        .execute_batch(
+            "CREATE TRIGGER odd BEFORE INSERT ON things WHEN new.id = 'odd' BEGIN SELECT RAISE(ABORT, 'odd'); END",
+        )
+        .expect("it can be made");
+    // What may wait is one group with what comes next.
+    let when_convenient = |id: &str| Batch::new().put(&THINGS, Document::new(id, "")).when_convenient();
+    let writes = ["a", "odd", "b"].map(|id| store.write(when_convenient(id)));
+    let outcomes = futures::future::join_all(writes).await;
+    assert!(
+        matches!(&outcomes[..], [Ok(()), Err(StoreError::Internal(_)), Ok(())]),
+        "{outcomes:?}"
+    );
+    assert!(has(&*store, "a").await && has(&*store, "b").await && !has(&*store, "odd").await);
+    storage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_costs_a_call_and_not_the_file() {
+    let base = TempDir::new().expect("a folder for the test");
+    let storage = open(&base).await;
+    put(&*storage.server, "before").await;
+    // Undone with the panic, because it is of the same group; or tried by itself. Either way its caller knows.
+    let write = storage
+        .server
+        .write(Batch::new().put(&THINGS, Document::new("beside", "")));
+    let (written, error) = futures::future::join(write, storage.server.panic()).await;
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    assert_eq!(written.is_ok(), has(&*storage.server, "beside").await);
+    put(&*storage.server, "after").await;
+    assert!(has(&*storage.server, "before").await && has(&*storage.server, "after").await);
+    storage.close().await;
+    let again = open(&base).await;
+    assert!(has(&*again.server, "after").await);
+    again.close().await;
+}

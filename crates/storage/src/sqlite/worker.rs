@@ -1,12 +1,15 @@
 //! The one owner of a database file: opens it when it is needed, hands it what others ask for, and closes it.
 //!
 //! While a file is open it has a thread of its own, which does all that waits when it looks as one group ([`super::group`]);
-//! a caller is two switches of threads away from its answer, and none lie between the statements of a group. After a
-//! failure the file is opened afresh.
+//! a caller is two switches of threads away from its answer, and none lie between the statements of a group.
+//!
+//! After a failure the file is opened afresh. A failure that may be about one call alone is not made everybody's: the calls
+//! of its group are tried one by one. A panic costs the calls at hand and not the file.
 //!
 //! There is one connection for each file, so a read waits for the commit before it. Deliberately absent: a second
 //! connection for reads. It would double the threads and descriptors, and reads here are single documents and pages.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -17,10 +20,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::error::Fault;
+use super::error::{Fault, LocalError};
 use super::file::DatabaseFile;
 use super::folder::FolderLock;
-use super::group::{Call, Failed, Reply, Tables, serve};
+use super::group::{Call, Failed, Tables, serve};
 use super::pool::Pool;
 
 /// The most calls that share one transaction.
@@ -107,7 +110,7 @@ impl Worker {
             }
             let _ = job.send((self, group));
             let Ok(back) = returned.await else {
-                // Its thread panicked, which says so itself. Later calls find nobody.
+                // The runtime ends.
                 return;
             };
             (self, group) = back;
@@ -152,13 +155,19 @@ impl Worker {
         let since = Instant::now();
         loop {
             self.gather(group).await;
-            if let Err(Failed { fault, replies }) = serve(&connection, &mut self.tables, group) {
-                // Before the answers, because what was not committed is undone by it.
-                self.close(connection);
-                for reply in replies {
-                    answer(reply, &fault, &self.file);
+            match serve_or_catch(&connection, &mut self.tables, group) {
+                Served::Done => {}
+                Served::Failed(failed) => {
+                    // Before the answers, because what was not committed is undone by it.
+                    self.undo(connection);
+                    self.answer_failed(failed);
+                    return;
                 }
-                return;
+                Served::Panicked => {
+                    self.undo(connection);
+                    self.refuse(group, &Fault::internal(LocalError::Panicked));
+                    return;
+                }
             }
             let idling = self.idling.clone();
             if idling.as_ref().is_some_and(|idling| should_give_way(idling, since)) {
@@ -173,10 +182,43 @@ impl Worker {
         self.close(connection);
     }
 
+    /// Answers a group that failed; where it may be one call's fault, by trying each alone.
+    fn answer_failed(&mut self, Failed { fault, mut calls }: Failed) {
+        if !matches!(fault, Fault::Internal(_)) || calls.len() == 1 {
+            return self.refuse(&mut calls, &fault);
+        }
+        for call in calls {
+            let mut alone = vec![call];
+            let connection = match self.file.open() {
+                Ok(connection) => connection,
+                Err(fault) => {
+                    self.refuse(&mut alone, &fault);
+                    continue;
+                }
+            };
+            match serve_or_catch(&connection, &mut self.tables, &mut alone) {
+                Served::Done => self.close(connection),
+                Served::Failed(Failed { fault, mut calls }) => {
+                    self.undo(connection);
+                    self.refuse(&mut calls, &fault);
+                }
+                Served::Panicked => self.undo(connection),
+            }
+        }
+    }
+
     fn refuse(&self, group: &mut Vec<Call>, fault: &Fault) {
         for call in group.drain(..) {
-            answer(call.reply, fault, &self.file);
+            // Nobody may wait for it any more.
+            let _ = call.reply.send(Err(fault.clone().into_error(&self.file.path)));
         }
+    }
+
+    /// Closes the file without a commit.
+    fn undo(&mut self, connection: Connection) {
+        // What is undone may include tables.
+        self.tables = Tables::default();
+        self.close(connection);
     }
 
     fn close(&self, connection: Connection) {
@@ -186,9 +228,21 @@ impl Worker {
     }
 }
 
-fn answer(reply: Reply, fault: &Fault, file: &DatabaseFile) {
-    // Nobody may wait for it any more.
-    let _ = reply.send(Err(fault.clone().into_error(&file.path)));
+/// How serving a group ended.
+enum Served {
+    Done,
+    Failed(Failed),
+    /// Whoever had their turn hears that the file was closed; the others are still in the group, in no order.
+    Panicked,
+}
+
+fn serve_or_catch(connection: &Connection, tables: &mut Tables, group: &mut Vec<Call>) -> Served {
+    // Nothing of what is shared is used as it is after a panic: the connection is closed, and `tables` forgotten.
+    match catch_unwind(AssertUnwindSafe(|| serve(connection, tables, group))) {
+        Ok(Ok(())) => Served::Done,
+        Ok(Err(failed)) => Served::Failed(failed),
+        Err(_) => Served::Panicked,
+    }
 }
 
 fn should_give_way(idling: &Idling, since: Instant) -> bool {
