@@ -11,7 +11,7 @@ mod together;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +55,8 @@ pub(crate) struct SessionInbox {
     records: Mutex<Option<mpsc::UnboundedSender<Record>>>,
     /// Sends under way, by WhatsApp's id, with the acks that came before the message itself was kept.
     outgoing: Mutex<HashMap<String, Vec<AckUpdate>>>,
+    /// Whether something was not kept, or was kept and not told.
+    has_failed: AtomicBool,
     /// When the commits began that are not finished.
     commits: Mutex<Vec<Instant>>,
     born: Instant,
@@ -118,6 +120,7 @@ impl SessionInbox {
             lifecycle,
             records: Mutex::new(Some(records)),
             outgoing: Mutex::default(),
+            has_failed: AtomicBool::new(false),
             commits: Mutex::default(),
             born: Instant::now(),
             alive_ms: AtomicU64::new(0),
@@ -170,7 +173,8 @@ impl SessionInbox {
             .filter(|message| message.kind == MessageKind::Content && !self.ignores(message))
             .map(Received::whole)
             .collect();
-        self.keep_in_turn(told, marks, last).await
+        let kept = self.keep_in_turn(told, marks, last).await;
+        kept.inspect_err(|_| self.has_failed.store(true, Ordering::Release))
     }
 
     /// Keeps messages and marks, then logs the messages' events. Can be repeated.
@@ -279,10 +283,11 @@ impl SessionInbox {
         to_raw_value(&payload).map_err(|error| StoreError::Internal(error.into()))
     }
 
-    /// A send was asked for again. One of an earlier connection may not have been told of, because of a crash.
+    /// A send was asked for again. One of an earlier connection may not have been told of, because of a crash; and one of
+    /// this connection, because the log has failed.
     pub(super) async fn repeated(&self, stanza: &str, is_older: bool) -> Result<(), StoreError> {
         self.counters.all.repeated.inc();
-        if !is_older {
+        if !is_older && !self.has_failed.load(Ordering::Acquire) {
             return Ok(());
         }
         let kept = messages::known(self.store(), &[stanza.to_owned()]).await?;

@@ -29,6 +29,7 @@ mod sessions;
 mod settings;
 mod stream;
 mod supervision;
+mod together;
 mod waiting;
 mod webhooks;
 mod webhooks_down;

@@ -51,6 +51,19 @@ async fn the_same_key_and_body_are_one_message_and_one_answer() {
 }
 
 #[tokio::test]
+async fn a_repeat_tells_of_a_message_for_which_the_log_had_no_room() {
+    let (wharf, mut receiver, link) = Wharf::telling(&["message.any"]).await;
+    wharf.server_disk_is_full(true);
+    let first = send(&wharf, "k", &body("x")).await;
+    assert_eq!(first.status, 201, "it has left: {first:?}");
+    wharf.server_disk_is_full(false);
+    assert_eq!(send(&wharf, "k", &body("x")).await.bytes, first.bytes);
+    assert_eq!(left(&link).len(), 1);
+    assert_eq!(receiver.event("message.any").await["payload"], first.json());
+    wharf.stop().await;
+}
+
+#[tokio::test]
 async fn another_body_under_the_same_key_is_refused() {
     let mut wharf = Wharf::start().await;
     let link = wharf.working("default", json!({})).await;
