@@ -59,6 +59,9 @@ impl Chatting for Connection {
             ack: Ack::Pending,
         };
         let message = message(envelope, &proto);
+        // A repeat under the same id gets another `message_secret` (`wacore` send/dm.rs and send/group.rs make one where the
+        // message has none), and phones keep the message that came first. Nothing that answers a text has to be opened with
+        // it. Votes have to, so a poll must bring its own secret, the same at every repeat.
         let options = SendOptions::default().with_message_id(&request.id);
         self.sent.add(&request.id);
         let sending = self.client.send_message_with_options(recipient.jid, proto, options);
