@@ -2,6 +2,8 @@
 //!
 //! axum's own `serve` sets no timer, and without one hyper waits for a request's headers for ever.
 
+mod patient;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +21,14 @@ use tokio_util::sync::CancellationToken;
 use tower::Layer;
 use tower_http::normalize_path::{NormalizePath, NormalizePathLayer};
 
+use self::patient::Patient;
+
 /// Connections at the same time, without websockets; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 8_192;
 /// The longest that the headers of a request may take, and that a connection may be idle.
 const HEADERS_WITHIN: Duration = Duration::from_secs(30);
+/// The longest that a client may take nothing of an answer, not a single byte. Longer than a phone is out of reach in a tunnel.
+const STALL_MAX: Duration = Duration::from_secs(120);
 /// The longest that requests under way may take when the server stops; less than what the server allows for all of HTTP.
 const FINISH_WITHIN: Duration = Duration::from_millis(1_500);
 /// The wait after no connection could be accepted, for want of file descriptors.
@@ -87,7 +93,10 @@ async fn connection(accepted: Accepted, service: NormalizePath<Router>, stop: Ca
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .serve_connection(
+            TokioIo::new(Patient::new(stream, STALL_MAX)),
+            TowerToHyperService::new(service),
+        )
         .with_upgrades();
     tokio::pin!(serving);
     let served = tokio::select! {
