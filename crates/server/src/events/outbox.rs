@@ -25,7 +25,7 @@ use super::log::seq_of;
 use record::{LAST, Place, decode, read_place};
 
 /// One document per event and endpoint, under `{endpoint}.{event}`.
-static DELIVERIES: Collection = Collection {
+pub(super) static DELIVERIES: Collection = Collection {
     name: "deliveries",
     fields: &[
         // A [`Place`], while it is due.
@@ -327,6 +327,20 @@ impl Outbox {
         }))
     }
 
+    /// Removes a session's deliveries, so many at a time; the last of them are left to [`forget`].
+    pub(super) async fn forget_most(&self, session: &SessionName, step: usize) -> Result<(), StoreError> {
+        loop {
+            let query = Query::all().filter(of_session(session)).limit(step);
+            let page = self.store.find(&DELIVERIES, query).await?;
+            if page.next.is_none() {
+                return Ok(());
+            }
+            let documents = page.documents.iter();
+            let batch = documents.fold(Batch::new(), |batch, document| batch.delete(&DELIVERIES, &document.id));
+            self.store.write(batch).await?;
+        }
+    }
+
     /// How many deliveries are dead.
     pub(super) async fn dead_count(&self) -> Result<u64, StoreError> {
         let conditions = vec![
@@ -350,7 +364,11 @@ impl Outbox {
 
 /// Adds the write that removes a session's deliveries.
 pub(super) fn forget(batch: Batch, session: &SessionName) -> Batch {
-    batch.delete_where(&DELIVERIES, vec![Condition::IdPrefix(format!("{session}."))])
+    batch.delete_where(&DELIVERIES, vec![of_session(session)])
+}
+
+fn of_session(session: &SessionName) -> Condition {
+    Condition::IdPrefix(format!("{session}."))
 }
 
 /// Adds the write that removes the deliveries of all events up to this place in the log.

@@ -28,7 +28,7 @@ use crate::config::EventsConfig;
 const SWEEP_EVERY: SignedDuration = SignedDuration::from_secs(60);
 /// The log is also swept whenever it has grown by this part of its size.
 const SWEEP_GROWTH_PART: i64 = 16;
-/// Events that are removed at a time; ten milliseconds of the store's time.
+/// Events, or deliveries, that are removed at a time; ten milliseconds of the store's time.
 const STEP_EVENTS: usize = 128;
 /// The wait after the store failed.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -94,8 +94,10 @@ impl Keeper {
 }
 
 impl EventLog {
-    /// Removes a session's events and deliveries, the last of them with `along` in the same batch.
+    /// Removes a session's deliveries and events step by step, the last of them with `along` in the same batch.
     pub(crate) async fn forget(&self, session: &SessionName, along: Batch) -> Result<(), StoreError> {
+        // First: no delivery is left without its event.
+        self.outbox().forget_most(session, STEP_EVENTS).await?;
         let up_to = |last: Value| {
             let first = place_in(session, 0).into();
             vec![
