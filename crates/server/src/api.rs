@@ -77,7 +77,7 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     /// Owns the websockets.
     pub(crate) sockets: TaskTracker,
-    /// Counts the event streams.
+    /// Owns what is told in event streams.
     pub(crate) streams: TaskTracker,
     /// Ends the websockets and streams when the server stops.
     pub(crate) stop: CancellationToken,

@@ -15,8 +15,9 @@ mod replay;
 mod retention;
 mod retry;
 mod schema;
+mod seats;
 mod signature;
-pub(crate) mod stream;
+mod stream;
 mod webhook;
 mod websocket;
 
@@ -31,5 +32,7 @@ pub(crate) use outbox::{DeliveryState, StoredDelivery};
 pub(crate) use replay::{Replayed, Wanted, WantedState};
 pub(crate) use retention::Keeper;
 pub(crate) use schema::webhooks;
+pub(crate) use seats::NoSeat;
 pub(crate) use signature::standard_secret;
+pub(crate) use stream::Telling;
 pub(crate) use websocket::Opening;

@@ -160,6 +160,8 @@ fn name_events(wharf: &mut Registry, events: &EventMetrics) {
     wharf.register("webhook_attempts", about, events.attempts.clone());
     let about = "Deliveries that were given up";
     wharf.register("webhook_given_up", about, events.given_up.clone());
+    let about = "Websockets and event streams that were ended because their client took nothing";
+    wharf.register("readers_too_slow", about, events.too_slow.clone());
 }
 
 /// The same page in the older text format of Prometheus (0.0.4), in which a counter's description has the ending of its samples.

@@ -23,7 +23,7 @@ use wharf_core::ids::EventId;
 use super::AppState;
 use super::error::{ApiError, ApiResult};
 use super::extract::Id;
-use crate::events::{Envelope, Filter, FilterError, Follow, FollowError, LoggedEvent, Opening, Start, stream};
+use crate::events::{Envelope, Filter, FilterError, Follow, FollowError, LoggedEvent, NoSeat, Opening, Start, Telling};
 use crate::keys::Caller;
 
 /// The most events in an answer.
@@ -32,8 +32,8 @@ const LIMIT_MAX: u64 = 1_000;
 const LIMIT_DEFAULT: u64 = 100;
 /// The longest that an answer waits for events, in seconds. Proxies cut off what is silent for longer than a minute.
 const WAIT_SECONDS_MAX: u64 = 50;
-/// Websockets at the same time, and as many streams.
-const READERS_MAX: usize = 1_024;
+/// When a caller who has too many readers may ask again; until then one may have ended.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The most bytes that a client may send at once through a websocket, where it has nothing to say.
 const CLIENT_BYTES_MAX: usize = 4 * 1024;
 /// What a browser sends when it opens a stream again.
@@ -89,7 +89,8 @@ impl Serialize for Enveloped {
     ),
     responses(
         (status = 200, description = "Some of the log", body = EventPage),
-        (status = 422, description = "`after` is not, or not any more, in the log")
+        (status = 422, description = "`after` is not, or not any more, in the log"),
+        (status = 429, description = "Keys of the session have too many readers")
     ),
     security(("api_key" = ["read"]))
 )]
@@ -102,14 +103,17 @@ async fn list_events(
     let limit = number(&query, "limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
     let wait = number(&query, "wait", 0..=WAIT_SECONDS_MAX)?.unwrap_or_default();
     let start = Start::parse(&query)?.unwrap_or(Start::Oldest);
+    let _seat = state.events.seats().take(caller.session())?;
     let mut follow = follow(&state, &caller, &query, &start).await?;
     // At most LIMIT_MAX, which fits.
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let revoked = caller.revoked();
     let events = tokio::select! {
-        events = follow.page(limit, Duration::from_secs(wait)) => events?,
-        () = state.stop.cancelled() => return Err(ApiError::Unavailable("the server stops, ask again".to_owned())),
+        // A key that is gone is told nothing, whatever there is.
+        biased;
         () = revoked.cancelled() => return Err(ApiError::Forbidden { hint: "the key was changed or deleted".to_owned() }),
+        () = state.stop.cancelled() => return Err(ApiError::Unavailable("the server stops, ask again".to_owned())),
+        events = follow.page(limit, Duration::from_secs(wait)) => events?,
     };
     Ok(Json(EventPage {
         events: events.into_iter().map(Enveloped).collect(),
@@ -153,7 +157,8 @@ pub(super) async fn known_event(state: &AppState, caller: &Caller, id: &str) -> 
     ),
     responses(
         (status = 200, description = "The events", content_type = "text/event-stream", body = String),
-        (status = 422, description = "`after` is not, or not any more, in the log")
+        (status = 422, description = "`after` is not, or not any more, in the log"),
+        (status = 429, description = "Keys of the session have too many readers")
     ),
     security(("api_key" = ["read"]), ("api_key_in_query" = ["read"]))
 )]
@@ -169,14 +174,15 @@ async fn stream_events(
         Some(id) => Start::read(id.to_str().unwrap_or_default())?,
         None => Start::parse(&query)?.unwrap_or(Start::Newest),
     };
-    if state.streams.len() >= READERS_MAX {
-        return Err(ApiError::Unavailable(format!(
-            "there are {READERS_MAX} event streams, close one first"
-        )));
-    }
-    let running = state.streams.token();
-    let follow = follow(&state, &caller, &query, &start).await?;
-    let events = stream::serve(follow, caller.revoked(), state.stop.clone(), running);
+    let seat = state.events.seats().take(caller.session())?;
+    let telling = Telling {
+        follow: follow(&state, &caller, &query, &start).await?,
+        seat,
+        revoked: caller.revoked(),
+        stop: state.stop.clone(),
+    };
+    let (events, running) = telling.begin(&state.events);
+    state.streams.spawn(running);
     Ok(([UNBUFFERED], events).into_response())
 }
 
@@ -193,12 +199,13 @@ pub(super) async fn open_websocket(
             return ApiError::Unreadable(format!("/ws is a websocket: {}", error.body_text())).into_response();
         }
     };
-    if state.sockets.len() >= READERS_MAX {
-        return ApiError::Unavailable(format!("there are {READERS_MAX} websockets, close one first")).into_response();
-    }
+    let seat = match state.events.seats().take(caller.session()) {
+        Ok(seat) => seat,
+        Err(error) => return ApiError::from(error).into_response(),
+    };
     let (running, stop) = (state.sockets.token(), state.stop.clone());
     let log = Arc::clone(&state.events);
-    let opening = Opening::new(&query.unwrap_or_default(), &caller, log).await;
+    let opening = Opening::new(&query.unwrap_or_default(), &caller, log, seat).await;
     let upgrade = upgrade.read_buffer_size(CLIENT_BYTES_MAX);
     let upgrade = upgrade
         .max_frame_size(CLIENT_BYTES_MAX)
@@ -237,6 +244,18 @@ impl From<FilterError> for ApiError {
             FilterError::Wrong(problem) => Self::Invalid(vec![problem]),
             FilterError::Foreign(_) => Self::Forbidden {
                 hint: error.to_string(),
+            },
+        }
+    }
+}
+
+impl From<NoSeat> for ApiError {
+    fn from(error: NoSeat) -> Self {
+        match error {
+            NoSeat::Anywhere => Self::Unavailable(error.to_string()),
+            NoSeat::OfSession(_) => Self::TooOften {
+                what: error.to_string(),
+                retry_after: ASK_AGAIN_AFTER,
             },
         }
     }

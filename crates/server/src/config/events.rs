@@ -28,7 +28,8 @@ const RETENTION_MB: Variable = Variable {
 const STALL: Variable = Variable {
     names: &["WHARF_EVENTS_STALL_SECONDS"],
     default: "10",
-    about: "A websocket whose client takes not a single frame for so long is closed with 4008; it goes on with `after`.",
+    about: "A websocket whose client takes not a single frame for so long is closed with 4008, and a stream whose client takes \
+            nothing ends; both go on with `after`.",
     secret: false,
 };
 
@@ -39,7 +40,7 @@ pub struct EventsConfig {
     pub kept_for: SignedDuration,
     /// The oldest events are removed beyond so many bytes.
     pub bytes_max: u64,
-    /// The longest that a reader may take for one frame.
+    /// The longest that a reader may take for one frame or event.
     pub stall_max: Duration,
 }
 

@@ -300,4 +300,4 @@ fn stretch(filter: &Filter, from: i64, to: i64) -> (&'static str, Vec<Condition>
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -30,6 +30,7 @@ use super::metrics::EventMetrics;
 use super::order::{Order, Told};
 use super::outbox::{NewDelivery, Outbox};
 use super::retention::{Keeper, Retention};
+use super::seats::Seats;
 use crate::config::{Dialect, EventsConfig};
 use crate::sessions::{SessionConfig, Webhook};
 
@@ -67,6 +68,7 @@ pub(crate) struct EventLog {
     /// The pages of it that are being read, and the turns of those who want to.
     pub(super) readings: TaskTracker,
     pub(super) readers: Arc<Semaphore>,
+    seats: Arc<Seats>,
     stall_max: Duration,
     metrics: EventMetrics,
 }
@@ -244,6 +246,7 @@ impl EventLog {
             retention: Retention::new(config),
             readings: TaskTracker::new(),
             readers: Arc::new(Semaphore::new(READERS_MAX)),
+            seats: Arc::default(),
             stall_max: config.stall_max,
             metrics: EventMetrics::default(),
         });
@@ -264,6 +267,11 @@ impl EventLog {
     /// The longest that a reader may take for one event.
     pub(super) fn stall_max(&self) -> Duration {
         self.stall_max
+    }
+
+    /// Who reads it.
+    pub(crate) fn seats(&self) -> &Arc<Seats> {
+        &self.seats
     }
 
     /// What is counted of events.
@@ -292,35 +300,31 @@ impl EventLog {
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
         let events = self.without_known(self.identified(source, events, now)).await?;
-        self.log(source, &events, along, now).await
+        self.log(source, &events, along).await
     }
 
     /// Logs events that are hardly in the log yet, and looks only where it turns out that they are.
     pub(crate) async fn append_new(&self, source: &EventSource, events: Vec<NewEvent>) -> Result<(), StoreError> {
         let now = self.clock.now();
         let events = self.identified(source, events, now);
-        match self.log(source, &events, Batch::new(), now).await {
+        match self.log(source, &events, Batch::new()).await {
             Err(StoreError::Conflict { .. }) => {
                 let events = self.without_known(events).await?;
-                self.log(source, &events, Batch::new(), now).await
+                self.log(source, &events, Batch::new()).await
             }
             outcome => outcome,
         }
     }
 
-    async fn log(
-        &self,
-        source: &EventSource,
-        events: &[(EventId, NewEvent)],
-        along: Batch,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    async fn log(&self, source: &EventSource, events: &[(EventId, NewEvent)], along: Batch) -> Result<(), StoreError> {
         if events.is_empty() {
             return match along.is_empty() {
                 true => Ok(()),
                 false => self.store.write(along).await,
             };
         }
+        // With nothing to wait for until they have their places: both are in the same order, but for what the clock is set.
+        let now = self.clock.now();
         let rendered = events.iter().map(|(id, event)| self.render(source, id, event, now));
         let places = self.order.reserve(rendered.collect::<Result<_, _>>()?);
         let (mut batch, mut deliveries) = (along, Vec::new());

@@ -22,6 +22,8 @@ pub(crate) struct EventMetrics {
     pub(crate) attempts: Family<AttemptLabels, Counter>,
     /// Deliveries that died.
     pub(crate) given_up: Counter,
+    /// Websockets and streams that were ended because their client took nothing.
+    pub(crate) too_slow: Counter,
 }
 
 /// Which event.
@@ -46,6 +48,7 @@ impl Default for EventMetrics {
             append: Histogram::new(APPEND_SECONDS),
             attempts: Family::default(),
             given_up: Counter::default(),
+            too_slow: Counter::default(),
         };
         // From the start on, because no rate tells of a counter's first appearance.
         for event in EventName::ALL.iter().filter(|event| event.stage() == Stage::Emitted) {
@@ -65,6 +68,11 @@ impl EventMetrics {
         for event in events {
             self.logged.get_or_create(&EventLabels { event: event.as_str() }).inc();
         }
+    }
+
+    /// A client took nothing for too long.
+    pub(super) fn too_slow(&self) {
+        self.too_slow.inc();
     }
 
     /// A receiver took an event.

@@ -1,50 +1,101 @@
 //! `/api/events/stream`: the events of the log as Server-Sent Events.
 //!
 //! The client takes what it can, and only that is read: a slow one holds up nobody and no memory. A stream that cannot go on
-//! just ends; the client asks again with `Last-Event-ID`, and that answer says what is wrong.
+//! just ends; the client asks again with `Last-Event-ID`, and that answer says what is wrong. What is told runs in a task of
+//! its own, because a body whose client takes nothing is asked for nothing, and could not even end.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::sse::{Event, KeepAlive, Sse};
-use futures::Stream;
-use futures::stream::unfold;
+use futures::stream;
+use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::follow::{Follow, FollowError};
-use super::log::LoggedEvent;
+use super::log::{EventLog, LoggedEvent};
+use super::seats::Seat;
 
 /// How often a stream without events says that it lives, as a comment.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 
-/// A stream from here on, until the server stops, the caller's key is `revoked`, or the client leaves. Counts as one of
-/// the tasks of `running` for as long.
-pub(crate) fn serve(
-    follow: Follow,
-    revoked: CancellationToken,
-    stop: CancellationToken,
-    running: TaskTrackerToken,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let events = unfold((follow, running), move |(mut follow, running)| {
-        let (revoked, stop) = (revoked.clone(), stop.clone());
-        async move {
-            let next = tokio::select! {
-                next = follow.next() => next,
-                () = revoked.cancelled() => return None,
-                () = stop.cancelled() => return None,
-            };
-            match next {
-                Ok(event) => Some((Ok(sent(&event)?), (follow, running))),
-                Err(FollowError::Store(error)) => {
-                    tracing::error!(%error, "an event stream cannot read the log");
-                    None
-                }
-                Err(_) => None,
+/// A stream that is about to begin.
+pub(crate) struct Telling {
+    /// What it tells.
+    pub(crate) follow: Follow,
+    /// Its place among all readers.
+    pub(crate) seat: Seat,
+    /// Fires with the caller's key.
+    pub(crate) revoked: CancellationToken,
+    /// Fires when the server stops.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Telling {
+    /// The stream, and what has to run for it: until the server stops, the key is revoked, or the client leaves or takes
+    /// nothing for too long.
+    pub(crate) fn begin(
+        self,
+        log: &Arc<EventLog>,
+    ) -> (
+        Sse<impl Stream<Item = Result<Event, Infallible>> + use<>>,
+        impl Future<Output = ()> + use<>,
+    ) {
+        let (told, mut taken) = mpsc::channel(1);
+        let events = stream::poll_fn(move |context| taken.poll_recv(context)).map(Ok);
+        // Also what was told already: it is nothing for this key any more.
+        let events = events.take_until(self.revoked.clone().cancelled_owned());
+        let alive = KeepAlive::new().interval(HEARTBEAT_EVERY).text("still here");
+        (Sse::new(events).keep_alive(alive), self.run(told, Arc::clone(log)))
+    }
+
+    async fn run(self, told: mpsc::Sender<Event>, log: Arc<EventLog>) {
+        let Self {
+            mut follow,
+            seat: _seat,
+            revoked,
+            stop,
+        } = self;
+        let over = async {
+            tokio::select! {
+                () = revoked.cancelled() => {}
+                () = stop.cancelled() => {}
+                () = told.closed() => {}
+            }
+        };
+        tokio::select! {
+            biased;
+            () = over => {}
+            () = tell(&mut follow, &told, &log) => {}
+        }
+    }
+}
+
+async fn tell(follow: &mut Follow, told: &mpsc::Sender<Event>, log: &EventLog) {
+    loop {
+        let event = match follow.next().await {
+            Ok(event) => event,
+            Err(FollowError::Store(error)) => {
+                tracing::error!(%error, "an event stream cannot read the log");
+                return;
+            }
+            Err(_) => return,
+        };
+        let Some(event) = sent(&event) else {
+            return;
+        };
+        match timeout(log.stall_max(), told.send(event)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => {
+                log.metrics().too_slow();
+                return;
             }
         }
-    });
-    Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT_EVERY).text("still here"))
+    }
 }
 
 fn sent(event: &LoggedEvent) -> Option<Event> {
@@ -57,3 +108,6 @@ fn sent(event: &LoggedEvent) -> Option<Event> {
             .data(body),
     )
 }
+
+#[cfg(test)]
+mod tests;

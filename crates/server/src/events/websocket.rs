@@ -4,16 +4,20 @@
 //! late; one that takes nothing for too long is closed with a reason, and goes on where it was with its next socket. A wrong
 //! query closes the socket with code 4001 and a JSON reason, as in WAHA.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use futures::{Sink, SinkExt, Stream, StreamExt, poll};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::filter::{Filter, FilterError, Start};
 use super::follow::{Follow, FollowError};
 use super::log::{EventLog, LoggedEvent};
+use super::seats::Seat;
 use crate::keys::Caller;
 
 /// How often a socket is pinged.
@@ -38,34 +42,61 @@ const CLOSE_TOO_SLOW: u16 = 4008;
 /// What to close a socket with; nothing where the other side has ended it.
 type Closing = Option<(u16, Utf8Bytes)>;
 
+/// How long a client may take.
+struct Patience {
+    /// Between two pings.
+    ping_every: Duration,
+    /// Until any sign of life.
+    silence_max: Duration,
+    /// For one frame.
+    stall_max: Duration,
+}
+
+/// What comes next on a socket.
+enum Next {
+    /// It is time for a ping.
+    Ping,
+    /// The client said something, or has left.
+    Received(Option<Result<Message, axum::Error>>),
+    /// There is something to tell.
+    Event(Result<Arc<LoggedEvent>, FollowError>),
+}
+
 /// A socket that is about to open. Follows the log since before the handshake, so that its client misses nothing that comes
 /// after it.
 pub(crate) struct Opening {
     follow: Result<Follow, (u16, Utf8Bytes)>,
     revoked: CancellationToken,
-    stall_max: Duration,
+    log: Arc<EventLog>,
+    _seat: Seat,
 }
 
 impl Opening {
     /// A socket for what the query asks, as far as the caller may read it.
-    pub(crate) async fn new(query: &str, caller: &Caller, log: Arc<EventLog>) -> Self {
+    pub(crate) async fn new(query: &str, caller: &Caller, log: Arc<EventLog>, seat: Seat) -> Self {
         Self {
             revoked: caller.revoked(),
-            stall_max: log.stall_max(),
-            follow: follow(query, caller, log).await,
+            follow: follow(query, caller, Arc::clone(&log)).await,
+            log,
+            _seat: seat,
         }
     }
 
     /// Serves the socket until either side ends it.
     pub(crate) async fn serve(self, mut socket: WebSocket, stop: CancellationToken) {
         let closing = match self.follow {
-            Ok(follow) => tokio::select! {
-                closing = stream(&mut socket, follow, self.stall_max) => closing,
-                () = stop.cancelled() => Some((CLOSE_GOING_AWAY, Utf8Bytes::from_static("server stops"))),
-                () = self.revoked.cancelled() => {
-                    Some((CLOSE_REVOKED, json_reason("the api key was changed or deleted")))
+            Ok(follow) => {
+                let patience = Patience {
+                    ping_every: PING_EVERY,
+                    silence_max: SILENCE_MAX,
+                    stall_max: self.log.stall_max(),
+                };
+                let told = tell(&mut socket, follow, &patience, over(&self.revoked, &stop)).await;
+                if told.as_ref().is_some_and(|(code, _)| *code == CLOSE_TOO_SLOW) {
+                    self.log.metrics().too_slow();
                 }
-            },
+                told
+            }
             Err(closing) => Some(closing),
         };
         if let Some((code, reason)) = closing {
@@ -88,41 +119,75 @@ async fn follow(query: &str, caller: &Caller, log: Arc<EventLog>) -> Result<Foll
     Follow::new(log, filter, &start).await.map_err(|error| failed(&error))
 }
 
-async fn stream(socket: &mut WebSocket, mut follow: Follow, stall_max: Duration) -> Closing {
-    let mut pings = interval(PING_EVERY);
+/// Waits until the socket must end whatever its client does.
+async fn over(revoked: &CancellationToken, stop: &CancellationToken) -> (u16, Utf8Bytes) {
+    tokio::select! {
+        () = revoked.cancelled() => (CLOSE_REVOKED, json_reason("the api key was changed or deleted")),
+        () = stop.cancelled() => (CLOSE_GOING_AWAY, json_reason("the server stops, go on with after")),
+    }
+}
+
+/// Tells the client what it asked for, until it is over, the client leaves, or is too slow.
+async fn tell<S>(
+    socket: &mut S,
+    mut follow: Follow,
+    patience: &Patience,
+    over: impl Future<Output = (u16, Utf8Bytes)>,
+) -> Closing
+where
+    S: Sink<Message> + Stream<Item = Result<Message, axum::Error>> + Unpin,
+{
+    let mut over = pin!(over);
+    let mut pings = interval(patience.ping_every);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut heard = Instant::now();
+    let mut alive = Instant::now();
+    let too_slow = |reason| Some((CLOSE_TOO_SLOW, json_reason(reason)));
     loop {
-        let frame = tokio::select! {
-            event = follow.next() => match event {
-                Ok(event) => text(&event)?,
-                Err(error) => return Some(failed(&error)),
-            },
-            received = socket.recv() => match received {
-                // Whatever it says, it lives; pings are answered by the library.
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
-                Some(Ok(_)) => {
-                    heard = Instant::now();
-                    continue;
-                }
-            },
-            _ = pings.tick() => {
-                if heard.elapsed() > SILENCE_MAX {
-                    return None;
-                }
-                Message::Ping(bytes::Bytes::new())
+        // None of these keeps the others waiting.
+        let next = async {
+            tokio::select! {
+                _ = pings.tick() => Next::Ping,
+                received = socket.next() => Next::Received(received),
+                event = follow.next() => Next::Event(event),
             }
         };
-        match timeout(stall_max, socket.send(frame)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return None,
-            Err(_) => {
-                return Some((
-                    CLOSE_TOO_SLOW,
-                    json_reason("nothing was read for too long, go on with after"),
-                ));
+        let next = tokio::select! {
+            // A key that is gone is told nothing more, whatever else there is.
+            biased;
+            closing = &mut over => return Some(closing),
+            next = next => next,
+        };
+        let frame = match next {
+            Next::Ping if alive.elapsed() > patience.silence_max => {
+                return too_slow("pings were not answered for too long, go on with after");
             }
+            Next::Ping => Message::Ping(bytes::Bytes::new()),
+            // Whatever it says, it lives; pings are answered by the library.
+            Next::Received(Some(Ok(Message::Close(_)) | Err(_)) | None) => return None,
+            Next::Received(Some(Ok(_))) => {
+                alive = Instant::now();
+                continue;
+            }
+            Next::Event(Ok(event)) => text(&event)?,
+            Next::Event(Err(error)) => return Some(failed(&error)),
+        };
+        let mut sending = socket.send(frame);
+        if let Poll::Ready(sent) = poll!(&mut sending) {
+            sent.ok()?;
+            continue;
         }
+        let sent = tokio::select! {
+            biased;
+            closing = &mut over => return Some(closing),
+            sent = timeout(patience.stall_max, sending) => sent,
+        };
+        match sent {
+            // There was no room until the client took something: it lives, though its answers to pings may be a long way
+            // behind what it has still to read.
+            Ok(sent) => sent.ok()?,
+            Err(_) => return too_slow("nothing was read for too long, go on with after"),
+        }
+        alive = Instant::now();
     }
 }
 
@@ -158,15 +223,4 @@ fn json_reason(error: &str) -> Utf8Bytes {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons_fit_a_close_frame() {
-        assert_eq!(json_reason("no").as_str(), r#"{"error":"no"}"#);
-        assert!(json_reason(&"ü".repeat(200)).len() <= REASON_BYTES_MAX);
-        let id = "evt_01ktvc6zt8tc3t0pw2qhmnp8v3".parse().unwrap();
-        let (_, reason) = failed(&FollowError::UnknownEvent(id));
-        assert!(reason.ends_with(r#"oldest or newest"}"#), "{reason}");
-    }
-}
+mod tests;

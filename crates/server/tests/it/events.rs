@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
-use crate::harness::{ALICE, Answer, KEY, Link, Wharf, text};
+use crate::harness::{ALICE, Answer, KEY, Link, PATIENCE, Wharf, text};
+use crate::websocket::open;
 
 /// A key of one session, which may do everything there.
 pub(crate) async fn session_key(wharf: &Wharf, session: &str) -> Value {
@@ -14,6 +16,33 @@ pub(crate) async fn session_key(wharf: &Wharf, session: &str) -> Value {
     let made = wharf.post("/api/keys", body).await;
     assert_eq!(made.status, 201, "{made:?}");
     made.json()
+}
+
+/// How a key ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ending {
+    Deleted,
+    SwitchedOff,
+    Moved,
+}
+
+impl Ending {
+    pub(crate) const ALL: [Self; 3] = [Self::Deleted, Self::SwitchedOff, Self::Moved];
+
+    /// Ends a key of a session.
+    pub(crate) async fn end(self, wharf: &Wharf, key: &Value) {
+        let path = format!("/api/keys/{}", key["id"].as_str().unwrap());
+        let (session, is_active) = match self {
+            Self::Deleted => {
+                assert_eq!(wharf.delete(&path).await.status, 200);
+                return;
+            }
+            Self::SwitchedOff => (key["session"].as_str().unwrap(), false),
+            Self::Moved => ("elsewhere", true),
+        };
+        let changed = json!({"isAdmin": false, "session": session, "isActive": is_active, "actions": null});
+        assert_eq!(wharf.put(&path, changed).await.status, 200);
+    }
 }
 
 async fn get_with(wharf: &Wharf, key: &Value, path: &str) -> Answer {
@@ -196,16 +225,48 @@ async fn a_key_of_a_session_learns_of_no_other() {
     let own = everything.iter().rfind(|event| event["session"] == "a").unwrap();
     let one = get_with(&wharf, &key, &format!("/api/events/{}", own["id"].as_str().unwrap())).await;
     assert_eq!(one.json(), *own);
-    // What waits ends with the key.
-    let path = format!("/api/keys/{}", key["id"].as_str().unwrap());
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn keys_of_a_session_have_so_many_readers_and_none_outlives_its_key() {
+    const READERS_MAX: usize = 64;
+    let mut wharf = Wharf::start().await;
+    wharf.working("a", json!({})).await;
+    wharf.working("b", json!({})).await;
+    let (key, other) = (session_key(&wharf, "a").await, session_key(&wharf, "b").await);
+    let query = format!("x-api-key={}", key["key"].as_str().unwrap());
+    let mut sockets = Vec::new();
+    for _ in 1..READERS_MAX {
+        sockets.push(open(&wharf, &query).await.unwrap());
+    }
     let waiting = get_with(&wharf, &key, "/api/events?after=newest&wait=50");
     let deleting = async {
-        // A second request of the same key that was let in shows that the first one was, or will be refused like it.
-        assert_eq!(get_with(&wharf, &key, "/api/events?limit=1").await.status, 200);
-        assert_eq!(wharf.delete(&path).await.status, 200);
+        // Once there is no room any more, the page waits.
+        let full = async {
+            loop {
+                let answer = get_with(&wharf, &key, "/api/events?limit=1").await;
+                if answer.status != 200 {
+                    return answer;
+                }
+            }
+        };
+        let full = timeout(PATIENCE, full).await.expect("the page does not count");
+        assert_eq!(full.status, 429, "{full:?}");
+        assert!(
+            full.json()["message"].to_string().contains("close one first"),
+            "{full:?}"
+        );
+        let path = format!("/api/events/stream?{query}");
+        let stream = wharf.send(wharf.request(Method::GET, &path)).await;
+        assert_eq!(stream.status, 429);
+        assert!(open(&wharf, &query).await.is_err());
+        assert_eq!(get_with(&wharf, &other, "/api/events?limit=1").await.status, 200);
+        assert_eq!(wharf.get("/api/events?limit=1").await.status, 200);
+        Ending::Deleted.end(&wharf, &key).await;
     };
     let (ended, ()) = tokio::join!(waiting, deleting);
-    assert!(matches!(ended.status, 401 | 403), "{ended:?}");
+    assert_eq!(ended.status, 403, "{ended:?}");
     wharf.stop().await;
 }
 

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::events::{receive, session_key, short};
-use crate::harness::{KEY, PATIENCE, Wharf};
+use crate::events::{Ending, receive, session_key, short};
+use crate::harness::{ALICE, KEY, PATIENCE, Wharf, text};
+use crate::websocket::until_too_slow;
 
 /// A client of the stream.
 struct Stream {
@@ -113,18 +114,50 @@ async fn a_client_that_comes_back_goes_on_behind_its_last_event() {
 }
 
 #[tokio::test]
+async fn a_client_that_takes_nothing_loses_its_stream_and_goes_on_with_the_next() {
+    let mut wharf = Wharf::start_with(&[("WHARF_EVENTS_STALL_SECONDS", "1")]).await;
+    let a = wharf.working("a", json!({})).await;
+    let mut stalled = Stream::open(&wharf, &query(), None).await;
+    // More than all buffers between the two sides hold.
+    let (count, long) = (400, "x".repeat(60_000));
+    for number in 0..count {
+        let body = format!("{number} {long}");
+        a.receive(text(ALICE, &format!("A{number}"), &body)).await.unwrap();
+    }
+    until_too_slow(&wharf).await;
+    let (mut heard, mut last) = (0, None);
+    while let Some(sent) = stalled.next().await {
+        let body = sent.event["payload"]["body"].as_str().unwrap();
+        assert!(body.starts_with(&format!("{heard} ")), "not {heard}");
+        (heard, last) = (heard + 1, Some(sent.id));
+    }
+    assert!(heard < count, "it was never too slow");
+    let mut resumed = Stream::open(&wharf, &query(), last.as_deref()).await;
+    for number in heard..count {
+        let sent = resumed.next().await.unwrap();
+        let body = sent.event["payload"]["body"].as_str().unwrap();
+        assert!(body.starts_with(&format!("{number} ")), "not {number}");
+    }
+    wharf.stop().await;
+}
+
+#[tokio::test]
 async fn a_stream_ends_with_its_key_and_with_the_server() {
     let mut wharf = Wharf::start().await;
     let (a, b) = (wharf.working("a", json!({})).await, wharf.working("b", json!({})).await);
-    let key = session_key(&wharf, "a").await;
-    let mut own = Stream::open(&wharf, &format!("x-api-key={}", key["key"].as_str().unwrap()), None).await;
-    receive(&b, "to b", 1).await;
-    receive(&a, "to a", 1).await;
-    assert_eq!(short(&own.next().await.unwrap().event), "a message to a 0");
-    assert_eq!(short(&own.next().await.unwrap().event), "a message.any to a 0");
-    let path = format!("/api/keys/{}", key["id"].as_str().unwrap());
-    assert_eq!(wharf.delete(&path).await.status, 200);
-    assert!(own.next().await.is_none(), "the key was deleted");
+    for ending in Ending::ALL {
+        let key = session_key(&wharf, "a").await;
+        let mut own = Stream::open(&wharf, &format!("x-api-key={}", key["key"].as_str().unwrap()), None).await;
+        let text = format!("{ending:?} soon");
+        receive(&b, &text, 1).await;
+        receive(&a, &text, 1).await;
+        for name in ["message", "message.any"] {
+            assert_eq!(short(&own.next().await.unwrap().event), format!("a {name} {text} 0"));
+        }
+        ending.end(&wharf, &key).await;
+        receive(&a, &format!("{ending:?}"), 1).await;
+        assert!(own.next().await.is_none(), "{ending:?}");
+    }
     let mut stream = Stream::open(&wharf, &query(), None).await;
     let (_, ended) = tokio::join!(wharf.stop(), stream.next());
     assert!(ended.is_none(), "the server stops");

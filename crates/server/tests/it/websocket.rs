@@ -1,14 +1,14 @@
 //! `/ws`: the same events, from the log and live.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 use tokio_websockets::{ClientBuilder, CloseCode, MaybeTlsStream, Message, WebSocketStream};
 
-use crate::events::{receive, session_key, short};
+use crate::events::{Ending, receive, session_key, short};
 use crate::harness::{ALICE, KEY, PATIENCE, Wharf, text};
 
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -147,15 +147,34 @@ async fn a_socket_of_a_session_key_hears_its_session_and_closes_with_the_key() {
     receive(&a, "to a", 1).await;
     assert_eq!(short(&event(&mut socket).await), "a message to a 0");
     assert!(open(&wharf, &format!("x-api-key={text}&session=b")).await.is_err());
-    let other = json!({"isAdmin": false, "session": "a", "isActive": false, "actions": null});
-    let path = format!("/api/keys/{}", key["id"].as_str().unwrap());
-    assert_eq!(wharf.put(&path, other).await.status, 200);
-    assert_eq!(
-        closed(&mut socket).await,
-        (4003, "the api key was changed or deleted".to_owned())
-    );
-    assert!(open(&wharf, &format!("x-api-key={text}")).await.is_err());
+    drop(socket);
+    for ending in Ending::ALL {
+        let key = session_key(&wharf, "a").await;
+        let query = format!("x-api-key={}&events=message", key["key"].as_str().unwrap());
+        let mut socket = open(&wharf, &query).await.unwrap();
+        ending.end(&wharf, &key).await;
+        receive(&a, "to a", 1).await;
+        assert_eq!(
+            closed(&mut socket).await,
+            (4003, "the api key was changed or deleted".to_owned()),
+            "{ending:?}"
+        );
+        let again = open(&wharf, &format!("{query}&session=a")).await;
+        assert!(again.is_err(), "{ending:?}");
+    }
     wharf.stop().await;
+}
+
+/// Waits until the server has given a client up that took nothing.
+pub(crate) async fn until_too_slow(wharf: &Wharf) {
+    let mut looking = interval(Duration::from_millis(10));
+    let given_up = async {
+        while !String::from_utf8_lossy(&wharf.get("/metrics").await.bytes).contains("wharf_readers_too_slow_total 1\n")
+        {
+            looking.tick().await;
+        }
+    };
+    timeout(PATIENCE, given_up).await.expect("nobody was too slow");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -178,8 +197,7 @@ async fn a_reader_that_takes_nothing_is_closed_and_goes_on_with_its_next_socket(
             "the other socket is not delayed"
         );
     }
-    // For longer than a reader may take, nothing is read.
-    wharf.get("/api/events?after=newest&wait=2").await;
+    until_too_slow(&wharf).await;
     let (mut heard, mut last) = (0, String::new());
     let mut take = |event: &Value| {
         let body = event["payload"]["body"].as_str().unwrap();

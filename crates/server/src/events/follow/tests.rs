@@ -1,14 +1,14 @@
 //! Following a log on a real store, while others append to it.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use wharf_core::clock::SystemClock;
+use wharf_core::clock::{Clock, SystemClock};
 use wharf_core::events::EventName;
 use wharf_core::ids::SessionName;
 use wharf_core::random::SystemRandom;
@@ -17,20 +17,38 @@ use wharf_storage::sqlite::{LocalConfig, LocalStorage};
 
 use super::*;
 use crate::config::{Dialect, EventsConfig};
+use crate::events::SetBy;
+use crate::events::outbox::DELIVERIES;
 use crate::events::retention::Keeper;
 use crate::events::{EventSource, Identity, NewEvent, ServerEnvironment};
-use crate::sessions::SessionConfig;
+use crate::sessions::{SessionConfig, Webhook, WebhookEvents};
 
 /// The longest that a test waits.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(in crate::events) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The longest that a client may take for one event.
+const STALL_MAX: Duration = Duration::from_millis(100);
 
 /// A log, and its store.
-struct Played {
-    log: Arc<EventLog>,
+pub(in crate::events) struct Played {
+    pub(in crate::events) log: Arc<EventLog>,
     gate: Arc<Gate>,
+    clock: Arc<SetClock>,
     stop: CancellationToken,
     _keeper: JoinSet<()>,
     _folder: tempfile::TempDir,
+}
+
+/// The machine's clock, set so far ahead.
+#[derive(Default)]
+struct SetClock {
+    minutes: AtomicI64,
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + SignedDuration::from_mins(self.minutes.load(Ordering::SeqCst))
+    }
 }
 
 /// A store whose writes can be stopped half-way.
@@ -42,13 +60,16 @@ struct Gate {
     lies: AtomicBool,
     /// What they hear then: that the disk is full, or that nobody knows.
     says_full: AtomicBool,
+    /// The most deliveries that one write has removed, while somebody wants to know.
+    removed_max: AtomicU64,
+    counts_removed: AtomicBool,
     /// Writes that wait.
     waiting: Semaphore,
     free: Semaphore,
 }
 
 impl Played {
-    async fn new() -> Self {
+    pub(in crate::events) async fn new() -> Self {
         Self::with(1024 * 1024 * 1024).await
     }
 
@@ -60,15 +81,19 @@ impl Played {
             is_shut: AtomicBool::new(false),
             lies: AtomicBool::new(false),
             says_full: AtomicBool::new(false),
+            removed_max: AtomicU64::new(0),
+            counts_removed: AtomicBool::new(false),
             waiting: Semaphore::new(0),
             free: Semaphore::new(0),
         });
-        let (log, keeper) = opened(Arc::clone(&gate), bytes_max).await;
+        let clock = Arc::<SetClock>::default();
+        let (log, keeper) = opened(Arc::clone(&gate), Arc::clone(&clock), bytes_max).await;
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         tasks.spawn(keeper.run(stop.clone()));
         Self {
             log,
             gate,
+            clock,
             stop,
             _keeper: tasks,
             _folder: folder,
@@ -79,10 +104,52 @@ impl Played {
         append(&self.log, session, text).await.unwrap();
     }
 
-    async fn follow(&self, query: &str) -> Follow {
+    pub(in crate::events) async fn follow(&self, query: &str) -> Follow {
         let start = Start::parse(query).unwrap().unwrap_or(Start::Oldest);
         let filter = Filter::parse(query).unwrap();
         Follow::new(Arc::clone(&self.log), filter, &start).await.unwrap()
+    }
+
+    /// Appends so many messages at once.
+    pub(in crate::events) async fn append_many(&self, session: &str, count: usize) {
+        let event = || NewEvent::new(EventName::Message, &"text", Identity::Fresh).unwrap();
+        let events = (0..count).map(|_| event()).collect();
+        let appended = self.log.append(&source(session), events, Batch::new()).await;
+        appended.unwrap();
+    }
+
+    /// Gives a session a webhook for messages.
+    pub(in crate::events) async fn listen(&self, session: &str) {
+        let webhook = Webhook {
+            url: "http://one/".to_owned(),
+            events: WebhookEvents::only(vec![EventName::Message]),
+            hmac: None,
+            retries: None,
+            custom_headers: None,
+            insecure: None,
+        };
+        let (session, endpoints) = (session.parse().unwrap(), self.log.endpoints());
+        let mut change = endpoints.change(&session, &[webhook], SetBy::Admin).await.unwrap();
+        self.gate.write(change.take_batch()).await.unwrap();
+        endpoints.apply(change);
+    }
+
+    /// Sets the clock so far ahead of the machine's.
+    pub(in crate::events) fn set_clock(&self, minutes: i64) {
+        self.clock.minutes.store(minutes, Ordering::SeqCst);
+    }
+
+    /// Tells of an event that is not stored, which takes no time.
+    pub(in crate::events) fn tell(&self, text: &str) {
+        let event = LoggedEvent {
+            id: EventId::new(SystemClock.now(), &SystemRandom),
+            seq: 0,
+            name: EventName::Message,
+            session: "a".parse().unwrap(),
+            at: SystemClock.now(),
+            body: serde_json::json!({ "payload": text }).to_string().into(),
+        };
+        self.log.order.reserve(vec![event]).written();
     }
 
     /// Appends while the gate is shut; returns once it waits there.
@@ -125,7 +192,15 @@ impl Store for Gate {
             self.waiting.add_permits(1);
             self.free.acquire().await.unwrap().forget();
         }
-        self.store.write(batch).await?;
+        match self.counts_removed.load(Ordering::SeqCst) {
+            true => {
+                let before = self.count(&DELIVERIES, Vec::new()).await?;
+                self.store.write(batch).await?;
+                let removed = before - self.count(&DELIVERIES, Vec::new()).await?;
+                self.removed_max.fetch_max(removed, Ordering::SeqCst);
+            }
+            false => self.store.write(batch).await?,
+        }
         match self.lies.load(Ordering::SeqCst) {
             true if self.says_full.load(Ordering::SeqCst) => Err(StoreError::Full),
             true => Err(StoreError::Unavailable("the connection broke".into())),
@@ -135,14 +210,14 @@ impl Store for Gate {
 }
 
 /// A log on what is stored.
-async fn opened(gate: Arc<Gate>, bytes_max: u64) -> (Arc<EventLog>, Keeper) {
+async fn opened(gate: Arc<Gate>, clock: Arc<SetClock>, bytes_max: u64) -> (Arc<EventLog>, Keeper) {
     let config = EventsConfig {
         kept_for: SignedDuration::from_hours(1),
         bytes_max,
-        stall_max: PATIENCE,
+        stall_max: STALL_MAX,
     };
     let environment = ServerEnvironment::new(Dialect::Webjs, "");
-    let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+    let random = Arc::new(SystemRandom);
     let opened = EventLog::open(gate, clock, random, Dialect::Webjs, environment, None, &config).await;
     opened.unwrap()
 }
@@ -459,13 +534,30 @@ async fn a_session_that_is_forgotten_takes_its_events_and_no_others() {
 }
 
 #[tokio::test]
+async fn a_session_that_is_forgotten_keeps_the_store_busy_for_a_moment_at_a_time_only() {
+    let played = Played::new().await;
+    for session in ["a", "b"] {
+        played.listen(session).await;
+    }
+    for session in ["a", "b"] {
+        played.append_many(session, 600).await;
+    }
+    assert_eq!(played.gate.count(&DELIVERIES, Vec::new()).await.unwrap(), 1_200);
+    played.gate.counts_removed.store(true, Ordering::SeqCst);
+    played.log.forget(&"a".parse().unwrap(), Batch::new()).await.unwrap();
+    assert_eq!(played.gate.count(&DELIVERIES, Vec::new()).await.unwrap(), 600);
+    let removed_max = played.gate.removed_max.load(Ordering::SeqCst);
+    assert!(removed_max <= 128, "{removed_max} at once");
+}
+
+#[tokio::test]
 async fn places_of_forgotten_events_are_not_given_again() {
     let played = Played::new().await;
     played.append("ab", "kept").await;
     played.append("a", "the last of all").await;
     let last = played.log.order.told();
     played.log.forget(&"a".parse().unwrap(), Batch::new()).await.unwrap();
-    let again = opened(Arc::clone(&played.gate), u64::MAX).await.0;
+    let again = opened(Arc::clone(&played.gate), Arc::default(), u64::MAX).await.0;
     assert_eq!(again.order.told().seq, last.seq);
     append(&again, "ab", "after a restart").await.unwrap();
     let start = Start::After(last.newest.unwrap());
