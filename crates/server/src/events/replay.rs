@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use wharf_core::events::EventName;
 use wharf_core::ids::{EventId, SessionName};
 use wharf_core::store::{Condition, Query, StoreError};
@@ -22,6 +22,10 @@ const PAGE_EVENTS: usize = 250;
 const EVENTS_MAX: usize = 1_000;
 /// Pages of the log that one call looks through at most.
 const PAGES_MAX: usize = 80;
+
+/// How far the clock may be set back without a replay missing events of that time: what was logged later may bear an earlier
+/// moment by so much.
+const SET_BACK_MAX: SignedDuration = SignedDuration::from_hours(1);
 
 /// Which events of a session to replay.
 #[derive(Debug, Clone)]
@@ -75,6 +79,12 @@ impl WantedState {
 }
 
 impl Wanted {
+    /// Whether nothing that is wanted comes behind an event of this moment.
+    fn is_over(&self, at: Timestamp) -> bool {
+        let is_behind = |until: Timestamp| at.duration_since(until) >= SET_BACK_MAX;
+        self.until.is_some_and(is_behind)
+    }
+
     fn wants(&self, event: &LoggedEvent) -> bool {
         let is_named = self.events.as_ref().is_none_or(|names| names.contains(&event.name));
         is_named && self.since.is_none_or(|since| event.at >= since) && self.until.is_none_or(|until| event.at < until)
@@ -143,7 +153,7 @@ impl EventLog {
             let Some(last) = events.last() else {
                 return Ok(replayed);
             };
-            let (last, is_over) = (last.id.clone(), wanted.until.is_some_and(|until| last.at >= until));
+            let (last, is_over) = (last.id.clone(), wanted.is_over(last.at));
             from = events.last().map_or(from, |last| last.seq + 1);
             let events: Vec<_> = events.into_iter().filter(|event| wanted.wants(event)).collect();
             let (count, deliveries) = self.replay_page(&events, Some(wanted.state), now).await?;
@@ -225,9 +235,10 @@ impl EventLog {
         Ok((events.collect(), page.next.is_some()))
     }
 
-    /// A place before everything of a session that was logged at this moment or later: the log is in the order of time, so
-    /// half of it is looked at in each step.
+    /// A place before everything of a session that was logged at this moment or later: the log is nearly in the order of
+    /// time, so half of it is looked at in each step.
     async fn place_at(&self, session: &SessionName, moment: Timestamp) -> Result<i64, StoreError> {
+        let moment = moment.saturating_sub(SET_BACK_MAX).unwrap_or(Timestamp::MIN);
         let (mut low, mut high) = (0, self.order.told().seq);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -240,3 +251,6 @@ impl EventLog {
         Ok(low)
     }
 }
+
+#[cfg(test)]
+mod tests;
