@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
 use url::form_urlencoded;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -90,7 +91,7 @@ impl Serialize for Enveloped {
     responses(
         (status = 200, description = "Some of the log", body = EventPage),
         (status = 422, description = "`after` is not, or not any more, in the log"),
-        (status = 429, description = "Keys of the session have too many readers")
+        (status = 429, description = "Keys of the session have too many readers, or too many wrong keys were sent")
     ),
     security(("api_key" = ["read"]))
 )]
@@ -107,18 +108,27 @@ async fn list_events(
     let mut follow = follow(&state, &caller, &query, &start).await?;
     // At most LIMIT_MAX, which fits.
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let revoked = caller.revoked();
-    let events = tokio::select! {
-        // A key that is gone is told nothing, whatever there is.
-        biased;
-        () = revoked.cancelled() => return Err(ApiError::Forbidden { hint: "the key was changed or deleted".to_owned() }),
-        () = state.stop.cancelled() => return Err(ApiError::Unavailable("the server stops, ask again".to_owned())),
-        events = follow.page(limit, Duration::from_secs(wait)) => events?,
-    };
+    let page = follow.page(limit, Duration::from_secs(wait));
+    let events = unless_over(&caller.revoked(), &state.stop, page).await??;
     Ok(Json(EventPage {
         events: events.into_iter().map(Enveloped).collect(),
         cursor: follow.cursor().to_owned(),
     }))
+}
+
+/// What comes of this, unless the caller's key or the server ends before.
+async fn unless_over<T>(
+    revoked: &CancellationToken,
+    stop: &CancellationToken,
+    work: impl Future<Output = T>,
+) -> ApiResult<T> {
+    tokio::select! {
+        // A key that is gone is told nothing, whatever there is.
+        biased;
+        () = revoked.cancelled() => Err(ApiError::Forbidden { hint: "the key was changed or deleted".to_owned() }),
+        () = stop.cancelled() => Err(ApiError::Unavailable("the server stops, ask again".to_owned())),
+        done = work => Ok(done),
+    }
 }
 
 /// Get one event, as receivers got it.
@@ -158,7 +168,7 @@ pub(super) async fn known_event(state: &AppState, caller: &Caller, id: &str) -> 
     responses(
         (status = 200, description = "The events", content_type = "text/event-stream", body = String),
         (status = 422, description = "`after` is not, or not any more, in the log"),
-        (status = 429, description = "Keys of the session have too many readers")
+        (status = 429, description = "Keys of the session have too many readers, or too many wrong keys were sent")
     ),
     security(("api_key" = ["read"]), ("api_key_in_query" = ["read"]))
 )]
@@ -266,6 +276,24 @@ impl From<FollowError> for ApiError {
         match error {
             FollowError::UnknownEvent(_) | FollowError::Behind => Self::Refused(error.to_string()),
             FollowError::Store(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_key_that_is_gone_is_told_nothing() {
+        let (revoked, stop) = (CancellationToken::new(), CancellationToken::new());
+        assert!(matches!(unless_over(&revoked, &stop, async { 1 }).await, Ok(1)));
+        revoked.cancel();
+        stop.cancel();
+        // Often, because what is ready at the same moment is else taken by chance.
+        for _ in 0..32 {
+            let refused = unless_over(&revoked, &stop, async { 1 }).await;
+            assert!(matches!(refused, Err(ApiError::Forbidden { .. })));
         }
     }
 }
