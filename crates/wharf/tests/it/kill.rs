@@ -29,6 +29,9 @@ const KILLS: usize = 10;
 const TEXTS_PER_ROUND: usize = TEXTS_PER_CHAT / KILLS;
 /// The fewest kills that must hit stanzas which the network waits for; else the test would prove little.
 const HITS_MIN: u64 = 3;
+/// Texts that may be lost and asked for again: those whose Signal state was flushed in the moment before their row was handed
+/// over. There is none in most runs, and many where rows are missing.
+const LATE_MAX: usize = 5;
 /// Webhooks that may come after a start before the next kill: fewer than a round brings, so that all kills happen.
 const WEBHOOKS_TO_KILL_MAX: usize = 160;
 /// Texts that the session itself may send after a start before the others write again.
@@ -302,6 +305,7 @@ async fn a_thousand_texts_survive_ten_kills() {
         sent.len(),
         late.len()
     );
+    assert!(late.len() <= LATE_MAX, "{late:?} were asked for again");
     for name in ["message", "message.any"] {
         Told::of(name, &told).check(&format!("{name} at the webhook"), &numbers, &late);
         Told::of(name, &logged).check(&format!("{name} in the log"), &numbers, &late);
