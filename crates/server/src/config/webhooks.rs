@@ -1,5 +1,6 @@
 //! How webhooks are delivered, and the one that gets the events of all sessions and shows in no session's configuration.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub(super) const VARIABLES: &[&Variable] = &[
     &TIMEOUT,
     &CONCURRENCY,
     &CONCURRENCY_ALL,
+    &BACKLOG,
     &ALLOW,
     &CA_FILE,
 ];
@@ -102,6 +104,13 @@ const CONCURRENCY_ALL: Variable = Variable {
             gets a quarter of either part at most.",
     secret: false,
 };
+const BACKLOG: Variable = Variable {
+    names: &["WHARF_WEBHOOK_BACKLOG_PER_SECOND"],
+    default: "1000",
+    about: "The most requests in a second, of all webhooks together, for events that had to wait: retries, and what came while \
+            a receiver was down. So a receiver that comes back does not delay the others.",
+    secret: false,
+};
 const ALLOW: Variable = Variable {
     names: &["WHARF_WEBHOOK_ALLOW"],
     default: "",
@@ -129,6 +138,8 @@ pub struct DeliveryConfig {
     pub endpoint_requests_max: usize,
     /// The most requests under way altogether.
     pub requests_max: usize,
+    /// The most requests in a second for what had to wait.
+    pub backlog_per_second: NonZeroU32,
 }
 
 /// Webhooks.
@@ -220,6 +231,7 @@ fn read_delivery(environment: &Environment) -> Result<DeliveryConfig, ConfigErro
         timeout: Duration::from_secs_f64(timeout),
         endpoint_requests_max: at_once(&CONCURRENCY, CONCURRENCY_MAX)?,
         requests_max: at_once(&CONCURRENCY_ALL, CONCURRENCY_ALL_MAX)?,
+        backlog_per_second: environment.parse(&BACKLOG, "a whole number above 0")?,
     })
 }
 

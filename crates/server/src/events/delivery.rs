@@ -7,6 +7,7 @@
 mod breaker;
 mod gates;
 mod lanes;
+mod throttle;
 mod worker;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use wharf_core::random::Random;
 use wharf_core::store::StoreError;
 
 use self::gates::Gates;
+use self::throttle::Throttle;
 use super::endpoints::Endpoint;
 use super::log::EventLog;
 use super::outbox::{Due, Noted, Outbox, Written};
@@ -48,6 +50,7 @@ pub(crate) struct Delivery {
     random: Arc<dyn Random>,
     config: DeliveryConfig,
     gates: Gates,
+    backlog: Throttle,
 }
 
 /// An attempt that was made.
@@ -74,6 +77,7 @@ impl Delivery {
             clock,
             random,
             gates: Gates::new(config.requests_max),
+            backlog: Throttle::new(config.backlog_per_second),
             config,
         })
     }
@@ -155,6 +159,9 @@ impl Delivery {
     /// One attempt, as soon as there is room for another request.
     async fn attempt(&self, endpoint: Arc<Endpoint>, due: Due, is_failing: Arc<AtomicBool>) -> Attempted {
         let receiver = endpoint.receiver.as_ref().map(Receiver::name).unwrap_or_default();
+        if due.has_waited {
+            self.backlog.turn().await;
+        }
         let _room = self.gates.enter(receiver, &is_failing).await;
         let at = self.clock.now();
         let answer = match &endpoint.receiver {

@@ -302,6 +302,7 @@ impl<'a> Worker<'a> {
             match bodies.get(due.event().as_str()) {
                 Some(body) => {
                     due.body = Some(body.clone());
+                    due.has_waited = true;
                     self.lanes.push(due);
                 }
                 None => self.noted(due, Fate::Gone),

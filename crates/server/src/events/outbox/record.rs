@@ -93,6 +93,8 @@ pub(in crate::events) struct Due {
     record: Record,
     /// What is sent, once it was read.
     pub(in crate::events) body: Option<Bytes>,
+    /// Whether it is a retry, or came faster than it could be sent.
+    pub(in crate::events) has_waited: bool,
 }
 
 /// What came of a delivery, to be noted.
@@ -271,6 +273,7 @@ impl Due {
             version,
             record,
             body: None,
+            has_waited: false,
         }
     }
 
