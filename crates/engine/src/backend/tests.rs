@@ -205,7 +205,7 @@ async fn the_secret_of_a_message_is_on_disk_with_it_as_the_library_keeps_it() {
     info.source.chat = chat.clone();
     info.source.sender = sender.clone();
     let context = wa::MessageContextInfo {
-        message_secret: Some(vec![7; 32].into()),
+        message_secret: Some(vec![7; 32]),
         ..Default::default()
     };
     let message = wa::Message {
