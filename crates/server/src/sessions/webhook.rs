@@ -171,7 +171,9 @@ impl Webhook {
             Some(Err(egress::UrlError::Forbidden)) => {
                 fields.fail("url", "must not name a link-local or metadata address");
             }
-            Some(Err(egress::UrlError::NotHttp | egress::UrlError::NotPublic)) | None => fields.fail("url", "must be a URL address"),
+            Some(Err(egress::UrlError::NotHttp | egress::UrlError::NotPublic)) | None => {
+                fields.fail("url", "must be a URL address")
+            }
         }
         check_events(fields);
         fields.boolean("insecure");
@@ -226,7 +228,8 @@ fn header_name_problem(name: &str) -> Option<&'static str> {
     if HeaderName::from_bytes(name.as_bytes()).is_err() {
         return Some("must be the name of an HTTP header");
     }
-    let is_reserved = RESERVED_HEADERS.contains(&lower.as_str()) || RESERVED_HEADER_PREFIXES.iter().any(|prefix| lower.starts_with(prefix));
+    let is_reserved = RESERVED_HEADERS.contains(&lower.as_str())
+        || RESERVED_HEADER_PREFIXES.iter().any(|prefix| lower.starts_with(prefix));
     is_reserved.then_some("must not be a header that the delivery itself sets")
 }
 
