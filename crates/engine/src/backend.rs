@@ -3,7 +3,7 @@
 //! Implements the five traits of `wacore::store::traits`, so the databases behind the port know nothing of the library.
 //! Binary records stay the bytes that the library hands over. A method that reads before it writes holds the session's
 //! lock; that is enough because one process owns a session. Split by the library's own topics: [`signal`], [`appsync`],
-//! [`protocol`] (with [`tokens`] and [`inbound`]), [`secrets`], [`device`].
+//! [`protocol`] (with [`tokens`] and [`inbound`]), [`mod@secrets`], [`device`].
 //!
 //! The library's periodic sweeps (`keepalive.rs` spawn_retention_cleanup, `tctoken.rs` prune_expired) do nothing here:
 //! they would wake every session's closed file every five minutes, at times of their own, for a handful of deletes each.
