@@ -270,10 +270,13 @@ async fn run_client(client: &Arc<Client>, ending: &Ending) {
     // Whatever fails from here on is no news to the session.
     ending.begun().cancel();
     let down = async {
-        client.disconnect().await;
-        if works {
-            let _ = working.await;
-        }
+        // Side by side: work that stands still may hold a lock that the disconnecting waits for.
+        let worked = async {
+            if works {
+                let _ = working.await;
+            }
+        };
+        tokio::join!(client.disconnect(), worked);
         client.persistence_manager().flush().await
     };
     match guarded(DISCONNECT_TIMEOUT, down).await {
