@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -155,6 +155,25 @@ async fn arrive(receiver: &mut Receiver, count: usize) {
     while arrived.len() < count {
         arrived.insert(receiver.post().await.body["id"].to_string());
     }
+}
+
+#[tokio::test]
+async fn what_had_to_wait_is_spread_over_time() {
+    let mut wharf = Wharf::start_with(&[("WHARF_WEBHOOK_BACKLOG_PER_SECOND", "20")]).await;
+    let mut receiver = Receiver::start().await;
+    receiver.always_answers(500);
+    let webhook = json!({"url": receiver.url, "events": ["message"], "retries": {"delaySeconds": 1_000}});
+    let link = wharf.working("a", json!({"webhooks": [webhook]})).await;
+    link.inbox.commit(in_chats(40), Batch::new()).await.unwrap();
+    let waiting = 40 - down(&wharf, &mut receiver).await;
+    receiver.always_answers(200);
+    let back = Instant::now();
+    wharf.pass(Duration::from_secs(15));
+    arrive(&mut receiver, waiting).await;
+    // The first needs no turn of the others, and a turn may be a little early where one before was late.
+    let spread = Duration::from_millis(50) * (waiting as u32 - 2);
+    assert!(back.elapsed() >= spread, "{waiting} events in {:?}", back.elapsed());
+    wharf.stop().await;
 }
 
 #[tokio::test]
