@@ -27,9 +27,9 @@ use super::extract::Id;
 use crate::events::{Envelope, Filter, FilterError, Follow, FollowError, LoggedEvent, NoSeat, Opening, Start, Telling};
 use crate::keys::Caller;
 
-/// The most events in an answer.
+/// The most events, or deliveries, in an answer.
 const LIMIT_MAX: u64 = 1_000;
-/// Events in an answer where the caller does not say.
+/// As many are in an answer where the caller does not say.
 const LIMIT_DEFAULT: u64 = 100;
 /// The longest that an answer waits for events, in seconds. Proxies cut off what is silent for longer than a minute.
 const WAIT_SECONDS_MAX: u64 = 50;
@@ -101,13 +101,11 @@ async fn list_events(
     RawQuery(query): RawQuery,
 ) -> ApiResult<Json<EventPage>> {
     let query = query.unwrap_or_default();
-    let limit = number(&query, "limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
+    let limit = page_limit(&query)?;
     let wait = number(&query, "wait", 0..=WAIT_SECONDS_MAX)?.unwrap_or_default();
     let start = Start::parse(&query)?.unwrap_or(Start::Oldest);
     let _seat = state.events.seats().take(caller.session())?;
     let mut follow = follow(&state, &caller, &query, &start).await?;
-    // At most LIMIT_MAX, which fits.
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let page = follow.page(limit, Duration::from_secs(wait));
     let events = unless_over(&caller.revoked(), &state.stop, page).await??;
     Ok(Json(EventPage {
@@ -231,8 +229,15 @@ async fn follow(state: &AppState, caller: &Caller, query: &str, start: &Start) -
     Ok(Follow::new(Arc::clone(&state.events), filter, start).await?)
 }
 
+/// How many the caller wants in an answer.
+pub(super) fn page_limit(query: &str) -> ApiResult<usize> {
+    let limit = number(query, "limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
+    // At most LIMIT_MAX, which fits.
+    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
 /// A whole number in a query; `None` where it is not there.
-pub(super) fn number(query: &str, name: &str, allowed: std::ops::RangeInclusive<u64>) -> ApiResult<Option<u64>> {
+fn number(query: &str, name: &str, allowed: std::ops::RangeInclusive<u64>) -> ApiResult<Option<u64>> {
     let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(known, _)| known == name);
     let Some((_, value)) = values.next() else {
         return Ok(None);

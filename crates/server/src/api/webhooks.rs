@@ -23,7 +23,7 @@ use wharf_core::ids::{EventId, SessionName};
 
 use super::AppState;
 use super::error::{ApiError, ApiResult};
-use super::events::{known_event, number};
+use super::events::{known_event, page_limit};
 use super::extract::{Body, Id, Input, Known};
 use crate::events::{
     DeliveryState, Endpoint, LoggedEvent, Replayed, SetBy, StoredDelivery, Wanted, WantedState, standard_secret,
@@ -31,10 +31,6 @@ use crate::events::{
 use crate::keys::Caller;
 use crate::validate::Fields;
 
-/// The most deliveries in an answer.
-const LIMIT_MAX: u64 = 1_000;
-/// Deliveries in an answer where the caller does not say.
-const LIMIT_DEFAULT: u64 = 100;
 /// Replays of a session in [`REPLAYS_WITHIN`].
 const REPLAYS_MAX: u32 = 120;
 /// The time for which replays are counted.
@@ -312,7 +308,7 @@ async fn list_dead_deliveries(
 ) -> ApiResult<Json<DeadDeliveries>> {
     let query = query.unwrap_or_default();
     let session = session(&query, &caller)?;
-    let limit = number(&query, "limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
+    let limit = page_limit(&query)?;
     let after = parameter(&query, "after");
     // Of other sessions' deliveries a key does not even learn whether they are there.
     let is_own = |id: &str| caller.session().is_none_or(|own| id.starts_with(&format!("{own}.")));
@@ -320,7 +316,6 @@ async fn list_dead_deliveries(
     if after.as_deref().is_some_and(|after| !is_own(after)) {
         return Err(unknown());
     }
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let page = state
         .events
         .dead_letters(session.as_ref(), after.as_deref(), limit)
