@@ -8,6 +8,7 @@ pub mod clock;
 pub mod engine;
 pub mod events;
 pub mod ids;
+pub mod media;
 pub mod message;
 pub mod random;
 pub mod session;
