@@ -5,15 +5,24 @@
 //! tags: [`Chatting`] and, as they come, the others.
 
 mod chatting;
+mod contacts;
+mod content;
 mod history;
 mod lifecycle;
+mod media;
 mod pairing;
 mod presence;
 mod proxy;
 
-pub use chatting::{AckUpdate, Chatting, Quote, SeenRequest, SendText, SentMessage, Typing};
+pub use chatting::{AckUpdate, Chatting, Mentions, Quote, SeenRequest, SendRequest, SentMessage, Typing};
+pub use contacts::Contacts;
+pub use content::{
+    Button, ButtonAction, Buttons, ContactCard, Content, LinkPreview, List, ListRow, ListSection, MediaFacts,
+    MediaKind, OutgoingMedia, PreviewPicture,
+};
 pub use history::HistoryDepth;
 pub use lifecycle::{Closed, Connector, EngineOptions, Inbox, Lifecycle, Signal};
+pub use media::{Media, MediaError};
 pub use pairing::{Pairing, PasskeyAssertion, PasskeyChallenge, PasskeyCredential};
 pub use presence::Presence;
 pub use proxy::{Proxy, ProxyScheme};
@@ -25,9 +34,9 @@ use crate::ids::ChatId;
 use crate::store::StoreError;
 
 /// Everything that one WhatsApp connection can do.
-pub trait Engine: Lifecycle + Pairing + Chatting + Presence {}
+pub trait Engine: Lifecycle + Pairing + Chatting + Contacts + Media + Presence {}
 
-impl<T: Lifecycle + Pairing + Chatting + Presence> Engine for T {}
+impl<T: Lifecycle + Pairing + Chatting + Contacts + Media + Presence> Engine for T {}
 
 /// Why the engine could not do what was asked. Variants are what a caller can act on.
 #[derive(Debug, thiserror::Error)]

@@ -62,12 +62,43 @@ pub enum Source {
 }
 
 /// What a message is, as far as events tell messages apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MessageKind {
     /// Something that a person sees in the chat: text, media, a location, a poll...
     Content,
-    /// A change to another message (reaction, edit, deletion, poll vote), or something between devices.
+    /// A change to another message that has an event of its own.
+    Change(Change),
+    /// Any other change, or something between devices.
     Control,
+}
+
+/// What a message does to another one of the same chat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// Somebody reacted to it.
+    Reaction {
+        /// Which message.
+        target: MessageId,
+        /// An emoji; empty where the reaction was taken back.
+        text: String,
+    },
+    /// Its author gave it a new text or caption: the `body` of the message that carries this.
+    Edited {
+        /// Which message.
+        target: MessageId,
+    },
+    /// It was deleted for everyone.
+    Revoked {
+        /// Which message.
+        target: MessageId,
+    },
+    /// Somebody voted in a poll.
+    PollVote {
+        /// The poll.
+        poll: MessageId,
+        /// The names of all options that are chosen now; `None` where the vote cannot be read.
+        options: Option<Vec<String>>,
+    },
 }
 
 /// One message in one chat.
@@ -120,6 +151,9 @@ pub struct MessageMedia {
     pub mimetype: Option<String>,
     /// As the sender said; documents only.
     pub filename: Option<String>,
+    /// In bytes, as the sender said.
+    #[serde(default)]
+    pub size: Option<u64>,
 }
 
 /// A quoted message.
@@ -131,8 +165,9 @@ pub struct ReplyTo {
     pub participant: Option<ChatId>,
     /// Its text or caption.
     pub body: Option<String>,
-    /// Whether it has media.
-    pub has_media: bool,
+    /// Its picture, sound, video or file.
+    #[serde(default)]
+    pub media: Option<MessageMedia>,
 }
 
 /// A place on the map.

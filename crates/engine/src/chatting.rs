@@ -13,8 +13,10 @@ use wacore::types::message::AddressingMode;
 use wacore_binary::Jid;
 use waproto::whatsapp as wa;
 use wharf_core::BoxError;
-use wharf_core::engine::{Chatting, EngineError, Lifecycle as _, Quote, SeenRequest, SendText, SentMessage, Typing};
-use wharf_core::ids::{ChatId, ChatKind};
+use wharf_core::engine::{
+    Chatting, Content, EngineError, Lifecycle as _, Quote, SeenRequest, SendRequest, SentMessage, Typing,
+};
+use wharf_core::ids::{ChatId, ChatKind, MessageId};
 use wharf_core::message::{Ack, Source};
 use wharf_core::session::Me;
 use whatsapp_rust::{Client, SendOptions};
@@ -37,14 +39,22 @@ impl Chatting for Connection {
         self.client.generate_message_id()
     }
 
-    async fn send_text(&self, request: SendText) -> Result<SentMessage, EngineError> {
+    async fn send(&self, request: SendRequest) -> Result<SentMessage, EngineError> {
         let me = self.ready()?;
         let recipient = self.recipients.find(&self.client, &me, &request.chat).await?;
         let author = match &request.quote {
             Some(quote) => Some(self.author(quote, &me).await?),
             None => None,
         };
-        let proto = text_message(&request, author, &recipient.jid)?;
+        let proto = match &request.content {
+            Content::Text { text, .. } => text_message(text, &request, author, &recipient.jid)?,
+            // ENGINE-OUT replaces this.
+            _ => {
+                return Err(EngineError::Invalid(
+                    "this kind of message cannot be sent yet".to_owned(),
+                ));
+            }
+        };
         let envelope = Envelope {
             id: request.id.clone(),
             stanza: format!("{} {} {}", recipient.jid, me.id, request.id),
@@ -97,6 +107,39 @@ impl Chatting for Connection {
             Typing::Recording => within(NOTICE_TIMEOUT, chatstate.send_recording(&chat)).await,
             Typing::Paused => within(NOTICE_TIMEOUT, chatstate.send_paused(&chat)).await,
         }
+    }
+
+    async fn set_starred(&self, _message: &MessageId, _starred: bool) -> Result<(), EngineError> {
+        // ENGINE-OUT replaces this.
+        Err(EngineError::Invalid("stars are not built yet".to_owned()))
+    }
+}
+
+#[async_trait]
+impl wharf_core::engine::Contacts for Connection {
+    async fn find(&self, _person: &ChatId) -> Result<Option<ChatId>, EngineError> {
+        // ENGINE-OUT replaces this.
+        Err(EngineError::Invalid("contacts are not built yet".to_owned()))
+    }
+}
+
+#[async_trait]
+impl wharf_core::engine::Media for Connection {
+    async fn download(
+        &self,
+        _message: &wharf_core::message::Message,
+        _to: &std::path::Path,
+    ) -> Result<u64, wharf_core::engine::MediaError> {
+        // ENGINE-IN replaces this.
+        Err(wharf_core::engine::MediaError::None)
+    }
+
+    async fn request_reupload(
+        &self,
+        _message: &wharf_core::message::Message,
+    ) -> Result<wharf_core::message::Message, wharf_core::engine::MediaError> {
+        // ENGINE-IN replaces this.
+        Err(wharf_core::engine::MediaError::None)
     }
 }
 
@@ -164,18 +207,28 @@ async fn other_address(client: &Client, jid: &Jid) -> Option<Jid> {
 }
 
 /// The text as WhatsApp's clients send it: bare, unless it quotes or mentions.
-fn text_message(request: &SendText, author: Option<Jid>, target: &Jid) -> Result<wa::Message, EngineError> {
-    if request.quote.is_none() && request.mentions.is_empty() {
-        return Ok(wa::Message::text(&request.text));
+fn text_message(
+    text: &str,
+    request: &SendRequest,
+    author: Option<Jid>,
+    target: &Jid,
+) -> Result<wa::Message, EngineError> {
+    if request.quote.is_none() && request.mentions.people.is_empty() {
+        return Ok(wa::Message::text(text));
     }
     let mut context = match (&request.quote, author) {
         (Some(quote), Some(author)) => quoting(quote, &author, target)?,
         _ => wa::ContextInfo::default(),
     };
-    context.mentioned_jid = request.mentions.iter().map(|chat| to_jid(chat).to_string()).collect();
+    context.mentioned_jid = request
+        .mentions
+        .people
+        .iter()
+        .map(|chat| to_jid(chat).to_string())
+        .collect();
     Ok(wa::Message {
         extended_text_message: MessageField::some(wa::message::ExtendedTextMessage {
-            text: Some(request.text.clone()),
+            text: Some(text.to_owned()),
             context_info: MessageField::some(context),
             ..Default::default()
         }),

@@ -89,7 +89,7 @@ fn reply_to(context: &wa::ContextInfo) -> Option<ReplyTo> {
         id: own_id::kept(id).into_owned(),
         participant: context.participant.as_deref().and_then(parse_chat),
         body: quoted.map(content::body).filter(|body| !body.is_empty()),
-        has_media: quoted.is_some_and(|quoted| content::media(quoted).is_some()),
+        media: quoted.and_then(content::media),
     })
 }
 

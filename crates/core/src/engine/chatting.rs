@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::EngineError;
+use super::{Content, EngineError};
 use crate::ids::{ChatId, MessageId};
 use crate::message::{Ack, Message};
 
@@ -14,29 +14,42 @@ pub trait Chatting: Send + Sync + 'static {
     /// A new message id, as WhatsApp's own clients make them.
     fn new_message_id(&self) -> String;
 
-    /// Sends a text. Returns once it was written to the connection; [`AckUpdate`] tells when WhatsApp has it.
-    async fn send_text(&self, request: SendText) -> Result<SentMessage, EngineError>;
+    /// Sends a message, or a change to one. Returns once it was written to the connection; [`AckUpdate`] tells when WhatsApp has
+    /// it. The same request under the same id makes the same message.
+    async fn send(&self, request: SendRequest) -> Result<SentMessage, EngineError>;
 
     /// Tells the senders that their messages were read.
     async fn send_seen(&self, request: SeenRequest) -> Result<(), EngineError>;
 
     /// Shows in a chat that we type, record, or stopped.
     async fn set_typing(&self, chat: &ChatId, typing: Typing) -> Result<(), EngineError>;
+
+    /// Puts a star on a message, or takes it off; only this account sees it.
+    async fn set_starred(&self, message: &MessageId, starred: bool) -> Result<(), EngineError>;
 }
 
-/// A text to be sent.
+/// What is to be sent, and where to.
 #[derive(Debug, Clone)]
-pub struct SendText {
+pub struct SendRequest {
     /// The id that the message will have.
     pub id: String,
     /// Where to.
     pub chat: ChatId,
-    /// The text.
-    pub text: String,
+    /// What.
+    pub content: Content,
     /// The message that this one answers.
     pub quote: Option<Quote>,
     /// Who is mentioned.
-    pub mentions: Vec<ChatId>,
+    pub mentions: Mentions,
+}
+
+/// Who is mentioned in a message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mentions {
+    /// These people.
+    pub people: Vec<ChatId>,
+    /// Everybody in the group.
+    pub everyone: bool,
 }
 
 /// A message that is quoted.

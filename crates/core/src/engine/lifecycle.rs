@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{AckUpdate, Engine, EngineError, HistoryDepth, PasskeyChallenge, Proxy};
-use crate::ids::SessionName;
+use crate::ids::{ChatId, SessionName};
 use crate::message::Message;
 use crate::session::Me;
 use crate::store::{Batch, Store, StoreError, Unusable};
@@ -51,6 +51,9 @@ pub trait Inbox: Send + Sync + 'static {
     ///
     /// `marks` is the engine's own note of what it has seen and must be written in the same batch as the messages.
     async fn commit(&self, messages: Vec<Message>, marks: Batch) -> Result<(), StoreError>;
+
+    /// A message that is kept, by its chat, under either address of a person, and WhatsApp's own id.
+    async fn find(&self, chat: &ChatId, id: &str) -> Result<Option<Message>, StoreError>;
 
     /// Something happened. Never blocks and never fails; signals are handled in order.
     fn signal(&self, signal: Signal);

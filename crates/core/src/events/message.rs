@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::message::{Ack, Message, Source};
+use crate::message::{Ack, Message, MessageMedia, Source};
 
 /// A message.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -267,13 +267,7 @@ impl MessagePayload {
             participant,
             body: message.body.clone(),
             has_media: message.media.is_some(),
-            media: message.media.as_ref().map(|media| MediaPayload {
-                url: None,
-                mimetype: media.mimetype.clone(),
-                filename: media.filename.clone(),
-                s3: None,
-                error: None,
-            }),
+            media: message.media.as_ref().map(MediaPayload::unfetched),
             media_url: None,
             ack: message.ack.number(),
             ack_name: message.ack.name().to_owned(),
@@ -293,10 +287,23 @@ impl MessagePayload {
                 id: reply.id.clone(),
                 participant: reply.participant.as_ref().map(ToString::to_string),
                 body: reply.body.clone(),
-                has_media: reply.has_media,
-                media: None,
+                has_media: reply.media.is_some(),
+                media: reply.media.as_ref().map(MediaPayload::unfetched),
                 data: None,
             }),
+        }
+    }
+}
+
+impl MediaPayload {
+    /// Media of which there is no file here.
+    pub fn unfetched(media: &MessageMedia) -> Self {
+        Self {
+            url: None,
+            mimetype: media.mimetype.clone(),
+            filename: media.filename.clone(),
+            s3: None,
+            error: None,
         }
     }
 }

@@ -82,6 +82,10 @@ impl Inbox for Alive {
         Ok(())
     }
 
+    async fn find(&self, _chat: &wharf_core::ids::ChatId, _id: &str) -> Result<Option<Message>, StoreError> {
+        Ok(None)
+    }
+
     fn signal(&self, signal: Signal) {
         if matches!(signal, Signal::Alive) {
             *self.0.lock().unwrap() += 1;

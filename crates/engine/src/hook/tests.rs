@@ -82,6 +82,10 @@ impl Inbox for Kept {
         Ok(())
     }
 
+    async fn find(&self, _chat: &wharf_core::ids::ChatId, _id: &str) -> Result<Option<Message>, StoreError> {
+        Ok(None)
+    }
+
     fn signal(&self, _signal: Signal) {}
 }
 

@@ -193,22 +193,35 @@ fn place(m: &wa::Message) -> Option<&wa::message::LocationMessage> {
 
 /// Its picture, sound, video or file.
 pub(super) fn media(m: &wa::Message) -> Option<MessageMedia> {
-    let unnamed = |mimetype: &Option<String>| MessageMedia {
+    let unnamed = |mimetype: &Option<String>, size| MessageMedia {
         mimetype: mimetype.clone(),
         filename: None,
+        size,
     };
-    let image = m.image_message.as_option().map(|image| unnamed(&image.mimetype));
+    let image = m.image_message.as_option();
     image
-        .or_else(|| m.video_message.as_option().map(|video| unnamed(&video.mimetype)))
-        .or_else(|| m.ptv_message.as_option().map(|video| unnamed(&video.mimetype)))
-        .or_else(|| m.audio_message.as_option().map(|audio| unnamed(&audio.mimetype)))
-        .or_else(|| m.sticker_message.as_option().map(|sticker| unnamed(&sticker.mimetype)))
+        .map(|image| unnamed(&image.mimetype, image.file_length))
+        .or_else(|| video(m).map(|video| unnamed(&video.mimetype, video.file_length)))
         .or_else(|| {
-            m.document_message.as_option().map(|document| MessageMedia {
+            let audio = m.audio_message.as_option()?;
+            Some(unnamed(&audio.mimetype, audio.file_length))
+        })
+        .or_else(|| {
+            let sticker = m.sticker_message.as_option()?;
+            Some(unnamed(&sticker.mimetype, sticker.file_length))
+        })
+        .or_else(|| {
+            let document = m.document_message.as_option()?;
+            Some(MessageMedia {
                 mimetype: document.mimetype.clone(),
                 filename: document.file_name.clone().or_else(|| document.title.clone()),
+                size: document.file_length,
             })
         })
+}
+
+fn video(m: &wa::Message) -> Option<&wa::message::VideoMessage> {
+    m.video_message.as_option().or_else(|| m.ptv_message.as_option())
 }
 
 /// Its place on the map, if it is one: a coordinate that is no number would be none anywhere else either.

@@ -326,6 +326,7 @@ fn describes_media() {
         Some(MessageMedia {
             mimetype: some("application/pdf"),
             filename: some("bill.pdf"),
+            size: None,
         })
     );
     assert_eq!(read_document.body, "the bill");
@@ -411,7 +412,11 @@ fn reads_quotes_and_mentions() {
             id: "3EB0BB".to_owned(),
             participant: Some(id(ALICE)),
             body: some("look"),
-            has_media: true,
+            media: Some(MessageMedia {
+                mimetype: some("image/jpeg"),
+                filename: None,
+                size: None,
+            }),
         })
     );
     assert_eq!(read.mentions, [id("12025550103@c.us")]);

@@ -61,6 +61,10 @@ impl Inbox for Signals {
         Ok(())
     }
 
+    async fn find(&self, _chat: &wharf_core::ids::ChatId, _id: &str) -> Result<Option<Message>, StoreError> {
+        Ok(None)
+    }
+
     fn signal(&self, signal: Signal) {
         self.0.lock().unwrap().push(signal);
     }

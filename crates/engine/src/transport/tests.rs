@@ -22,6 +22,10 @@ impl Inbox for Signals {
         Ok(())
     }
 
+    async fn find(&self, _chat: &wharf_core::ids::ChatId, _id: &str) -> Result<Option<Message>, StoreError> {
+        Ok(None)
+    }
+
     fn signal(&self, signal: Signal) {
         if let Signal::ConnectFailed { reason } = signal {
             self.0.lock().unwrap().push(reason);

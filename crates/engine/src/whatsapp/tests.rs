@@ -26,6 +26,10 @@ impl Inbox for Signals {
         Ok(())
     }
 
+    async fn find(&self, _chat: &wharf_core::ids::ChatId, _id: &str) -> Result<Option<Message>, StoreError> {
+        Ok(None)
+    }
+
     fn signal(&self, signal: Signal) {
         let _ = self.0.send(signal);
     }

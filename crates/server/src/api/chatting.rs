@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use wharf_core::engine::{Quote, SendText, Typing};
+use wharf_core::engine::{Content, Mentions, Quote, SendRequest, Typing};
 use wharf_core::events::MessagePayload;
 use wharf_core::ids::{ChatId, MessageId, MessageRef};
 use wharf_core::session::SessionStatus;
@@ -166,14 +166,20 @@ async fn send_text(sending: Sending<SendTextRequest>) -> ApiResult<Sent> {
         Some(reply_to) => Some(quote(&connection, &chat, reply_to).await?),
         None => None,
     };
-    let request = SendText {
+    let request = SendRequest {
         id: draft.id().to_owned(),
         chat,
-        text: body.text,
+        content: Content::Text {
+            text: body.text,
+            preview: None,
+        },
         quote,
-        mentions,
+        mentions: Mentions {
+            people: mentions,
+            everyone: false,
+        },
     };
-    Ok(connection.send_text(draft, request).await?.into())
+    Ok(connection.send_message(draft, request).await?.into())
 }
 
 /// Make an id for a message that is to be sent.

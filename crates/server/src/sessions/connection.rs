@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
-use wharf_core::engine::{Engine, EngineError, Inbox as _, SeenRequest, SendText, SentMessage, Typing};
+use wharf_core::engine::{Engine, EngineError, Inbox as _, SeenRequest, SendRequest, SentMessage, Typing};
 use wharf_core::ids::{ChatId, MessageId};
 use wharf_core::message::{Message, Source};
 use wharf_core::store::StoreError;
@@ -157,9 +157,9 @@ impl Connection {
         })
     }
 
-    /// Sends a text and keeps it.
-    pub(crate) async fn send_text(&self, draft: Draft, request: SendText) -> Result<Answer, SendError> {
-        self.send(draft, move |engine| async move { engine.send_text(request).await })
+    /// Sends a message and keeps it.
+    pub(crate) async fn send_message(&self, draft: Draft, request: SendRequest) -> Result<Answer, SendError> {
+        self.send(draft, move |engine| async move { engine.send(request).await })
             .await
     }
 

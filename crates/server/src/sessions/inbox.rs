@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use wharf_core::engine::{AckUpdate, Inbox, Signal};
 use wharf_core::events::EventName;
-use wharf_core::ids::SessionName;
+use wharf_core::ids::{ChatId, SessionName};
 use wharf_core::message::{Message, MessageKind, Source};
 use wharf_core::store::{Batch, Store, StoreError};
 
@@ -335,6 +335,11 @@ impl Drop for Committing<'_> {
 impl Inbox for SessionInbox {
     async fn commit(&self, messages: Vec<Message>, marks: Batch) -> Result<(), StoreError> {
         self.keep(messages, marks, Batch::new()).await
+    }
+
+    async fn find(&self, chat: &ChatId, id: &str) -> Result<Option<Message>, StoreError> {
+        let found = messages::in_chat(self.store(), chat, id).await?;
+        Ok(found.map(|stored| stored.message))
     }
 
     fn signal(&self, signal: Signal) {

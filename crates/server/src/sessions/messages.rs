@@ -280,7 +280,7 @@ pub(super) mod tests {
             message.id = MessageId { from_me: false, chat: chat.clone(), id: id.clone(), participant: participant.clone() };
             (message.from, message.participant, message.sender_alt) = (chat, participant.clone(), participant.clone());
             (message.stanza, message.mentions, message.location) = (id.clone(), mentions, location);
-            message.reply_to = Some(ReplyTo { id, participant, body: Some(body), has_media: false });
+            message.reply_to = Some(ReplyTo { id, participant, body: Some(body), media: None });
             let stored = decode(&encode(&message, true).unwrap()).unwrap();
             // By their debug form, because one NaN is not equal to another.
             prop_assert_eq!(format!("{:?}", stored.message), format!("{message:?}"));

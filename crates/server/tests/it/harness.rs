@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{interval, timeout};
 use wharf_core::engine::{
-    Chatting, Closed, Connector, Engine, EngineError, EngineOptions, Inbox, Lifecycle, Pairing, PasskeyAssertion,
-    Presence, SeenRequest, SendText, SentMessage, Signal, Typing,
+    Chatting, Closed, Connector, Contacts, Content, Engine, EngineError, EngineOptions, Inbox, Lifecycle, Media,
+    MediaError, Pairing, PasskeyAssertion, Presence, SeenRequest, SendRequest, SentMessage, Signal, Typing,
 };
 use wharf_core::ids::{ChatId, MessageId, SessionName};
 use wharf_core::message::{Ack, Message, MessageKind, Source};
@@ -451,9 +451,13 @@ impl Connector for PlayedConnector {
 /// Sends nothing, but remembers what it was asked.
 #[derive(Default)]
 pub(crate) struct PlayedEngine {
-    pub(crate) texts: Mutex<Vec<SendText>>,
+    pub(crate) sent: Mutex<Vec<SendRequest>>,
     pub(crate) seen: Mutex<Vec<SeenRequest>>,
     pub(crate) typing: Mutex<Vec<Typing>>,
+    pub(crate) starred: Mutex<Vec<(MessageId, bool)>>,
+    /// Why the next downloads fail.
+    pub(crate) undownloadable: Mutex<VecDeque<MediaError>>,
+    pub(crate) downloading: Door,
     /// What was shown, oldest first: online or not.
     pub(crate) shown: watch::Sender<Vec<bool>>,
     pub(crate) refuses: Mutex<VecDeque<EngineError>>,
@@ -559,14 +563,14 @@ impl Chatting for PlayedEngine {
         format!("3EB0{:04X}", IDS.fetch_add(1, Ordering::SeqCst))
     }
 
-    async fn send_text(&self, request: SendText) -> Result<SentMessage, EngineError> {
+    async fn send(&self, request: SendRequest) -> Result<SentMessage, EngineError> {
         if let Some(error) = self.refuses.lock().unwrap().pop_front() {
             return Err(error);
         }
-        self.texts.lock().unwrap().push(request.clone());
+        self.sent.lock().unwrap().push(request.clone());
         self.sending.pass().await;
         assert!(!self.sending_panics.load(Ordering::SeqCst), "as the test asked");
-        let mut message = text(&request.chat.to_string(), &request.id, &request.text);
+        let mut message = text(&request.chat.to_string(), &request.id, said(&request));
         message.id.from_me = true;
         (message.from, message.to) = (message.to, message.from);
         Ok(SentMessage { message })
@@ -581,6 +585,45 @@ impl Chatting for PlayedEngine {
     async fn set_typing(&self, _chat: &ChatId, typing: Typing) -> Result<(), EngineError> {
         self.typing.lock().unwrap().push(typing);
         Ok(())
+    }
+
+    async fn set_starred(&self, message: &MessageId, starred: bool) -> Result<(), EngineError> {
+        self.starred.lock().unwrap().push((message.clone(), starred));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Contacts for PlayedEngine {
+    async fn find(&self, person: &ChatId) -> Result<Option<ChatId>, EngineError> {
+        Ok(Some(person.clone()))
+    }
+}
+
+/// The text of a request; empty where it is none.
+pub(crate) fn said(request: &SendRequest) -> &str {
+    match &request.content {
+        Content::Text { text, .. } => text,
+        _ => "",
+    }
+}
+
+/// A file of this content is what every message has.
+const FILE: &[u8] = b"the file";
+
+#[async_trait]
+impl Media for PlayedEngine {
+    async fn download(&self, _message: &Message, to: &Path) -> Result<u64, MediaError> {
+        self.downloading.pass().await;
+        if let Some(error) = self.undownloadable.lock().unwrap().pop_front() {
+            return Err(error);
+        }
+        std::fs::write(to, FILE).map_err(MediaError::Disk)?;
+        Ok(FILE.len() as u64)
+    }
+
+    async fn request_reupload(&self, message: &Message) -> Result<Message, MediaError> {
+        Ok(message.clone())
     }
 }
 

@@ -154,11 +154,11 @@ async fn a_sent_text_is_answered_kept_and_told() {
     for (id, reply_to) in [("MINE", "Q1".to_owned()), ("OWN", format!("false_{ALICE}_Q1"))] {
         let body = json!({"chatId": ALICE, "text": "@12025550102", "reply_to": reply_to, "mentions": [BOB], "id": id});
         assert_eq!(wharf.post("/api/sendText", body).await.status, 201);
-        let request = link.engine.texts.lock().unwrap().pop().unwrap();
+        let request = link.engine.sent.lock().unwrap().pop().unwrap();
         let quote = request.quote.unwrap();
         assert_eq!((quote.id.id.as_str(), quote.proto.is_empty()), ("Q1", false));
         assert_eq!(
-            (request.id.as_str(), request.mentions[0].to_string().as_str()),
+            (request.id.as_str(), request.mentions.people[0].to_string().as_str()),
             (id, BOB)
         );
     }
@@ -202,7 +202,7 @@ async fn bad_requests_to_a_working_session_are_named() {
         (refused.status, refused.json()["message"].clone()),
         (422, json!(format!("whatsapp does not know {BOB}")))
     );
-    assert!(link.engine.texts.lock().unwrap().is_empty());
+    assert!(link.engine.sent.lock().unwrap().is_empty());
     wharf.stop().await;
 }
 

@@ -82,7 +82,7 @@ async fn an_ack_that_cannot_be_kept_ends_the_connection() {
         .post("/api/sendText", json!({"session": "a", "chatId": ALICE, "text": "Hi"}))
         .await;
     assert_eq!(sent.status, 201);
-    let id = link.engine.texts.lock().unwrap()[0].id.clone();
+    let id = link.engine.sent.lock().unwrap()[0].id.clone();
     wharf.disk_is_full(true);
     link.inbox.signal(Signal::Ack(AckUpdate {
         chat: ALICE.parse().unwrap(),

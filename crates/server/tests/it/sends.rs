@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use wharf_core::engine::EngineError;
 
 use crate::crash::copy;
-use crate::harness::{ALICE, Answer, BOB, Door, KEY, Link, PATIENCE, Wharf};
+use crate::harness::{ALICE, Answer, BOB, Door, KEY, Link, PATIENCE, Wharf, said};
 use crate::seeded::{Numbers, seed};
 
 fn body(text: &str) -> Value {
@@ -25,7 +25,7 @@ async fn send(wharf: &Wharf, key: &str, body: &Value) -> Answer {
 
 /// The ids of the messages that have left.
 fn left(link: &Link) -> Vec<String> {
-    let texts = link.engine.texts.lock().unwrap();
+    let texts = link.engine.sent.lock().unwrap();
     texts.iter().map(|text| text.id.clone()).collect()
 }
 
@@ -380,8 +380,8 @@ impl Play {
 
     /// Takes up what has left.
     fn count(&mut self) {
-        for text in self.link.engine.texts.lock().unwrap().drain(..) {
-            let key = text.text.split(' ').next().unwrap().to_owned();
+        for text in self.link.engine.sent.lock().unwrap().drain(..) {
+            let key = said(&text).split(' ').next().unwrap().to_owned();
             self.left.entry(key).or_default().insert(text.id);
         }
     }

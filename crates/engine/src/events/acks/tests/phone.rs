@@ -41,6 +41,10 @@ impl Inbox for Reports {
         Ok(())
     }
 
+    async fn find(&self, _chat: &wharf_core::ids::ChatId, _id: &str) -> Result<Option<Message>, StoreError> {
+        Ok(None)
+    }
+
     fn signal(&self, signal: Signal) {
         let _ = self.0.send(Report::Signal(signal));
     }
