@@ -10,6 +10,7 @@ pub(crate) mod proxy;
 pub(crate) mod receiver;
 pub(crate) mod remote;
 pub(crate) mod rigged;
+pub(crate) mod samples;
 pub(crate) mod seeded;
 mod time;
 pub(crate) mod wharf;
