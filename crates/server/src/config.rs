@@ -5,9 +5,11 @@
 
 mod auth;
 mod defaults;
+mod egress;
 mod engine;
 mod environment;
 mod events;
+mod files;
 mod foreign;
 mod http;
 mod key_file;
@@ -22,9 +24,11 @@ mod webhooks;
 
 pub use auth::{ApiKey, AuthConfig, MasterKey, PathPattern};
 pub use defaults::SessionDefaults;
+pub use egress::EgressConfig;
 pub use engine::{Dialect, EngineConfig};
 pub use environment::{ConfigError, Environment, Variable};
 pub use events::EventsConfig;
+pub use files::{FfmpegConfig, FilesConfig};
 pub use http::HttpConfig;
 pub use key_file::{KeyFileError, StoredKey, keep_generated_key, keep_generated_master_key};
 pub use logging::{LogFormat, LoggingConfig};
@@ -51,6 +55,8 @@ const AREAS: &[Area] = &[
     ("Proxies", proxy::VARIABLES),
     ("Storage", storage::VARIABLES),
     ("Engine", engine::VARIABLES),
+    ("Files", files::VARIABLES),
+    ("Outbound requests", egress::VARIABLES),
     ("Webhooks", webhooks::VARIABLES),
     ("Events", events::VARIABLES),
     ("Swagger", swagger::VARIABLES),
@@ -77,6 +83,10 @@ pub struct Config {
     pub storage: StorageConfig,
     /// Which WAHA engine's answers to give.
     pub engine: EngineConfig,
+    /// The files that callers send.
+    pub files: FilesConfig,
+    /// Where requests may go to addresses that callers name.
+    pub egress: EgressConfig,
     /// The webhook of all sessions.
     pub webhooks: WebhooksConfig,
     /// How long events are kept, and how slow a reader may be.
@@ -112,6 +122,8 @@ impl Config {
             swagger: SwaggerConfig::read(environment)?,
             sandbox: SandboxConfig::read(environment)?,
             events: EventsConfig::read(environment)?,
+            files: FilesConfig::read(environment)?,
+            egress: EgressConfig::read(environment)?,
             engine,
             logging,
             webhooks,

@@ -1,15 +1,18 @@
 //! The one place that makes HTTP clients for addresses that a caller can name.
 //!
-//! What a URL says is checked in [`check`](Egress::check), what its name resolves to in the resolver, and the connection
-//! goes to exactly the addresses that were checked, so a name that changes its mind in between gains nothing. Redirects are
-//! not followed and no proxy of the environment is used. How far somebody reaches is a [`Reach`]: the operator's receivers
-//! may be loopback and private ones, a tenant's only public ones and those on the [`AllowList`]; link-local and metadata
-//! addresses are nobody's.
+//! What a URL says is checked in [`check`](Egress::check), what its name resolves to in a [`Rule`], and the connection
+//! goes to exactly the addresses that were checked, so a name that changes its mind in between gains nothing. The clients for
+//! webhooks follow no redirects; files and pages come through [`fetch`](Egress::fetch), which checks each. No proxy of the
+//! environment is used. How far somebody reaches is a [`Reach`]: the operator's receivers may be loopback and private ones, all
+//! else that callers name only public ones and those on the [`AllowList`]; link-local and metadata addresses are nobody's.
 
 mod allow;
+mod connect;
+mod fetch;
 mod tls;
 
 pub(crate) use allow::{AllowList, AllowListError};
+pub(crate) use fetch::{Fetch, FetchError, Fetched};
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +26,7 @@ use reqwest::redirect::Policy;
 use rustls::ClientConfig;
 use url::{Host, Url};
 use wharf_core::address::{is_forbidden, is_public};
+use wharf_core::lookup::Lookup;
 
 /// The longest that a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,7 +54,7 @@ pub(crate) enum UrlError {
     #[error("address is link-local, a metadata service or not a host")]
     Forbidden,
     /// It names an address that is not public, and the one who named it may name only such.
-    #[error("address is not a public one; WHARF_WEBHOOK_ALLOW has the exceptions")]
+    #[error("address is not a public one; WHARF_EGRESS_ALLOW has the exceptions")]
     NotPublic,
 }
 
@@ -60,7 +64,7 @@ pub enum EgressError {
     /// The TLS configuration was refused.
     #[error("cannot set up outbound https")]
     Client(#[source] wharf_core::BoxError),
-    /// The file of `WHARF_WEBHOOK_CA_FILE` is of no use.
+    /// The file of `WHARF_EGRESS_CA_FILE` is of no use.
     #[error("cannot take certificates from {}", file.display())]
     Authorities {
         /// Which file.
@@ -79,25 +83,33 @@ pub(crate) struct Egress {
     public: Client,
     /// The same, for the ports at which the allow-list has networks of their own. A resolver does not learn the port.
     public_at: BTreeMap<u16, Client>,
+    lookup: Arc<dyn Lookup>,
+    tls: Arc<ClientConfig>,
 }
 
 impl Egress {
     /// Clients that trust the public authorities and those in `ca_file`.
-    pub(crate) fn new(allow: AllowList, ca_file: Option<&Path>) -> Result<Self, EgressError> {
+    pub(crate) fn new(allow: AllowList, ca_file: Option<&Path>, lookup: Arc<dyn Lookup>) -> Result<Self, EgressError> {
         let (allow, tls) = (Arc::new(allow), tls::verified(ca_file)?);
+        let resolver = |rule| Resolver {
+            rule,
+            lookup: Arc::clone(&lookup),
+        };
         let public = |port| {
             let allow = Arc::clone(&allow);
-            client(tls.clone(), Resolver::Public { allow, port })
+            client(tls.clone(), resolver(Rule::Public { allow, port }))
         };
         let ports = allow.network_ports();
         Ok(Self {
-            private: client(tls.clone(), Resolver::Private)?,
-            private_unverified: client(tls::unverified()?, Resolver::Private)?,
+            private: client(tls.clone(), resolver(Rule::Private))?,
+            private_unverified: client(tls::unverified()?, resolver(Rule::Private))?,
             public: public(None)?,
             public_at: ports
                 .map(|port| Ok((port, public(Some(port))?)))
                 .collect::<Result<_, EgressError>>()?,
+            tls: Arc::new(tls),
             allow,
+            lookup,
         })
     }
 
@@ -172,14 +184,14 @@ fn client(tls: ClientConfig, resolver: Resolver) -> Result<Client, EgressError> 
         .map_err(|error| EgressError::Client(error.into()))
 }
 
-/// Resolves names with the system's resolver and drops the addresses that are out of reach.
+/// Which addresses may be connected to.
 #[derive(Clone)]
-enum Resolver {
+enum Rule {
     Private,
     Public { allow: Arc<AllowList>, port: Option<u16> },
 }
 
-impl Resolver {
+impl Rule {
     fn check(&self, address: IpAddr) -> Result<(), UrlError> {
         match self {
             _ if is_forbidden(address) => Err(UrlError::Forbidden),
@@ -189,27 +201,46 @@ impl Resolver {
             _ => Ok(()),
         }
     }
+
+    /// What of the addresses behind a name may be connected to. One address that is not public gives away a name that must be,
+    /// whatever else it has; the operator's own machines may well have a link-local address beside others.
+    fn select(&self, mut found: Vec<IpAddr>) -> Result<Vec<IpAddr>, UrlError> {
+        let refusal = found.iter().find_map(|address| self.check(*address).err());
+        found.retain(|address| self.check(*address).is_ok());
+        match (self, refusal) {
+            (Self::Public { .. }, Some(refusal)) => Err(refusal),
+            (Self::Private, Some(refusal)) if found.is_empty() => Err(refusal),
+            _ => Ok(found),
+        }
+    }
+}
+
+/// Resolves names for a client, as far as its rule lets it.
+struct Resolver {
+    rule: Rule,
+    lookup: Arc<dyn Lookup>,
 }
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let resolver = self.clone();
+        let (rule, lookup) = (self.rule.clone(), Arc::clone(&self.lookup));
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let refusal = found.iter().find_map(|address| resolver.check(address.ip()).err());
-            let in_reach = |address: &SocketAddr| resolver.check(address.ip()).is_ok();
-            let allowed: Vec<SocketAddr> = found.into_iter().filter(in_reach).collect();
-            match refusal {
-                Some(refusal) if allowed.is_empty() => Err(refusal.into()),
-                _ => Ok(Box::new(allowed.into_iter()) as Addrs),
-            }
+            let found = rule.select(lookup.addresses(name.as_str()).await?)?;
+            let found: Vec<_> = found.into_iter().map(|address| SocketAddr::new(address, 0)).collect();
+            Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use wharf_core::lookup::SystemLookup;
+
     use super::*;
+
+    fn egress(allow: &str) -> Egress {
+        Egress::new(allow.parse().unwrap(), None, Arc::new(SystemLookup)).unwrap()
+    }
 
     #[test]
     fn receivers_may_be_public_private_and_loopback() {
@@ -265,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_tenant_reaches_public_addresses_and_what_is_allow_listed() {
-        let egress = Egress::new("n8n:5678,10.1.0.0/16,192.168.1.5:8080".parse().unwrap(), None).unwrap();
+        let egress = egress("n8n:5678,10.1.0.0/16,192.168.1.5:8080");
         for (url, expected) in [
             ("https://example.com/", Ok(())),
             ("https://1.1.1.1/", Ok(())),
@@ -293,7 +324,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_name_resolves_to_is_checked_at_every_connection() {
-        let egress = Egress::new("127.0.0.0/8:1,[::1]:1".parse().unwrap(), None).unwrap();
+        let egress = egress("127.0.0.0/8:1,[::1]:1");
         for (port, expected) in [(1, None), (2, Some(UrlError::NotPublic))] {
             let url: Url = format!("http://localhost:{port}/").parse().unwrap();
             let error = egress
@@ -313,9 +344,31 @@ mod tests {
     }
 
     #[test]
+    fn one_address_out_of_reach_gives_away_a_name_that_must_be_public() {
+        let addresses = |texts: &[&str]| -> Vec<IpAddr> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+        let (allow, port) = (Arc::new("10.0.0.1".parse().unwrap()), Some(80));
+        let public = Rule::Public { allow, port };
+        for (found, of_public, of_private) in [
+            (&["1.1.1.1", "1.0.0.1"][..], Ok(2), Ok(2)),
+            (&["1.1.1.1", "10.0.0.1"], Ok(2), Ok(2)),
+            (&["1.1.1.1", "127.0.0.1"], Err(UrlError::NotPublic), Ok(2)),
+            (&["1.1.1.1", "fe80::1"], Err(UrlError::Forbidden), Ok(1)),
+            (&["fe80::1"], Err(UrlError::Forbidden), Err(UrlError::Forbidden)),
+        ] {
+            let selected = |rule: &Rule| rule.select(addresses(found)).map(|addresses| addresses.len());
+            assert_eq!(
+                (selected(&public), selected(&Rule::Private)),
+                (of_public, of_private),
+                "{found:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_file_without_certificates_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = Egress::new(AllowList::default(), Some(file.path())).err().unwrap();
+        let made = Egress::new(AllowList::default(), Some(file.path()), Arc::new(SystemLookup));
+        let error = made.err().unwrap();
         assert!(matches!(error, EgressError::Authorities { .. }), "{error}");
     }
 

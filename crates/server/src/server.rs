@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use wharf_core::clock::Clock;
 use wharf_core::engine::Connector;
 use wharf_core::ids::SessionName;
+use wharf_core::lookup::Lookup;
 use wharf_core::random::Random;
 use wharf_core::store::{Storage, StoreError};
 
@@ -42,6 +43,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub random: Arc<dyn Random>,
+    /// What names resolve to, of addresses that callers name.
+    pub lookup: Arc<dyn Lookup>,
 }
 
 /// Why a server could not start.
@@ -159,9 +162,12 @@ async fn compose(
         connector,
         clock,
         random,
+        lookup,
     } = parts;
     let webhooks = &config.webhooks;
-    let egress = Arc::new(Egress::new(webhooks.allow.clone(), webhooks.ca_file.as_deref())?);
+    let outbound = &config.egress;
+    let egress = Egress::new(outbound.allow.clone(), outbound.ca_file.as_deref(), lookup)?;
+    let egress = Arc::new(egress);
     let (dialect, started_at) = (config.engine.dialect, clock.now());
     let environment = ServerEnvironment::new(dialect, &config.sessions.worker_id);
     let events = EventLog::open(

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use url::Url;
 use wharf_core::clock::{Clock, SystemClock};
+use wharf_core::lookup::SystemLookup;
 use wharf_core::random::Random;
 use wharf_core::store::Storage;
 use wharf_engine::{Network, WhatsApp, WhatsAppConfig};
@@ -112,6 +113,7 @@ pub async fn start_on(
         connector: Arc::new(engine),
         clock,
         random,
+        lookup: Arc::new(SystemLookup),
     };
     let server = Arc::new(Server::start(config, parts).await?);
     #[cfg(feature = "sandbox")]

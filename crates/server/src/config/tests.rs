@@ -281,7 +281,7 @@ fn the_delivery_of_webhooks_takes_its_settings_and_refuses_what_makes_no_sense()
         ("WHARF_WEBHOOK_CONCURRENCY", "0"),
         ("WHARF_WEBHOOK_CONCURRENCY_ALL", "100000"),
         ("WHARF_WEBHOOK_BACKLOG_PER_SECOND", "0"),
-        ("WHARF_WEBHOOK_ALLOW", "10.0.0.0/99"),
+        ("WHARF_WEBHOOK_BACKLOG_PER_SECOND", "many"),
     ] {
         let error = read(&[(variable, value)]).unwrap_err();
         assert!(error.to_string().starts_with(variable), "{error}");

@@ -1,13 +1,11 @@
 //! How webhooks are delivered, and the one that gets the events of all sessions and shows in no session's configuration.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use wharf_core::events::EventName;
 
 use super::{ConfigError, Environment, Variable};
-use crate::egress::AllowList;
 use crate::sessions::{CustomHeader, HmacConfig, RetryPolicy, RetryRules, Webhook, WebhookEvents};
 
 /// The variables of this area.
@@ -24,8 +22,6 @@ pub(super) const VARIABLES: &[&Variable] = &[
     &CONCURRENCY,
     &CONCURRENCY_ALL,
     &BACKLOG,
-    &ALLOW,
-    &CA_FILE,
 ];
 
 /// The longest that a receiver can be given for an answer.
@@ -111,21 +107,6 @@ const BACKLOG: Variable = Variable {
             a receiver was down. So a receiver that comes back does not delay the others.",
     secret: false,
 };
-const ALLOW: Variable = Variable {
-    names: &["WHARF_WEBHOOK_ALLOW"],
-    default: "",
-    about: "Receivers that are not on the internet and may be named in webhooks that are set with a session's key: hosts, \
-            addresses and networks with commas between them, each with a port or without, as in `n8n:5678,10.0.0.0/8`. With \
-            the admin's key and in the environment webhooks may name any but link-local addresses and metadata services, \
-            which nothing allows.",
-    secret: false,
-};
-const CA_FILE: Variable = Variable {
-    names: &["WHARF_WEBHOOK_CA_FILE"],
-    default: "",
-    about: "A PEM file with authorities whose certificates receivers may have, beside the public ones.",
-    secret: false,
-};
 
 /// How webhooks are delivered.
 #[derive(Debug, Clone, Copy)]
@@ -147,10 +128,6 @@ pub struct DeliveryConfig {
 pub struct WebhooksConfig {
     /// How they are delivered.
     pub delivery: DeliveryConfig,
-    /// The receivers outside of the internet that also a session's key may name.
-    pub(crate) allow: AllowList,
-    /// Authorities beside the public ones.
-    pub ca_file: Option<PathBuf>,
     /// The webhook, where a URL and events are set.
     pub(crate) global: Option<Webhook>,
     has_only_url: bool,
@@ -160,11 +137,6 @@ impl WebhooksConfig {
     pub(super) fn read(environment: &Environment) -> Result<Self, ConfigError> {
         let config = Self {
             delivery: read_delivery(environment)?,
-            allow: environment
-                .text(&ALLOW)
-                .parse()
-                .map_err(|error: crate::egress::AllowListError| environment.wrong(&ALLOW, error.to_string()))?,
-            ca_file: environment.set(&CA_FILE).map(|(_, file)| file.into()),
             global: None,
             has_only_url: false,
         };

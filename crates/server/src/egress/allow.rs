@@ -1,4 +1,4 @@
-//! The receivers outside of the internet that also a session's own key may name: `WHARF_WEBHOOK_ALLOW`.
+//! What is outside of the internet and may be named by anybody who may send: `WHARF_EGRESS_ALLOW`.
 
 use std::net::IpAddr;
 use std::str::FromStr;

@@ -347,7 +347,7 @@ impl Endpoints {
                 Ok(_) => {}
                 Err(UrlError::NotPublic) => {
                     object(
-                        "url must name a public address, or one of WHARF_WEBHOOK_ALLOW, unless set with the admin's key",
+                        "url must name a public address, or one of WHARF_EGRESS_ALLOW, unless set with the admin's key",
                     );
                 }
                 Err(error) => object(&format!("url must be a URL address: {error}")),

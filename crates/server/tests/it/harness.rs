@@ -1,9 +1,11 @@
 //! A server on a free port, a played connection, and receivers of webhooks.
 
 mod clock;
+mod lookup;
 mod receiver;
 
 pub(crate) use clock::TestClock;
+pub(crate) use lookup::TestLookup;
 pub(crate) use receiver::Receiver;
 
 use std::collections::VecDeque;
@@ -46,6 +48,7 @@ pub(crate) struct Wharf {
     server: Server,
     storage: Arc<FaultyStorage>,
     clock: Arc<TestClock>,
+    lookup: Arc<TestLookup>,
     connecting: Arc<Door>,
     vacating: Arc<Door>,
     overlaps: Arc<AtomicU32>,
@@ -92,7 +95,7 @@ impl Wharf {
         Self::open(Arc::new(tempfile::tempdir().unwrap()), config, false).await
     }
 
-    async fn open(folder: Arc<tempfile::TempDir>, config: Config, server_is_full: bool) -> Self {
+    async fn open(folder: Arc<tempfile::TempDir>, mut config: Config, server_is_full: bool) -> Self {
         let local = LocalStorage::open(LocalConfig::new(folder.path(), "test"))
             .await
             .unwrap();
@@ -108,6 +111,9 @@ impl Wharf {
         let overlaps = Arc::new(AtomicU32::new(0));
         let (sender, links) = mpsc::unbounded_channel();
         let clock = Arc::<TestClock>::default();
+        let lookup = Arc::<TestLookup>::default();
+        // Not the folder of the store, but beside it: what the server keeps there is the test's own as well.
+        config.storage.base_dir = folder.path().join("base");
         let server = Server::start(
             config.clone(),
             Parts {
@@ -121,12 +127,14 @@ impl Wharf {
                 }),
                 clock: Arc::clone(&clock) as _,
                 random: Arc::new(SystemRandom),
+                lookup: Arc::clone(&lookup) as _,
             },
         );
         Self {
             server: server.await.unwrap(),
             storage,
             clock,
+            lookup,
             connecting,
             vacating,
             overlaps,
@@ -183,6 +191,11 @@ impl Wharf {
 
     pub(crate) fn server(&self) -> &Server {
         &self.server
+    }
+
+    /// What names resolve to.
+    pub(crate) fn lookup(&self) -> &TestLookup {
+        &self.lookup
     }
 
     /// Lets time pass on the server's clock.

@@ -34,7 +34,7 @@ async fn update(wharf: &Wharf, key: &str, config: Value) -> Answer {
 
 #[tokio::test]
 async fn a_key_of_a_session_sets_public_and_allow_listed_webhooks_only() {
-    let mut wharf = Wharf::start_with(&[("WHARF_WEBHOOK_ALLOW", "10.7.0.0/16,n8n:5678")]).await;
+    let mut wharf = Wharf::start_with(&[("WHARF_EGRESS_ALLOW", "10.7.0.0/16,n8n:5678")]).await;
     let receiver = Receiver::start().await;
     let by_admin = receiver.webhook(&["message"]);
     wharf.working("a", json!({"webhooks": [by_admin.clone()]})).await;
@@ -77,7 +77,7 @@ async fn a_key_of_a_session_sets_public_and_allow_listed_webhooks_only() {
 
 #[tokio::test]
 async fn where_a_webhook_of_a_tenant_leads_is_checked_with_every_request() {
-    let mut wharf = Wharf::start_with(&[("WHARF_WEBHOOK_ALLOW", "127.0.0.1")]).await;
+    let mut wharf = Wharf::start_with(&[("WHARF_EGRESS_ALLOW", "127.0.0.1")]).await;
     let mut receiver = Receiver::start().await;
     let first = wharf.working("a", json!({})).await;
     let key = key_of_session(&wharf).await;
@@ -102,7 +102,7 @@ async fn where_a_webhook_of_a_tenant_leads_is_checked_with_every_request() {
     let error = tried[0]["attempts"][0]["error"].as_str().unwrap();
     assert_eq!(
         error,
-        "address is not a public one; WHARF_WEBHOOK_ALLOW has the exceptions"
+        "address is not a public one; WHARF_EGRESS_ALLOW has the exceptions"
     );
     assert!(receiver.has_no_post());
     wharf.stop().await;
@@ -146,7 +146,7 @@ async fn certificates_are_verified_unless_an_authority_is_added_or_the_webhook_d
     let (port, pem, mut arrived) = tls_receiver(&mut tasks).await;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), pem).unwrap();
-    let authority = [("WHARF_WEBHOOK_CA_FILE", file.path().to_str().unwrap())];
+    let authority = [("WHARF_EGRESS_CA_FILE", file.path().to_str().unwrap())];
     for (variables, insecure, arrives) in [
         (&[][..], false, false),
         (&[][..], true, true),

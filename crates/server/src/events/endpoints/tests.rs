@@ -1,5 +1,6 @@
 //! Endpoints on a real store.
 
+use wharf_core::lookup::SystemLookup;
 use wharf_core::store::Storage;
 use wharf_storage::sqlite::{LocalConfig, LocalStorage};
 
@@ -154,7 +155,7 @@ async fn what_is_disabled_stays_so_over_a_restart_until_it_is_set_anew() {
 #[tokio::test]
 async fn a_tenant_may_not_set_what_leads_into_the_own_network() {
     let played = Played::new().await;
-    let egress = Egress::new(AllowList::default(), None).unwrap();
+    let egress = Egress::new(AllowList::default(), None, Arc::new(SystemLookup)).unwrap();
     let inside = webhook("http://10.0.0.1/");
     played.set(std::slice::from_ref(&inside), SetBy::Admin).await;
     let objections = |webhooks: &[Webhook], set_by| {
