@@ -189,6 +189,9 @@ pub struct Location {
     pub url: Option<String>,
     /// What the sender said about it.
     pub description: Option<String>,
+    /// A picture of the map: a JPEG in base64.
+    #[serde(default)]
+    pub thumbnail: Option<String>,
 }
 
 /// Numbers as text, because JSON has neither `NaN` nor infinities.

@@ -52,8 +52,9 @@ pub trait Inbox: Send + Sync + 'static {
     /// `marks` is the engine's own note of what it has seen and must be written in the same batch as the messages.
     async fn commit(&self, messages: Vec<Message>, marks: Batch) -> Result<(), StoreError>;
 
-    /// A message that is kept, by its chat, under either address of a person, and WhatsApp's own id.
-    async fn find(&self, chat: &ChatId, id: &str) -> Result<Option<Message>, StoreError>;
+    /// The messages of a chat that are kept under this id of WhatsApp's: one, or none, or several where somebody made up the
+    /// id of somebody else's message.
+    async fn find(&self, chat: &ChatId, id: &str) -> Result<Vec<Message>, StoreError>;
 
     /// Something happened. Never blocks and never fails; signals are handled in order.
     fn signal(&self, signal: Signal);

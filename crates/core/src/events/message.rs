@@ -279,7 +279,7 @@ impl MessagePayload {
                 address: location.address.clone(),
                 url: location.url.clone(),
                 description: location.description.clone(),
-                thumbnail: None,
+                thumbnail: location.thumbnail.clone(),
             }),
             v_cards: message.vcards.clone(),
             data,

@@ -3,6 +3,7 @@
 //! A new kind of message is a line in the functions here. Kinds that are not known count as content, so that a message
 //! which WhatsApp invents later is delivered with an empty body instead of being lost.
 
+use base64::prelude::*;
 use buffa::MessageField;
 use waproto::whatsapp as wa;
 use waproto::whatsapp::message::FutureProofMessage;
@@ -10,6 +11,8 @@ use wharf_core::message::{Location, MessageKind, MessageMedia};
 
 /// How many envelopes within envelopes are opened; WhatsApp's own clients use three at most.
 const WRAPPERS_MAX: usize = 8;
+/// The largest picture of a map that is kept, in bytes; WhatsApp's clients make some of 10,000.
+const THUMBNAIL_BYTES_MAX: usize = 64 * 1024;
 
 /// What is inside of the envelopes: disappearing, view-once, captioned, edited, sent by another device of ours...
 pub(super) fn unwrapped(message: &wa::Message) -> &wa::Message {
@@ -240,6 +243,7 @@ fn fixed_location(m: &wa::Message) -> Option<Location> {
         address: place.address.clone(),
         url: place.url.clone(),
         description: place.comment.clone(),
+        thumbnail: thumbnail(place.jpeg_thumbnail.as_deref()),
     })
 }
 
@@ -253,7 +257,14 @@ fn live_location(m: &wa::Message) -> Option<Location> {
         address: None,
         url: None,
         description: place.caption.clone(),
+        thumbnail: thumbnail(place.jpeg_thumbnail.as_deref()),
     })
+}
+
+/// A picture of the map as it is shown. Pictures that are no thumbnails would only fill the store.
+fn thumbnail(jpeg: Option<&[u8]>) -> Option<String> {
+    let jpeg = jpeg.filter(|jpeg| (1..=THUMBNAIL_BYTES_MAX).contains(&jpeg.len()))?;
+    Some(BASE64_STANDARD.encode(jpeg))
 }
 
 /// Its contact cards.

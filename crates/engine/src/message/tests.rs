@@ -355,6 +355,7 @@ fn reads_places_and_cards() {
             address: some("1 Water St"),
             url: None,
             description: None,
+            thumbnail: None,
         })
     );
     let live = wa::Message {

@@ -26,8 +26,8 @@ impl Inbox for Signals {
         Ok(())
     }
 
-    async fn find(&self, _chat: &wharf_core::ids::ChatId, _id: &str) -> Result<Option<Message>, StoreError> {
-        Ok(None)
+    async fn find(&self, _chat: &wharf_core::ids::ChatId, _id: &str) -> Result<Vec<Message>, StoreError> {
+        Ok(Vec::new())
     }
 
     fn signal(&self, signal: Signal) {

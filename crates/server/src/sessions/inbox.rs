@@ -32,6 +32,7 @@ use super::counters::Counters;
 use super::messages;
 use super::state::View;
 use crate::events::{EventLog, EventSource, Identity, NewEvent};
+pub(super) use acks::may_be_in;
 pub(super) use records::Record;
 use together::Wanted;
 
@@ -337,9 +338,10 @@ impl Inbox for SessionInbox {
         self.keep(messages, marks, Batch::new()).await
     }
 
-    async fn find(&self, chat: &ChatId, id: &str) -> Result<Option<Message>, StoreError> {
-        let found = messages::in_chat(self.store(), chat, id).await?;
-        Ok(found.map(|stored| stored.message))
+    async fn find(&self, chat: &ChatId, id: &str) -> Result<Vec<Message>, StoreError> {
+        let found = messages::with_own_ids(self.store(), &[id.to_owned()]).await?;
+        let messages = found.into_iter().map(|stored| stored.message);
+        Ok(messages.filter(|message| message.id.chat == *chat).collect())
     }
 
     fn signal(&self, signal: Signal) {

@@ -1,9 +1,15 @@
-//! The messages of one session, in the session's own store.
+//! The messages of one session, in the session's own store, with what became of them.
+
+mod changes;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use wharf_core::ids::{ChatId, MessageId};
-use wharf_core::message::Message;
+use wharf_core::message::{Change, Message};
 use wharf_core::store::{Batch, Collection, Condition, Document, Expect, Field, Query, Store, StoreError};
+
+pub(crate) use changes::Changes;
 
 /// One document per message, under what its stanza called it.
 static MESSAGES: Collection = Collection {
@@ -31,7 +37,16 @@ pub(crate) struct StoredMessage {
     pub(crate) message: Message,
     /// Whether somebody else wrote it and we have not read it.
     pub(crate) unread: bool,
+    /// What became of it.
+    pub(crate) changes: Changes,
     version: u64,
+}
+
+impl StoredMessage {
+    /// Takes in what another message does to this one. `false` where nothing follows from it.
+    pub(super) fn take(&mut self, change: &Message, what: &Change) -> bool {
+        self.changes.take(&mut self.message, change, what)
+    }
 }
 
 /// Those of the messages of these stanzas that are kept already. One that cannot be read is kept anew.
@@ -69,19 +84,19 @@ pub(super) fn reduced(mut message: Message) -> Message {
 
 /// Adds the write that keeps a message for the first time.
 pub(super) fn keep(batch: Batch, message: &Message) -> Result<Batch, StoreError> {
-    let document = encode(message, !message.id.from_me)?;
+    let document = encode(message, &Changes::default(), !message.id.from_me)?;
     Ok(batch.put(&MESSAGES, document))
 }
 
 /// Adds the write that keeps a message that is not known; a conflict where it is.
 pub(super) fn keep_new(batch: Batch, message: &Message) -> Result<Batch, StoreError> {
-    let document = encode(message, !message.id.from_me)?;
+    let document = encode(message, &Changes::default(), !message.id.from_me)?;
     Ok(batch.put_if(&MESSAGES, document, Expect::Absent))
 }
 
 /// Adds the write that changes a message, unless somebody else changed it meanwhile.
 pub(super) fn change(batch: Batch, stored: &StoredMessage) -> Result<Batch, StoreError> {
-    let document = encode(&stored.message, stored.unread)?;
+    let document = encode(&stored.message, &stored.changes, stored.unread)?;
     Ok(batch.put_if(&MESSAGES, document, Expect::Version(stored.version)))
 }
 
@@ -103,10 +118,16 @@ pub(crate) async fn in_chat(store: &dyn Store, chat: &ChatId, id: &str) -> Resul
     Ok(found.into_iter().find(|stored| stored.message.id.chat == *chat))
 }
 
-/// The newest unread messages of a chat, newest first.
-pub(crate) async fn unread(store: &dyn Store, chat: &ChatId, limit: usize) -> Result<Vec<StoredMessage>, StoreError> {
+/// The newest unread messages of a chat since a time, newest first.
+pub(crate) async fn unread(
+    store: &dyn Store,
+    chat: &ChatId,
+    since: Timestamp,
+    limit: usize,
+) -> Result<Vec<StoredMessage>, StoreError> {
     let query = Query::all()
         .filter(Condition::Equal("unread_in", chat.to_string().into()))
+        .filter(Condition::AtLeast("at", since.into()))
         .descending("at")
         .limit(limit);
     page(store, query).await
@@ -124,9 +145,23 @@ fn read(document: &Document) -> Option<StoredMessage> {
         .ok()
 }
 
+/// The JSON part of a body.
+#[derive(Serialize, Deserialize)]
+struct Described<M> {
+    #[serde(flatten)]
+    message: M,
+    #[serde(default, skip_serializing_if = "is_default")]
+    changes: Changes,
+}
+
+fn is_default(changes: &Changes) -> bool {
+    *changes == Changes::default()
+}
+
 /// The length of the JSON part, the JSON part, and the message in WhatsApp's encoding, which JSON would only inflate.
-fn encode(message: &Message, unread: bool) -> Result<Document, StoreError> {
-    let json = serde_json::to_vec(message).map_err(|error| StoreError::Internal(error.into()))?;
+fn encode(message: &Message, changes: &Changes, unread: bool) -> Result<Document, StoreError> {
+    let changes = changes.clone();
+    let json = serde_json::to_vec(&Described { message, changes }).map_err(|error| StoreError::Internal(error.into()))?;
     let length = u32::try_from(json.len()).map_err(|error| StoreError::Internal(error.into()))?;
     let mut body = BytesMut::with_capacity(LENGTH_BYTES + json.len() + message.proto.len());
     body.put_u32(length);
@@ -158,11 +193,12 @@ fn decode(document: &Document) -> Result<StoredMessage, DecodeError> {
     let (json, proto) = body[LENGTH_BYTES..]
         .split_at_checked(length)
         .ok_or(DecodeError::Length)?;
-    let mut message: Message = serde_json::from_slice(json)?;
+    let Described { mut message, changes }: Described<Message> = serde_json::from_slice(json)?;
     message.proto = Bytes::copy_from_slice(proto);
     Ok(StoredMessage {
         message,
         unread: document.field("unread_in").is_some(),
+        changes,
         version: document.version,
     })
 }
@@ -217,7 +253,7 @@ pub(super) mod tests {
     fn a_message_reads_back_whole() {
         let message = text(false, "12025550101@c.us", "3EB0AA", "grüß dich");
         for unread in [true, false] {
-            let stored = decode(&encode(&message, unread).unwrap()).unwrap();
+            let stored = decode(&encode(&message, &Changes::default(), unread).unwrap()).unwrap();
             assert_eq!(stored.message.id, message.id);
             assert_eq!(stored.message.body, message.body);
             assert_eq!(stored.message.proto, message.proto);
@@ -227,7 +263,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_cut_off_body_is_an_error() {
-        let whole = encode(&text(false, "12025550101@c.us", "A", "x"), true).unwrap();
+        let whole = encode(&text(false, "12025550101@c.us", "A", "x"), &Changes::default(), true).unwrap();
         for bytes in [0, 3, 4, 20] {
             let mut document = whole.clone();
             document.body = document.body.slice(..bytes);
@@ -255,6 +291,7 @@ pub(super) mod tests {
             address: None,
             url: None,
             description: None,
+            thumbnail: None,
         })
     }
 
@@ -281,7 +318,7 @@ pub(super) mod tests {
             (message.from, message.participant, message.sender_alt) = (chat, participant.clone(), participant.clone());
             (message.stanza, message.mentions, message.location) = (id.clone(), mentions, location);
             message.reply_to = Some(ReplyTo { id, participant, body: Some(body), media: None });
-            let stored = decode(&encode(&message, true).unwrap()).unwrap();
+            let stored = decode(&encode(&message, &Changes::default(), true).unwrap()).unwrap();
             // By their debug form, because one NaN is not equal to another.
             prop_assert_eq!(format!("{:?}", stored.message), format!("{message:?}"));
         }

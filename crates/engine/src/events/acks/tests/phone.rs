@@ -41,8 +41,8 @@ impl Inbox for Reports {
         Ok(())
     }
 
-    async fn find(&self, _chat: &wharf_core::ids::ChatId, _id: &str) -> Result<Option<Message>, StoreError> {
-        Ok(None)
+    async fn find(&self, _chat: &wharf_core::ids::ChatId, _id: &str) -> Result<Vec<Message>, StoreError> {
+        Ok(Vec::new())
     }
 
     fn signal(&self, signal: Signal) {
