@@ -1,6 +1,7 @@
-//! Faults that a test asks for: stanzas lost, late, doubled or refused on purpose, and logins refused.
+//! Faults that a test asks for: stanzas lost, late, doubled or refused on purpose, logins refused, and media that does not
+//! come, or comes damaged.
 //!
-//! Pure matching and counting; what a fault does to a stanza is decided where stanzas enter and leave.
+//! Pure matching and counting; what a fault does is decided where stanzas enter and leave, and at the media hosts.
 
 use rand::RngExt as _;
 use rand::rngs::StdRng;
@@ -58,6 +59,9 @@ pub struct FaultMatch {
     /// The stanza's `type`.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
+    /// A part of the path of a media file. Where one is fetched, nobody is known to do so: `from` hits none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 /// Seen from the network: what comes in from a client, or goes out to one.
@@ -71,13 +75,18 @@ pub enum FaultDirection {
     Out,
     /// A linked device logs in; it is the sender, and there is no stanza yet.
     Login,
+    /// A client uploads a file to the media hosts.
+    Upload,
+    /// Somebody fetches a file from them.
+    Download,
 }
 
 /// What happens to a stanza that a fault hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum FaultAction {
-    /// It is lost on this connection; what waits for an acknowledgement comes again with the next one.
+    /// It is lost on this connection; what waits for an acknowledgement comes again with the next one. A request for media
+    /// ends with its connection.
     Drop,
     /// It is late.
     Delay {
@@ -98,8 +107,18 @@ pub enum FaultAction {
     },
     /// A message to a client arrives with a ciphertext that cannot be decrypted.
     Garble,
-    /// The connection falls silent: nothing is read from it or written to it any more, the socket stays open.
+    /// The connection falls silent: nothing is read from it or written to it any more, the socket stays open. A file that
+    /// is fetched falls silent after its first half.
     Stall,
+    /// The media hosts answer with this HTTP status: 404 as if they had lost the file, 401 as if the token were too old, …
+    Status {
+        /// For example 404.
+        code: u16,
+    },
+    /// A file that is fetched breaks off after its first half.
+    Truncate,
+    /// A file that is fetched has one wrong byte.
+    Corrupt,
     /// A login is refused with a `<failure>`. Only for the direction `login`, and all that it takes.
     Failure {
         /// Why, for example 403.
@@ -129,6 +148,9 @@ impl Faults {
                     "a delay of more than {FAULT_DELAY_MS_MAX} ms"
                 )));
             }
+            if matches!(fault.action, FaultAction::Status { code } if !(400..600).contains(&code)) {
+                return Err(SandboxError::Invalid("a status that is no error".to_owned()));
+            }
             if fault.probability.is_some_and(|chance| !(0.0..=1.0).contains(&chance)) {
                 return Err(SandboxError::Invalid(
                     "a probability that is not between 0 and 1".to_owned(),
@@ -155,11 +177,29 @@ impl Faults {
         peer: &[Jid],
         rng: &mut StdRng,
     ) -> Option<FaultAction> {
-        let position = self.0.iter().position(|fault| {
-            fault.matches.hits(direction, node, peer)
-                && fault.probability.is_none_or(|chance| rng.random_bool(chance))
-                && applies(fault.action, direction, node)
-        })?;
+        self.first(rng, |fault| {
+            fault.matches.hits(direction, node, peer) && applies(fault.action, direction, node)
+        })
+    }
+
+    /// What happens to a request for the media file at `path`; uploads are somebody's. Counts the fault down.
+    pub(crate) fn judge_media(
+        &mut self,
+        direction: FaultDirection,
+        path: &str,
+        from: Option<&str>,
+        rng: &mut StdRng,
+    ) -> Option<FaultAction> {
+        self.first(rng, |fault| {
+            fault.matches.hits_media(direction, path, from) && applies_to_media(fault.action, direction)
+        })
+    }
+
+    fn first(&mut self, rng: &mut StdRng, hits: impl Fn(&Fault) -> bool) -> Option<FaultAction> {
+        let position = self
+            .0
+            .iter()
+            .position(|fault| hits(fault) && fault.probability.is_none_or(|chance| rng.random_bool(chance)))?;
         let fault = &mut self.0[position];
         let action = fault.action;
         fault.count = fault.count.saturating_sub(1);
@@ -182,8 +222,18 @@ fn applies(action: FaultAction, direction: FaultDirection, node: &Node) -> bool 
         FaultAction::Failure { .. } => direction == FaultDirection::Login,
         FaultAction::Garble => direction == FaultDirection::Out && node.tag == "message",
         FaultAction::Drop | FaultAction::Delay { .. } | FaultAction::Duplicate | FaultAction::Stall => {
-            direction != FaultDirection::Login
+            matches!(direction, FaultDirection::In | FaultDirection::Out)
         }
+        FaultAction::Status { .. } | FaultAction::Truncate | FaultAction::Corrupt => false,
+    }
+}
+
+/// What is sent can only be damaged where it is fetched.
+fn applies_to_media(action: FaultAction, direction: FaultDirection) -> bool {
+    match action {
+        FaultAction::Status { .. } | FaultAction::Drop | FaultAction::Delay { .. } | FaultAction::Stall => true,
+        FaultAction::Truncate | FaultAction::Corrupt => direction == FaultDirection::Download,
+        _ => false,
     }
 }
 
@@ -198,6 +248,8 @@ impl FaultMatch {
         let (from_peer, to_peer) = match direction {
             FaultDirection::In | FaultDirection::Login => (peer, &[][..]),
             FaultDirection::Out => (&[][..], peer),
+            // Not of stanzas; see `hits_media`.
+            FaultDirection::Upload | FaultDirection::Download => return false,
         };
         self.direction == direction
             && self.stanza.as_ref().is_none_or(|tag| node.tag == tag.as_str())
@@ -205,6 +257,14 @@ impl FaultMatch {
             && address_hits(self.to.as_deref(), node, "to", to_peer)
             && attribute(&self.xmlns, "xmlns")
             && attribute(&self.kind, "type")
+    }
+
+    fn hits_media(&self, direction: FaultDirection, path: &str, from: Option<&str>) -> bool {
+        let names_stanzas = self.stanza.is_some() || self.to.is_some() || self.xmlns.is_some() || self.kind.is_some();
+        self.direction == direction
+            && !names_stanzas
+            && self.path.as_ref().is_none_or(|part| path.contains(part.as_str()))
+            && self.from.as_ref().is_none_or(|wanted| from == Some(wanted))
     }
 }
 
@@ -298,5 +358,33 @@ mod tests {
             })
         );
         assert!(!faults.any());
+    }
+    #[test]
+    fn media_is_hit_by_its_path_and_its_uploader() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut faults = Faults::default();
+        let lost = serde_json::json!({"match": {"direction": "download", "path": "/video/"}, "action": "status",
+            "code": 404});
+        let refused = serde_json::json!({"match": {"direction": "upload", "from": "12025550101"}, "action": "drop"});
+        let damaged = serde_json::json!({"match": {"direction": "upload"}, "action": "corrupt"});
+        faults.set(vec![fault(lost), fault(refused), fault(damaged)]).unwrap();
+        let (up, down) = (FaultDirection::Upload, FaultDirection::Download);
+        let alice = Some("12025550101");
+
+        assert_eq!(faults.judge_media(down, "/v/image/a", None, &mut rng), None);
+        let lost = faults.judge_media(down, "/v/video/a", None, &mut rng);
+        assert_eq!(lost, Some(FaultAction::Status { code: 404 }));
+        assert_eq!(
+            faults.judge_media(up, "/mms/video/a", Some("12025550102"), &mut rng),
+            None
+        );
+        assert_eq!(
+            faults.judge_media(up, "/mms/video/a", alice, &mut rng),
+            Some(FaultAction::Drop)
+        );
+        let node = NodeBuilder::new("message").build();
+        assert_eq!(faults.judge(FaultDirection::In, &node, &[], &mut rng), None);
+        let fine = fault(serde_json::json!({"match": {"direction": "download"}, "action": "status", "code": 200}));
+        assert!(faults.set(vec![fine]).is_err());
     }
 }

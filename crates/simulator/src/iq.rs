@@ -53,7 +53,7 @@ impl State {
             ("status", "set", "status") => self.on_set_about(conn, who, node),
             ("urn:xmpp:whatsapp:dirty", "set", "clean") => self.on_clean(conn, node),
             ("md", "set", "remove-companion-device") => self.on_remove_companion(conn, who, node),
-            ("w:m", "set" | "get", "media_conn") => self.on_media_conn(conn, node),
+            ("w:m", "set" | "get", "media_conn") => self.on_media_conn(conn, who, node),
             ("w:profile:picture", "get", "picture") => self.on_get_picture(conn, &to, node),
             ("w:stats", _, "add") => self.answer(conn, node, Vec::new()),
             _ => {
@@ -77,23 +77,31 @@ impl State {
         self.answer(conn, node, Vec::new())
     }
 
-    /// `w:m` `media_conn`: where media goes (wacore `iq/mediaconn.rs`). The host is the sandbox's TLS listener, under
+    /// `w:m` `media_conn`: where media goes (wacore `iq/mediaconn.rs`). Both hosts are the sandbox's TLS listener, under
     /// the name that the client uses for the sandbox.
-    fn on_media_conn(&mut self, conn: ConnId, node: &Node) -> Result<(), Malformed> {
-        let Some(host) = self.links.get(&conn).and_then(|link| link.media_host.clone()) else {
+    fn on_media_conn(&mut self, conn: ConnId, who: &DeviceRef, node: &Node) -> Result<(), Malformed> {
+        let (now, auth) = (self.now(), self.random_id());
+        let host = self.links.get(&conn).and_then(|link| link.media_host.clone());
+        let issued = |state: &mut Self| {
+            let good_until = now + MEDIA_CONN_TTL_S;
+            state
+                .media_auths
+                .issue(auth.clone(), who.clone(), now, good_until)
+        };
+        let Some(host) = host.filter(|_| issued(self)) else {
             self.reply(conn, stanza::iq_error(node, 503, "service-unavailable"));
             return Ok(());
         };
-        let host = NodeBuilder::new("host")
-            .attr("hostname", host)
-            .attr("type", "primary")
-            .build();
+        let hosts = ["primary", "fallback"].map(|kind| {
+            let builder = NodeBuilder::new("host").attr("hostname", host.as_str());
+            builder.attr("type", kind).build()
+        });
         let media_conn = NodeBuilder::new("media_conn")
-            .attr("auth", self.random_id())
+            .attr("auth", auth)
             .attr("ttl", MEDIA_CONN_TTL_S)
             .attr("auth_ttl", MEDIA_CONN_TTL_S)
             .attr("max_buckets", MEDIA_BUCKETS)
-            .children([host])
+            .children(hosts)
             .build();
         self.answer(conn, node, vec![media_conn])
     }

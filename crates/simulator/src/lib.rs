@@ -15,6 +15,7 @@ mod hooks;
 mod iq;
 mod keys;
 mod login;
+mod media;
 mod messages;
 mod metrics;
 mod model;
@@ -45,6 +46,8 @@ pub use seed::{ALICE, BOB, CAROL, ECHO};
 pub use server::{PORT, QrSource, SandboxServer, SandboxServerConfig, StartError, TLS_PORT, load_or_new};
 pub use tls::{TLS_NAMES, TlsError};
 pub use views::{
-    ChatView, Conflict, ContactView, DeviceView, InboxEntry, InboxKind, InboxPage, KillMode, LinkView, PhoneView,
-    ReceiptKind, Seed, TypingState,
+    Button, Buttons, Change, ChatView, Conflict, Contact, ContactView, Content, DeviceView, InboxEntry, InboxKind,
+    InboxPage, KillMode, LinkPreview, LinkView, List, ListRow, ListSection, Location, MediaKind, MediaView, MessageView,
+    NewContent, NewLinkPreview, NewMedia, NewMessage, NewPoll, PhoneView, Poll, PollOption, Quoted, ReceiptKind, Seed,
+    Selected, TypingState,
 };

@@ -52,6 +52,12 @@ pub struct Metrics {
     pub logins_per_second_max: u64,
     /// Connections that were refused because of an outage.
     pub outage_dials: u64,
+    /// Files that clients uploaded.
+    pub uploads: u64,
+    /// The bytes of them, as they came in.
+    pub upload_bytes: u64,
+    /// Files that were fetched from the media hosts, whole or in part.
+    pub downloads: u64,
 }
 
 /// Something a strict server objects to.
@@ -169,6 +175,15 @@ impl Counters {
 
     pub(crate) fn outage_dial(&mut self) {
         self.0.outage_dials += 1;
+    }
+
+    pub(crate) fn uploaded(&mut self, bytes: u64) {
+        self.0.uploads += 1;
+        self.0.upload_bytes += bytes;
+    }
+
+    pub(crate) fn downloaded(&mut self) {
+        self.0.downloads += 1;
     }
 
     fn overdue(&mut self, unacked: impl IntoIterator<Item = Unacked>) {

@@ -13,6 +13,7 @@ use crate::certificates::Certificates;
 use crate::clock::Env;
 use crate::faults::Faults;
 use crate::keys::Blob;
+use crate::media::MediaAuths;
 use crate::metrics::Counters;
 use crate::pairing::{Hello, PasskeyRequest, REFS_MAX};
 use crate::passkey::Passkey;
@@ -301,6 +302,8 @@ pub(crate) struct State {
     pub(crate) watchers: HashMap<String, Vec<(DeviceRef, Space)>>,
     pub(crate) counters: Counters,
     pub(crate) faults: Faults,
+    /// Who may upload media.
+    pub(crate) media_auths: MediaAuths,
     /// Whether every connection ends without a word.
     pub(crate) outage: bool,
     /// Refs that a device gets which wants to be linked.
@@ -326,6 +329,7 @@ impl State {
             watchers: HashMap::new(),
             counters: Counters::default(),
             faults: Faults::default(),
+            media_auths: MediaAuths::default(),
             outage: false,
             refs_given: REFS_MAX,
             next_conn: 1,

@@ -13,6 +13,7 @@ use wacore_binary::Node;
 
 use crate::clock::Env;
 use crate::faults::{FaultAction, FaultDirection};
+use crate::media::MediaStore;
 use crate::metrics::stanza_key;
 use crate::model::{ConnId, Flow, Link, Out, Role, State};
 use crate::phone::Phone;
@@ -29,6 +30,7 @@ struct Inner {
     env: Env,
     state: Mutex<State>,
     phones: Mutex<BTreeMap<String, Arc<Phone>>>,
+    media: MediaStore,
     /// Ends with a reset or a shutdown.
     generation: Mutex<Generation>,
     changed: watch::Sender<u64>,
@@ -54,6 +56,7 @@ impl Network {
             env: state.env.clone(),
             state: Mutex::new(state),
             phones: Mutex::default(),
+            media: MediaStore::new(),
             generation: Mutex::default(),
             changed: watch::Sender::new(0),
         }))
@@ -61,6 +64,11 @@ impl Network {
 
     pub(crate) fn env(&self) -> &Env {
         &self.0.env
+    }
+
+    /// What the media hosts keep.
+    pub(crate) fn media(&self) -> &MediaStore {
+        &self.0.media
     }
 
     /// The state, for a short section without awaits.
@@ -186,8 +194,14 @@ impl Network {
                 state.reply(conn, stanza::iq_error(&node, code, stanza::error_text(code)));
             }
             Some(FaultAction::Stall) => state.stall(conn),
-            // Of logins only.
-            Some(FaultAction::Failure { .. } | FaultAction::Garble) => {}
+            // Of logins, of what goes out, and of media.
+            Some(
+                FaultAction::Failure { .. }
+                | FaultAction::Garble
+                | FaultAction::Status { .. }
+                | FaultAction::Truncate
+                | FaultAction::Corrupt,
+            ) => {}
         }
         Verdict::Done
     }

@@ -363,9 +363,15 @@ fn transmit(
     };
     counters.count("out", &stanza_key(&node));
     let out = match action {
-        None | Some(FaultAction::Nack { .. } | FaultAction::IqError { .. } | FaultAction::Failure { .. }) => {
-            Out::Node(node)
-        }
+        None
+        | Some(
+            FaultAction::Nack { .. }
+            | FaultAction::IqError { .. }
+            | FaultAction::Failure { .. }
+            | FaultAction::Status { .. }
+            | FaultAction::Truncate
+            | FaultAction::Corrupt,
+        ) => Out::Node(node),
         Some(FaultAction::Drop) => return Sent::Yes,
         Some(FaultAction::Garble) => Out::Node(stanza::garbled(node)),
         Some(FaultAction::Delay { ms }) => Out::Later(ms, node),

@@ -4,6 +4,7 @@
 //! many texts are sent at once in [`traffic`].
 
 mod linking;
+mod media;
 mod traffic;
 
 use std::time::Duration;
@@ -123,20 +124,6 @@ impl Sandbox {
         self.find(number)?.view(&self.0)
     }
 
-    /// The phone sends a text and answers the message's id. `to` is digits.
-    ///
-    /// # Errors
-    /// When phone, chat or quoted message do not exist, or the text is empty or too long.
-    pub async fn send(
-        &self,
-        number: &str,
-        to: &str,
-        text: &str,
-        reply_to: Option<&str>,
-    ) -> Result<String, SandboxError> {
-        self.find(number)?.send(&self.0, &digits(to)?, text, reply_to)
-    }
-
     /// The phone reports how far a message it received got.
     ///
     /// # Errors
@@ -251,10 +238,13 @@ impl Sandbox {
         }
     }
 
-    /// Back to the fresh seed; closes all sockets. The counters go on.
+    /// Back to the fresh seed, without media; closes all sockets. The counters go on.
     pub async fn reset(&self) {
         let (saved, memories) = seed::plant(self.0.env(), Seed::Fresh);
         self.0.end().await;
+        if let Err(error) = self.0.media().clear() {
+            tracing::warn!(%error, "the media of the sandbox cannot be removed");
+        }
         self.0.restart(State::new(self.0.env().clone(), saved));
         snapshot::start_phones(&self.0, memories);
         self.0.tick();

@@ -10,6 +10,7 @@ mod extract;
 pub(crate) mod files;
 mod linking;
 mod listen;
+mod media;
 mod network;
 mod page;
 mod persist;
@@ -40,6 +41,7 @@ pub use sessions::QrSource;
 use crate::clock::Env;
 use crate::error::SandboxError;
 use crate::hooks::HookInbox;
+use crate::media::STORE_BYTES_MAX;
 use crate::sandbox::Sandbox;
 use crate::tls::{Authority, TlsError};
 use access::Access;
@@ -61,8 +63,10 @@ pub struct SandboxServerConfig {
     pub tls_listen: SocketAddr,
     /// Host names to answer to besides the loopback ones, without port.
     pub allowed_hosts: Vec<String>,
-    /// The file that keeps the network across restarts; its certificate authority is kept beside it.
+    /// The file that keeps the network across restarts; its certificate authority and its media are kept beside it.
     pub snapshot: Option<PathBuf>,
+    /// How many bytes of media are kept; the oldest make room.
+    pub media_bytes_max: u64,
     /// Where the time of webhook requests comes from.
     pub env: Env,
 }
@@ -75,6 +79,7 @@ impl SandboxServerConfig {
             tls_listen: (Ipv4Addr::LOCALHOST, TLS_PORT).into(),
             allowed_hosts: Vec::new(),
             snapshot: None,
+            media_bytes_max: STORE_BYTES_MAX,
             env,
         }
     }
@@ -110,6 +115,15 @@ pub enum StartError {
         #[source]
         source: SandboxError,
     },
+    /// The folder of the media cannot be used.
+    #[error("the sandbox cannot use its media folder {}", path.display())]
+    MediaFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: io::Error,
+    },
     /// There is no TLS listener.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -119,6 +133,7 @@ pub enum StartError {
 pub struct SandboxServer {
     local_addr: SocketAddr,
     tls_addr: SocketAddr,
+    authority_pem: String,
     sandbox: Sandbox,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -137,9 +152,12 @@ impl SandboxServer {
             Some(path) => Authority::load_or_generate(&path.with_extension("ca.pem"))?,
             None => Authority::generate()?,
         };
-        let acceptor = TlsAcceptor::from(authority.server_config()?);
+        keep_media(&config, &sandbox)?;
         let (listener, local_addr) = bind(config.listen).await?;
         let (tls_listener, tls_addr) = bind(config.tls_listen).await?;
+        let named = config.allowed_hosts.iter().cloned();
+        let names = named.chain([tls_addr.ip().to_string()]);
+        let acceptor = TlsAcceptor::from(authority.server_config(names)?);
 
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -164,7 +182,7 @@ impl SandboxServer {
         });
         let access = Access::new(config.allowed_hosts);
         let plain = routes::plain(state.clone(), access.clone());
-        let secure = routes::secure(state, access.with_whatsapp_names());
+        let secure = routes::secure(state, access.for_clients());
         tasks.spawn(listen::serve(listener, None, plain, stop.clone(), tasks.clone()));
         tasks.spawn(listen::serve(
             tls_listener,
@@ -177,6 +195,7 @@ impl SandboxServer {
         Ok(Self {
             local_addr,
             tls_addr,
+            authority_pem: authority.pem().to_owned(),
             sandbox,
             stop,
             tasks,
@@ -192,6 +211,11 @@ impl SandboxServer {
     /// Where the TLS listener is.
     pub fn tls_addr(&self) -> SocketAddr {
         self.tls_addr
+    }
+
+    /// The certificate of the authority behind the TLS listener, as PEM.
+    pub fn authority(&self) -> &str {
+        &self.authority_pem
     }
 
     /// Stops listening, ends the network and every open request, and saves the snapshot.
@@ -217,6 +241,17 @@ impl Drop for SandboxServer {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// Media outlive the process where the network does.
+fn keep_media(config: &SandboxServerConfig, sandbox: &Sandbox) -> Result<(), StartError> {
+    let Some(snapshot) = &config.snapshot else {
+        sandbox.media().limit(config.media_bytes_max);
+        return Ok(());
+    };
+    let path = snapshot.with_extension("media");
+    let kept = sandbox.media().keep_in(&path, config.media_bytes_max);
+    kept.map_err(|source| StartError::MediaFolder { path, source })
 }
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

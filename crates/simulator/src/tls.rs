@@ -17,7 +17,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::server::files;
 
-/// The names of the listener's certificate.
+/// The names that the listener's certificate always has.
 pub const TLS_NAMES: [&str; 6] = [
     "localhost",
     "127.0.0.1",
@@ -99,10 +99,14 @@ impl Authority {
         &self.pem
     }
 
-    /// A server configuration with a fresh certificate for [`TLS_NAMES`].
-    pub(crate) fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
+    /// A server configuration with a fresh certificate for [`TLS_NAMES`] and these.
+    pub(crate) fn server_config(
+        &self,
+        names: impl IntoIterator<Item = String>,
+    ) -> Result<Arc<ServerConfig>, TlsError> {
         let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(TLS_NAMES.map(str::to_owned))?;
+        let names: Vec<String> = TLS_NAMES.map(str::to_owned).into_iter().chain(names).collect();
+        let mut params = CertificateParams::new(names)?;
         (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2120, 1, 1));
         params.distinguished_name.push(DnType::CommonName, "Wharf sandbox");
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -164,7 +168,7 @@ mod tests {
         let loaded = Authority::load_or_generate(&path).unwrap();
         assert_eq!(made.pem(), loaded.pem());
         assert!(!loaded.pem().contains("PRIVATE"));
-        loaded.server_config().unwrap();
+        loaded.server_config([]).unwrap();
     }
 
     #[test]

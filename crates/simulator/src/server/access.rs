@@ -4,8 +4,9 @@
 //! Host must be one of ours (a foreign name that resolves to the loopback address is refused), and an Origin, which
 //! browsers cannot leave out, must be our own. There are no CORS headers.
 //!
-//! The websocket of WhatsApp clients answers to every Host, because clients on other machines name this one as they
-//! please. Web pages stay out of it by their Origin alone: being the page of a Host that we do not know is not enough.
+//! What WhatsApp clients use answers to every Host, because clients on other machines name this one as they please: the
+//! websocket, and all of the TLS listener. Web pages stay out of it by their Origin alone: being the page of a Host that we do
+//! not know is not enough.
 
 use std::sync::Arc;
 
@@ -20,16 +21,15 @@ use super::websocket::CHAT_PATH;
 
 /// Names that only this machine answers to.
 const LOOPBACK_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
-/// The hosts that clients name when they are pointed at the TLS listener instead of WhatsApp.
-const WHATSAPP_SUFFIXES: [&str; 2] = [".whatsapp.net", ".whatsapp.com"];
-/// The origin that WhatsApp clients claim when they open the websocket.
+/// The origin that WhatsApp clients claim when they open the websocket, and when they send and fetch media.
 const WHATSAPP_ORIGIN: &str = "https://web.whatsapp.com";
 
 /// Which hosts a listener answers to.
 #[derive(Clone)]
 pub(crate) struct Access {
     allowed_hosts: Arc<[String]>,
-    whatsapp_names: bool,
+    /// Whether there is nothing but what clients ask WhatsApp for.
+    is_for_clients: bool,
 }
 
 impl Access {
@@ -37,14 +37,14 @@ impl Access {
     pub(crate) fn new(allowed_hosts: Vec<String>) -> Self {
         Self {
             allowed_hosts: allowed_hosts.into(),
-            whatsapp_names: false,
+            is_for_clients: false,
         }
     }
 
-    /// Also WhatsApp's own names: for the TLS listener, which has nothing but what clients ask WhatsApp for.
-    pub(crate) fn with_whatsapp_names(self) -> Self {
+    /// Every host: for the TLS listener, which has nothing but what clients ask WhatsApp for.
+    pub(crate) fn for_clients(self) -> Self {
         Self {
-            whatsapp_names: true,
+            is_for_clients: true,
             ..self
         }
     }
@@ -55,8 +55,8 @@ impl Access {
             .parse()
             .map_err(|_| ApiError::forbidden("the host header is not a host"))?;
         let known = self.knows(authority.host());
-        let is_chat = path == CHAT_PATH;
-        if !known && !is_chat {
+        let is_clients = self.is_for_clients || path == CHAT_PATH;
+        if !known && !is_clients {
             let name = authority.host();
             return Err(ApiError::forbidden(format!(
                 "this sandbox does not answer to {name}; add it with --allow-host {name} (serve: --sandbox-allow-host)"
@@ -66,7 +66,7 @@ impl Access {
             return Ok(());
         }
         let origin = only(headers, header::ORIGIN).unwrap_or_default();
-        if (known && is_same(origin, host)) || (is_chat && origin == WHATSAPP_ORIGIN) {
+        if (known && is_same(origin, host)) || (is_clients && origin == WHATSAPP_ORIGIN) {
             return Ok(());
         }
         Err(ApiError::forbidden("requests of other web pages are refused"))
@@ -79,7 +79,6 @@ impl Access {
                 .allowed_hosts
                 .iter()
                 .any(|allowed| allowed.eq_ignore_ascii_case(&host))
-            || (self.whatsapp_names && WHATSAPP_SUFFIXES.iter().any(|suffix| host.ends_with(suffix)))
     }
 }
 
@@ -159,13 +158,15 @@ mod tests {
     }
 
     #[test]
-    fn whatsapps_names_are_for_the_tls_listener() {
-        let access = Access::new(Vec::new()).with_whatsapp_names();
-        let check = |host| allowed(&access, "/", Some(host), None);
-        assert!(check("web.whatsapp.com"));
-        assert!(check("mmg.whatsapp.net"));
-        assert!(!check("evilwhatsapp.net"));
-        assert!(!check("whatsapp.net.evil.test"));
+    fn the_tls_listener_answers_to_every_host_but_not_to_its_pages() {
+        let access = Access::new(Vec::new()).for_clients();
+        let check = |host, origin| allowed(&access, "/mms/image/token", Some(host), origin);
+        for host in ["mmg.whatsapp.net", "sandbox:3901", "127.0.0.1:3901"] {
+            assert!(check(host, None), "{host}");
+            assert!(check(host, Some(WHATSAPP_ORIGIN)), "{host}");
+            assert!(!check(host, Some("http://evil.test")), "{host}");
+        }
+        assert!(!check("evil.test", Some("https://evil.test")));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::access::{self, Access};
 use super::error::ApiError;
 use super::sessions::QrSource;
-use super::{linking, network, page, phones, traffic, webhooks, websocket};
+use super::{linking, media, network, page, phones, traffic, webhooks, websocket};
 use crate::clock::Env;
 use crate::hooks::HookInbox;
 use crate::sandbox::Sandbox;
@@ -77,7 +77,7 @@ pub(crate) fn plain(state: AppState, access: Access) -> Router {
 
 /// Only what clients ask WhatsApp's own hosts for.
 pub(crate) fn secure(state: AppState, access: Access) -> Router {
-    finish(Router::new(), state, access)
+    finish(media::router(), state, access)
 }
 
 fn finish(routes: Router<AppState>, state: AppState, access: Access) -> Router {

@@ -1,0 +1,429 @@
+//! The files of the media hosts: encrypted, in a folder, each under the hash of what it holds.
+//!
+//! Files come in pieces and go out in pieces, never whole. There is a limit for all of them together; the oldest make room.
+//! What was left half done by a client can be continued ([`MediaStore::begin`] with an offset) while the process lives.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+
+use super::token;
+
+/// The largest file, in bytes: WhatsApp takes documents of up to 2 GB.
+pub(crate) const FILE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// All files together, in bytes.
+pub(crate) const STORE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Uploads that broke off and can be continued.
+const PARTS_MAX: usize = 16;
+/// Bytes of the checksum in an address.
+const CHECK_BYTES: usize = 8;
+/// Owner may read and write, nobody else anything.
+const FILE_MODE: u32 = 0o600;
+/// The same for the folder.
+const FOLDER_MODE: u32 = 0o700;
+
+/// The files. Clones share them.
+#[derive(Clone)]
+pub(crate) struct MediaStore(Arc<Mutex<Shelf>>);
+
+struct Shelf {
+    /// Made when the first file comes, where none was named.
+    folder: Option<Folder>,
+    bytes_max: u64,
+    bytes: u64,
+    /// By token.
+    files: HashMap<String, Kept>,
+    /// Tokens, oldest first.
+    order: VecDeque<String>,
+    /// What comes in now.
+    uploading: HashSet<String>,
+    /// What broke off, oldest first.
+    parts: VecDeque<String>,
+}
+
+enum Folder {
+    Passing(TempDir),
+    Lasting(PathBuf),
+}
+
+#[derive(Clone)]
+struct Kept {
+    /// The part of its address that says what kind of file it is.
+    kind: String,
+    /// How often it was uploaded anew: addresses from before are no good.
+    version: u32,
+    length: u64,
+}
+
+/// Why the hosts do not do what they are asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// There is no such file.
+    #[error("there is no such file")]
+    Unknown,
+    /// The address is none that was given out.
+    #[error("this address was never given out")]
+    Mangled,
+    /// The file is larger than what is kept.
+    #[error("a file has at most {FILE_BYTES_MAX} bytes")]
+    TooLarge,
+    /// What came is not what the token names.
+    #[error("the token is not the hash of the file")]
+    WrongHash,
+    /// The upload goes on somewhere else than where it broke off.
+    #[error("the upload broke off at another offset")]
+    WrongOffset,
+    /// The same file comes in on another connection.
+    #[error("the same file is being uploaded")]
+    Busy,
+    /// The folder cannot be used.
+    #[error("the folder of the media cannot be used")]
+    Io(#[from] io::Error),
+}
+
+/// How far the upload of a file is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It is here, at this address.
+    Complete(String),
+    /// So many bytes are here.
+    Partial(u64),
+}
+
+/// A file that comes in. Dropping it keeps what is there, to be continued.
+pub(crate) struct Upload {
+    store: MediaStore,
+    token: String,
+    kind: String,
+    path: PathBuf,
+    file: File,
+    hash: Sha256,
+    length: u64,
+}
+
+impl MediaStore {
+    /// No files, and a folder that goes with the process.
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Shelf {
+            folder: None,
+            bytes_max: STORE_BYTES_MAX,
+            bytes: 0,
+            files: HashMap::new(),
+            order: VecDeque::new(),
+            uploading: HashSet::new(),
+            parts: VecDeque::new(),
+        })))
+    }
+
+    /// Keeps files in this folder from now on, with those that are there, and so many bytes at most.
+    pub(crate) fn keep_in(&self, folder: &Path, bytes_max: u64) -> io::Result<()> {
+        let mut shelf = self.shelf();
+        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
+        shelf.folder = Some(Folder::Lasting(folder.to_owned()));
+        shelf.bytes_max = bytes_max;
+        shelf.load(folder)
+    }
+
+    /// Sets how many bytes are kept at most.
+    pub(crate) fn limit(&self, bytes_max: u64) {
+        self.shelf().bytes_max = bytes_max;
+    }
+
+    /// Removes everything.
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        let mut shelf = self.shelf();
+        while let Some(token) = shelf.order.pop_front() {
+            shelf.remove(&token)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a file that is whole, and answers its address.
+    pub(crate) fn add(&self, kind: &str, token: &str, bytes: &[u8]) -> io::Result<String> {
+        let mut shelf = self.shelf();
+        if let Some(address) = shelf.address(token) {
+            return Ok(address);
+        }
+        let part = shelf.folder()?.join(format!("{token}.new"));
+        writable(&part, true)?.write_all(bytes)?;
+        shelf.keep(kind, token, &part, bytes.len() as u64)
+    }
+
+    /// A whole file, which phones read. `None` where it is not here.
+    pub(crate) fn read(&self, token: &str) -> io::Result<Option<Vec<u8>>> {
+        let mut shelf = self.shelf();
+        let Some(path) = shelf.path(token)? else {
+            return Ok(None);
+        };
+        fs::read(path).map(Some)
+    }
+
+    /// Gives a file another address; the one before is no good any more. `None` where the file is not here.
+    pub(crate) fn renew(&self, token: &str) -> io::Result<Option<String>> {
+        let mut shelf = self.shelf();
+        let Some(old) = shelf.path(token)? else {
+            return Ok(None);
+        };
+        if let Some(kept) = shelf.files.get_mut(token) {
+            kept.version += 1;
+        }
+        if let Some(new) = shelf.path(token)? {
+            fs::rename(old, new)?;
+        }
+        Ok(shelf.address(token))
+    }
+
+    /// The file at the address `/v/{kind}/{name}?{query}`, and its length.
+    pub(crate) fn open(&self, kind: &str, name: &str, query: &str) -> Result<(File, u64), Refusal> {
+        let name = name.strip_suffix(".enc").ok_or(Refusal::Mangled)?;
+        let (token, version) = name.rsplit_once('.').ok_or(Refusal::Mangled)?;
+        let version = version.parse().map_err(|_| Refusal::Mangled)?;
+        let mut stated = query.split('&').filter_map(|parameter| parameter.strip_prefix("oh="));
+        if stated.next() != Some(check(kind, token, version).as_str()) {
+            return Err(Refusal::Mangled);
+        }
+        let mut shelf = self.shelf();
+        let kept = shelf.files.get(token).ok_or(Refusal::Unknown)?.clone();
+        if kept.version != version {
+            return Err(Refusal::Unknown);
+        }
+        let path = shelf.path(token)?.ok_or(Refusal::Unknown)?;
+        Ok((File::open(path)?, kept.length))
+    }
+
+    /// How far the upload of a file is, for a client that asks before it sends (`resume=1`).
+    pub(crate) fn progress(&self, token: &str) -> io::Result<Progress> {
+        let mut shelf = self.shelf();
+        if let Some(address) = shelf.address(token) {
+            return Ok(Progress::Complete(address));
+        }
+        let length = match shelf.parts.iter().any(|part| part == token) {
+            true => fs::metadata(shelf.part(token)?)?.len(),
+            false => 0,
+        };
+        Ok(Progress::Partial(length))
+    }
+
+    /// Takes a file from its beginning on, or from where it broke off.
+    pub(crate) fn begin(&self, kind: &str, token: &str, offset: u64) -> Result<Upload, Refusal> {
+        let mut shelf = self.shelf();
+        if shelf.uploading.contains(token) {
+            return Err(Refusal::Busy);
+        }
+        let path = shelf.part(token)?;
+        let mut hash = Sha256::new();
+        if offset > 0 {
+            // An upload that broke off is read again for its hash, at the cost of whoever else wants the store now.
+            let there = match File::open(&path) {
+                Ok(mut part) => feed(&mut part, &mut hash)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                Err(error) => return Err(error.into()),
+            };
+            if there != offset {
+                return Err(Refusal::WrongOffset);
+            }
+        }
+        let file = writable(&path, offset == 0)?;
+        shelf.parts.retain(|part| part != token);
+        shelf.uploading.insert(token.to_owned());
+        Ok(Upload {
+            store: self.clone(),
+            token: token.to_owned(),
+            kind: kind.to_owned(),
+            path,
+            file,
+            hash,
+            length: offset,
+        })
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Upload {
+    /// Takes the next piece.
+    pub(crate) fn write(&mut self, piece: &[u8]) -> Result<(), Refusal> {
+        self.length += piece.len() as u64;
+        if self.length > FILE_BYTES_MAX {
+            return Err(Refusal::TooLarge);
+        }
+        self.hash.update(piece);
+        Ok(self.file.write_all(piece)?)
+    }
+
+    /// The file is complete: keeps it, if it is the one that its token names, and answers its address.
+    pub(crate) fn finish(mut self) -> Result<String, Refusal> {
+        let mut shelf = self.store.shelf();
+        if token(&std::mem::take(&mut self.hash).finalize()) != self.token {
+            fs::remove_file(&self.path)?;
+            return Err(Refusal::WrongHash);
+        }
+        Ok(shelf.keep(&self.kind, &self.token, &self.path, self.length)?)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let mut shelf = self.store.shelf();
+        shelf.uploading.remove(&self.token);
+        // It is there only if it broke off.
+        if self.path.exists() {
+            shelf.parts.push_back(self.token.clone());
+        }
+        while shelf.parts.len() > PARTS_MAX
+            && let Some(oldest) = shelf.parts.pop_front()
+            && let Ok(path) = shelf.part(&oldest)
+            && let Err(error) = fs::remove_file(path)
+        {
+            tracing::warn!(%error, "the rest of an upload cannot be removed");
+        }
+    }
+}
+
+impl Shelf {
+    fn folder(&mut self) -> io::Result<PathBuf> {
+        let folder = match self.folder.take() {
+            Some(folder) => folder,
+            None => Folder::Passing(tempfile::Builder::new().prefix("wharf-sandbox-").tempdir()?),
+        };
+        let path = match &folder {
+            Folder::Passing(folder) => folder.path().to_owned(),
+            Folder::Lasting(folder) => folder.clone(),
+        };
+        self.folder = Some(folder);
+        Ok(path)
+    }
+
+    fn part(&mut self, token: &str) -> io::Result<PathBuf> {
+        Ok(self.folder()?.join(format!("{token}.part")))
+    }
+
+    /// Where a file is that is kept.
+    fn path(&mut self, token: &str) -> io::Result<Option<PathBuf>> {
+        let folder = self.folder()?;
+        let kept = self.files.get(token);
+        Ok(kept.map(|kept| folder.join(format!("{token}.{}.{}", kept.kind, kept.version))))
+    }
+
+    /// The address of a file that is kept. It has a query, as WhatsApp's have, and whoever changes it is refused.
+    fn address(&self, token: &str) -> Option<String> {
+        let Kept { kind, version, .. } = self.files.get(token)?;
+        let check = check(kind, token, *version);
+        Some(format!(
+            "/v/{kind}/{token}.{version}.enc?ccb=11-4&oh={check}&_nc_sid=5e03e0"
+        ))
+    }
+
+    fn keep(&mut self, kind: &str, token: &str, from: &Path, length: u64) -> io::Result<String> {
+        let kept = Kept {
+            kind: kind.to_owned(),
+            version: 0,
+            length,
+        };
+        self.remember(token, kept);
+        if let Some(path) = self.path(token)? {
+            fs::rename(from, path)?;
+        }
+        self.make_room(token)?;
+        Ok(self.address(token).unwrap_or_default())
+    }
+
+    fn remember(&mut self, token: &str, kept: Kept) {
+        self.bytes += kept.length;
+        match self.files.insert(token.to_owned(), kept) {
+            Some(before) => self.bytes -= before.length,
+            None => self.order.push_back(token.to_owned()),
+        }
+    }
+
+    /// Removes the oldest files until all fit, but never the newest.
+    fn make_room(&mut self, newest: &str) -> io::Result<()> {
+        while self.bytes > self.bytes_max
+            && let Some(oldest) = self.order.pop_front_if(|oldest| oldest != newest)
+        {
+            self.remove(&oldest)?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, token: &str) -> io::Result<()> {
+        let path = self.path(token)?;
+        if let Some(kept) = self.files.remove(token) {
+            self.bytes -= kept.length;
+        }
+        path.map_or(Ok(()), fs::remove_file)
+    }
+
+    /// Finds what another process left here.
+    fn load(&mut self, folder: &Path) -> io::Result<()> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let meta = entry.metadata()?;
+            match parse(&name, meta.len()) {
+                Some((token, kept)) => found.push((meta.modified()?, token, kept)),
+                // What was not complete when that process ended.
+                None if name.ends_with(".part") || name.ends_with(".new") => fs::remove_file(entry.path())?,
+                None => {}
+            }
+        }
+        found.sort_by_key(|(modified, ..)| *modified);
+        for (_, token, kept) in found {
+            self.remember(&token, kept);
+        }
+        self.make_room("")
+    }
+}
+
+/// What the name of a file says.
+fn parse(name: &str, length: u64) -> Option<(String, Kept)> {
+    let (rest, version) = name.rsplit_once('.')?;
+    let (token, kind) = rest.split_once('.')?;
+    let kept = Kept {
+        kind: kind.to_owned(),
+        version: version.parse().ok()?,
+        length,
+    };
+    Some((token.to_owned(), kept))
+}
+
+/// A checksum of an address, which stands for the signature in WhatsApp's.
+fn check(kind: &str, token: &str, version: u32) -> String {
+    let digest = Sha256::digest(format!("{kind}/{token}.{version}"));
+    hex::encode(&digest[..CHECK_BYTES])
+}
+
+fn writable(path: &Path, afresh: bool) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .write(afresh)
+        .truncate(afresh)
+        .append(!afresh)
+        .mode(FILE_MODE)
+        .open(path)
+}
+
+fn feed(file: &mut File, hash: &mut Sha256) -> io::Result<u64> {
+    let (mut piece, mut length) = (vec![0; 64 * 1024], 0);
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(length),
+            read => {
+                hash.update(&piece[..read]);
+                length += read as u64;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

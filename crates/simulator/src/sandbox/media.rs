@@ -1,0 +1,42 @@
+//! What the media hosts ask of the network: who uploads, which fault befalls a request, and what is counted.
+
+use super::Sandbox;
+use crate::faults::{FaultAction, FaultDirection};
+use crate::media::MediaStore;
+
+impl Sandbox {
+    /// The files of the media hosts.
+    pub(crate) fn media(&self) -> &MediaStore {
+        self.0.media()
+    }
+
+    /// The number of the account that may upload with this token: one whose device is still linked.
+    pub(crate) fn uploader(&self, auth: &str) -> Option<String> {
+        let state = self.0.lock();
+        let who = state.media_auths.owner(auth, state.now())?;
+        state.device(who).map(|_| who.number.clone())
+    }
+
+    /// What befalls this request for a media file.
+    pub(crate) fn media_fault(&self, direction: FaultDirection, path: &str, from: Option<&str>) -> Option<FaultAction> {
+        let mut rng = self.0.env().random.rng();
+        self.0.lock().faults.judge_media(direction, path, from, &mut rng)
+    }
+
+    /// A file came in.
+    pub(crate) fn uploaded(&self, bytes: u64) {
+        self.0.lock().counters.uploaded(bytes);
+    }
+
+    /// A file was asked for and is there.
+    pub(crate) fn downloaded(&self) {
+        self.0.lock().counters.downloaded();
+    }
+
+    /// A client asked the media hosts for something that no correct one asks for.
+    pub(crate) fn media_malformed(&self, number: &str, what: String) {
+        let mut state = self.0.lock();
+        let now = state.now();
+        state.counters.malformed(now, number, what);
+    }
+}
