@@ -59,6 +59,15 @@ pub enum EngineError {
         /// In WhatsApp's words, or its error code.
         reason: String,
     },
+    /// The file is larger than WhatsApp takes; nothing was sent.
+    #[error("the file has more than {max} bytes, which whatsapp does not take")]
+    TooLarge {
+        /// The limit.
+        max: u64,
+    },
+    /// The phone has not shared the keys of its settings with this device yet; the same call works once it has.
+    #[error("the phone has not shared the keys of its settings with this session yet")]
+    NotSynced,
     /// WhatsApp was asked too often; the same call may work after a while.
     #[error("whatsapp was asked too often")]
     Throttled {

@@ -327,6 +327,8 @@ impl Reservation<'_> {
             | EngineError::UnknownRecipient(_)
             | EngineError::Invalid(_)
             | EngineError::Refused { .. }
+            | EngineError::TooLarge { .. }
+            | EngineError::NotSynced
             | EngineError::Throttled { .. } => true,
             EngineError::Offline | EngineError::TimedOut { .. } | EngineError::Store(_) | EngineError::Internal(_) => {
                 false
