@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use crate::error::SandboxError;
 use crate::network::Network;
 use crate::phone::{Incoming, Phone};
-use crate::views::{ReceiptKind, TypingState};
+use crate::views::{NewContent, NewMessage, ReceiptKind, TypingState};
 
 /// How long a message stays unread.
 const READ_AFTER: Duration = Duration::from_millis(60);
@@ -52,8 +52,11 @@ impl Echo {
         self.phone.typing(&self.network, chat, TypingState::Composing)?;
         self.linger(TYPE_FOR).await;
         self.phone.typing(&self.network, chat, TypingState::Paused)?;
-        self.phone
-            .send(&self.network, chat, &format!("Echo: {text}"), Some(id))?;
+        let answer = NewMessage {
+            reply_to: Some(id.clone()),
+            ..NewContent::Text(format!("Echo: {text}"), None).into()
+        };
+        self.phone.send(&self.network, chat, &answer, None)?;
         Ok(())
     }
 

@@ -4,12 +4,19 @@
 //! once under its own lock; the network's lock may be taken inside it, never the other way round.
 
 mod appstate;
+mod attributes;
+mod changes;
+mod compose;
+mod content;
 pub(crate) mod history;
 pub(crate) mod inbox;
 mod incoming;
 pub(crate) mod linking;
+mod media_retry;
 mod outgoing;
 mod peers;
+mod polls;
+mod showing;
 pub(crate) mod signal;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,13 +31,14 @@ use wacore_libsignal::protocol::SignalProtocolError;
 use crate::echo::Echo;
 use crate::error::SandboxError;
 use crate::keys::Blob;
+use crate::media::MediaRef;
 use crate::model::{ConnId, DeviceRef, Flow, Out};
 use crate::network::Network;
 use crate::phone::appstate::AppState;
 use crate::phone::inbox::{Chats, Inbox};
 use crate::phone::linking::Exchange;
 use crate::phone::signal::Signal;
-use crate::views::{ChatView, ContactView, DeviceView, InboxPage, PhoneView};
+use crate::views::{Change, InboxPage, NewMessage};
 
 /// Stanzas that may wait for a phone's task before the rest stays in its queue.
 const PHONE_DEPTH: usize = 4096;
@@ -243,17 +251,30 @@ impl Phone {
         Ok(())
     }
 
-    /// Sends a text and answers its id.
+    /// Sends a message and answers its id.
     pub(crate) fn send(
         &self,
         network: &Network,
         to: &str,
-        text: &str,
-        reply_to: Option<&str>,
+        new: &NewMessage,
+        file: Option<&MediaRef>,
     ) -> Result<String, SandboxError> {
-        let sent = self.desk(network).send_text(to, text, reply_to);
+        let sent = self.desk(network).send_message(to, new, file);
         self.publish();
         sent
+    }
+
+    /// Changes a message, and answers the id of the message that says so.
+    pub(crate) fn change(
+        &self,
+        network: &Network,
+        chat: &str,
+        id: &str,
+        change: &Change,
+    ) -> Result<String, SandboxError> {
+        let changed = self.desk(network).change(chat, id, change);
+        self.publish();
+        changed
     }
 
     /// Reports how far a received message got.
@@ -274,62 +295,6 @@ impl Phone {
         state: crate::views::TypingState,
     ) -> Result<(), SandboxError> {
         self.desk(network).send_typing(chat, state)
-    }
-
-    pub(crate) fn view(&self, network: &Network) -> Result<PhoneView, SandboxError> {
-        let compared_code = self.compared_code(|conn| network.lock().registration(conn).is_some());
-        let memory = self.memory();
-        let state = network.lock();
-        let account = state
-            .account(&self.number)
-            .ok_or_else(|| SandboxError::not_found("phone", &*self.number))?;
-        let name_of = |number: &str| {
-            let in_book = memory.contacts.get(number).cloned();
-            in_book.or_else(|| state.account(number).map(|account| account.name.clone()))
-        };
-        let now = state.now();
-        let mut chats: Vec<(u64, ChatView)> = memory
-            .chats
-            .0
-            .iter()
-            .map(|(number, chat)| {
-                let view = ChatView {
-                    chat: number.clone(),
-                    name: name_of(number).unwrap_or_else(|| number.clone()),
-                    typing: memory.chats.typing(number, now),
-                    unread: chat.unread,
-                };
-                (chat.last_activity, view)
-            })
-            .collect();
-        chats.sort_by_key(|(last_activity, _)| std::cmp::Reverse(*last_activity));
-        Ok(PhoneView {
-            number: self.number.clone(),
-            name: account.name.clone(),
-            lid: account.user_jid(crate::model::Space::Lid).to_string(),
-            about: account.about.clone(),
-            passkey: account.passkey.is_some(),
-            wants_code: state.wants_link_code(&self.number),
-            compared_code,
-            devices: account
-                .devices
-                .values()
-                .filter(|device| device.id != 0)
-                .map(|device| DeviceView {
-                    online: state.shows_online(device),
-                    ..account.device_view(device)
-                })
-                .collect(),
-            contacts: memory
-                .contacts
-                .iter()
-                .map(|(number, name)| ContactView {
-                    number: number.clone(),
-                    name: name.clone(),
-                })
-                .collect(),
-            chats: chats.into_iter().map(|(_, view)| view).collect(),
-        })
     }
 }
 

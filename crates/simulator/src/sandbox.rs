@@ -1,10 +1,11 @@
 //! The sandbox as a whole: what the control interface, the tests and the embedding server use.
 //!
 //! It has no listener of its own: hand it sockets with [`Sandbox::accept`]. How devices are linked is in [`linking`], how
-//! many texts are sent at once in [`traffic`].
+//! people use messages in [`messages`], how many texts are sent at once in [`traffic`].
 
 mod linking;
 mod media;
+mod messages;
 mod traffic;
 
 use std::time::Duration;

@@ -140,13 +140,8 @@ impl Garden<'_> {
         for (ago, by_one, text) in lines {
             let id = format!("AC{:016X}", self.rng.next_u64());
             for (owner, peer, from_me) in [(one, other, *by_one), (other, one, !*by_one)] {
-                let message = ChatMessage {
-                    id: id.clone(),
-                    from_me,
-                    text: Some((*text).to_owned()),
-                    timestamp: now.saturating_sub(*ago),
-                    receipt: Some(ReceiptKind::Read).filter(|_| from_me),
-                };
+                let mut message = ChatMessage::text(&id, from_me, text, now.saturating_sub(*ago));
+                message.receipt = Some(ReceiptKind::Read).filter(|_| from_me);
                 let author = if from_me { owner } else { peer };
                 let mut shown = entry(InboxKind::Message, peer, author, from_me, message.timestamp);
                 (shown.id, shown.text) = (Some(id.clone()), message.text.clone());

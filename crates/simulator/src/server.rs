@@ -11,6 +11,7 @@ pub(crate) mod files;
 mod linking;
 mod listen;
 mod media;
+mod messages;
 mod network;
 mod page;
 mod persist;
@@ -246,11 +247,11 @@ impl Drop for SandboxServer {
 /// Media outlive the process where the network does.
 fn keep_media(config: &SandboxServerConfig, sandbox: &Sandbox) -> Result<(), StartError> {
     let Some(snapshot) = &config.snapshot else {
-        sandbox.media().limit(config.media_bytes_max);
+        sandbox.media_store().limit(config.media_bytes_max);
         return Ok(());
     };
     let path = snapshot.with_extension("media");
-    let kept = sandbox.media().keep_in(&path, config.media_bytes_max);
+    let kept = sandbox.media_store().keep_in(&path, config.media_bytes_max);
     kept.map_err(|source| StartError::MediaFolder { path, source })
 }
 

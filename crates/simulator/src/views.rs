@@ -2,7 +2,16 @@
 //!
 //! No secrets: keys never appear in a view.
 
+mod content;
+mod messages;
+
 use serde::{Deserialize, Serialize};
+
+pub use content::{
+    Button, Buttons, Contact, Content, LinkPreview, List, ListRow, ListSection, Location, MediaKind, MediaView, Poll,
+    PollOption, Quoted, Selected,
+};
+pub use messages::{Change, MessageView, NewContent, NewLinkPreview, NewMedia, NewMessage, NewPoll};
 
 /// What a new sandbox starts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,7 +198,7 @@ pub enum Conflict {
 }
 
 /// A page of a phone's inbox.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct InboxPage {
     /// Entries after the asked cursor, oldest first.
     pub entries: Vec<InboxEntry>,
@@ -215,10 +224,24 @@ pub enum InboxKind {
     Devices,
     /// A message arrived that could not be decrypted; the phone asked for it again.
     Undecryptable,
+    /// Somebody reacted to a message, or took the reaction back.
+    Reaction,
+    /// The text of a message was replaced.
+    Edit,
+    /// A message was deleted for everyone.
+    Revoke,
+    /// Somebody voted in a poll.
+    Vote,
+    /// A vote came that the phone cannot read.
+    VoteFailed,
+    /// A message was pinned or unpinned.
+    Pin,
+    /// A companion starred a message of this account, or took the star back.
+    Star,
 }
 
 /// One thing the phone shows, decrypted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InboxEntry {
     /// Rising position of this entry.
     pub cursor: u64,
@@ -233,7 +256,10 @@ pub struct InboxEntry {
     /// The message it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// The text of a message.
+    /// The id of the message that changed the one it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<String>,
+    /// The text or caption of a message; what it is after an edit; the emoji of a reaction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// The id of the quoted message.
@@ -242,7 +268,13 @@ pub struct InboxEntry {
     /// Who is mentioned: addresses as the message has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mentions: Vec<String>,
-    /// The state of a typing or presence entry.
+    /// What the message is besides its text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Box<Content>>,
+    /// What was chosen in a poll.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub votes: Vec<String>,
+    /// The state of a typing or presence entry; whether a message was pinned or unpinned, starred or unstarred.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// How far a message of this account got.

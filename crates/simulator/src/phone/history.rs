@@ -205,10 +205,7 @@ fn web_message(chat: &str, message: &ChatMessage) -> WebMessageInfo {
             id: Some(message.id.clone()),
             participant: None,
         }),
-        message: MessageField::some(Message {
-            conversation: message.text.clone(),
-            ..Default::default()
-        }),
+        message: MessageField::some(message.message()),
         message_timestamp: Some(message.timestamp),
         status,
         ..Default::default()

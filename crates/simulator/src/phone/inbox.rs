@@ -4,8 +4,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use buffa::Message as _;
 use serde::{Deserialize, Serialize};
+use waproto::whatsapp::Message;
 
+use crate::keys::Blob;
 use crate::views::{InboxEntry, InboxKind, InboxPage, ReceiptKind, TypingState};
 
 /// Entries that the log keeps.
@@ -33,6 +36,81 @@ pub(crate) struct ChatMessage {
     pub(crate) timestamp: u64,
     /// How far an own message got.
     pub(crate) receipt: Option<ReceiptKind>,
+    /// The encoded message, where it is more than a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content: Option<Blob>,
+    #[serde(default, skip_serializing_if = "Marks::is_none")]
+    pub(crate) marks: Marks,
+}
+
+/// What was done with a message after it was sent.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Marks {
+    /// The emoji of everyone who reacted, by digits.
+    pub(crate) reactions: BTreeMap<String, String>,
+    /// What everyone has chosen in a poll, by digits.
+    pub(crate) votes: BTreeMap<String, Vec<String>>,
+    pub(crate) edited: bool,
+    pub(crate) revoked: bool,
+    pub(crate) pinned: bool,
+    pub(crate) starred: bool,
+}
+
+impl Marks {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl ChatMessage {
+    /// A message that is nothing but a text.
+    pub(crate) fn text(id: &str, from_me: bool, text: &str, timestamp: u64) -> Self {
+        Self {
+            id: id.to_owned(),
+            from_me,
+            text: Some(text.to_owned()),
+            timestamp,
+            receipt: None,
+            content: None,
+            marks: Marks::default(),
+        }
+    }
+
+    /// A message of any kind; `text` is its text or caption.
+    pub(crate) fn new(id: &str, from_me: bool, text: Option<String>, message: &Message, timestamp: u64) -> Self {
+        // Most messages are texts, and a phone keeps many.
+        let is_text = message.conversation.is_some();
+        Self {
+            id: id.to_owned(),
+            from_me,
+            text,
+            timestamp,
+            receipt: None,
+            content: (!is_text).then(|| Blob(message.encode_to_vec())),
+            marks: Marks::default(),
+        }
+    }
+
+    /// The message as it was sent, with the text that it has now where it is a plain one.
+    pub(crate) fn message(&self) -> Message {
+        let content = self.content.as_ref();
+        let decoded = content.and_then(|content| Message::decode_from_slice(&content.0).ok());
+        decoded.unwrap_or_else(|| Message {
+            conversation: self.text.clone(),
+            ..Default::default()
+        })
+    }
+
+    /// Deletes what it says for everyone.
+    pub(crate) fn revoke(&mut self) {
+        self.text = None;
+        self.content = None;
+        self.marks = Marks {
+            revoked: true,
+            ..Marks::default()
+        };
+    }
 }
 
 /// A chat of a phone.
@@ -82,6 +160,11 @@ impl Chats {
         self.0.get(chat)?.messages.iter().rev().find(|message| message.id == id)
     }
 
+    pub(crate) fn message_mut(&mut self, chat: &str, id: &str) -> Option<&mut ChatMessage> {
+        let messages = &mut self.0.get_mut(chat)?.messages;
+        messages.iter_mut().rev().find(|message| message.id == id)
+    }
+
     pub(crate) fn add(&mut self, chat: &str, message: ChatMessage) {
         let chat = self.0.entry(chat.to_owned()).or_default();
         chat.last_activity = chat.last_activity.max(message.timestamp);
@@ -106,11 +189,7 @@ impl Chats {
 
     /// An own message got further; answers whether that is news.
     pub(crate) fn advance(&mut self, chat: &str, id: &str, receipt: ReceiptKind) -> bool {
-        let message = self
-            .0
-            .get_mut(chat)
-            .and_then(|chat| chat.messages.iter_mut().rev().find(|m| m.id == id));
-        match message {
+        match self.message_mut(chat, id) {
             Some(message) if message.from_me && message.receipt.is_none_or(|before| before < receipt) => {
                 message.receipt = Some(receipt);
                 true
@@ -145,6 +224,9 @@ pub(crate) fn entry(kind: InboxKind, chat: &str, from: &str, from_me: bool, time
         text: None,
         reply_to: None,
         mentions: Vec::new(),
+        content: None,
+        change: None,
+        votes: Vec::new(),
         state: None,
         receipt: None,
         timestamp,
@@ -178,14 +260,7 @@ mod tests {
     #[test]
     fn receipts_never_go_backwards() {
         let mut chats = Chats::default();
-        let message = ChatMessage {
-            id: "A".into(),
-            from_me: true,
-            text: None,
-            timestamp: 1,
-            receipt: None,
-        };
-        chats.add("1", message);
+        chats.add("1", ChatMessage::text("A", true, "hi", 1));
         assert!(chats.advance("1", "A", ReceiptKind::Read));
         assert!(!chats.advance("1", "A", ReceiptKind::Delivered));
         assert!(!chats.advance("1", "B", ReceiptKind::Read));

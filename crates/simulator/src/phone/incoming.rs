@@ -5,10 +5,12 @@
 use wacore::messages::decode_plaintext;
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node};
-use waproto::whatsapp::{ContextInfo, Message};
+use waproto::whatsapp::Message;
 
+use super::changes::Changed;
+use super::content::{Said, said};
 use super::inbox::{ChatMessage, entry};
-use super::{Desk, Incoming, PhoneError, SEEN_MAX};
+use super::{Desk, Incoming, PhoneError, SEEN_MAX, attributes, polls};
 use crate::keys::{Blob, be_number, id_bytes};
 use crate::model::{Bundle, DeviceRef, SignedPrekey};
 use crate::stanza::{self, Malformed};
@@ -47,7 +49,7 @@ impl Desk<'_> {
                 self.confirm(node, &from, &sender, &id);
                 let message =
                     decode_plaintext(&plaintext, 2).map_err(|error| PhoneError::Content(error.to_string()))?;
-                self.on_content(node, &sender, &id, message)
+                self.on_content(node, enc, &sender, &id, message)
             }
             Err(error) => {
                 tracing::debug!(phone = self.number, %sender, id, %error, "a phone could not decrypt a message");
@@ -157,6 +159,7 @@ impl Desk<'_> {
     fn on_content(
         &mut self,
         node: &Node,
+        enc: &Node,
         sender: &DeviceRef,
         id: &str,
         mut message: Message,
@@ -169,27 +172,34 @@ impl Desk<'_> {
         if is_own && let Some(sent) = message.device_sent_message.take() {
             let destination = sent.destination_jid.as_deref().and_then(|jid| jid.parse::<Jid>().ok());
             chat = destination.and_then(|jid| self.number_of(&jid)).unwrap_or(chat);
+            let secret = message.message_context_info;
             message = sent.message.into_option().unwrap_or_default();
+            // Around the copy for own devices or in it: clients do both.
+            if !message.message_context_info.is_set() {
+                message.message_context_info = secret;
+            }
         }
-        let (text, context) = content(&message);
+        if sender.device != 0 {
+            self.object(sender, attributes::check(node, enc, &message));
+            self.object(sender, polls::check(&message));
+        }
         let timestamp = stanza::number(node, "t")?.unwrap_or_else(|| self.now());
-        let mut shown = entry(InboxKind::Message, &chat, &sender.number, is_own, timestamp);
-        shown.id = Some(id.to_owned());
-        shown.text = text.clone();
-        if let Some(context) = context {
-            shown.reply_to = context.stanza_id.clone();
-            shown.mentions = context.mentioned_jid.clone();
-        }
-        self.memory.inbox.push(shown);
-        let kept = ChatMessage {
-            id: id.to_owned(),
-            from_me: is_own,
-            text: text.clone(),
+        let changed = Changed {
+            chat: &chat,
+            by: &sender.number,
+            id,
             timestamp,
-            receipt: None,
+            message: &message,
         };
-        self.memory.chats.add(&chat, kept);
-        self.network.tick();
+        match self.apply(&changed) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(malformed) => {
+                self.object(sender, Err(malformed));
+                return Ok(());
+            }
+        }
+        let text = self.show_message(&chat, &sender.number, id, timestamp, &message);
         if let (Some(echo), Some(text), false) = (self.echo, text, is_own) {
             let incoming = Incoming {
                 chat,
@@ -206,6 +216,50 @@ impl Desk<'_> {
         Ok(())
     }
 
+    /// Counts what a companion sent wrong, where only who can read it sees that.
+    fn object(&self, sender: &DeviceRef, checked: Result<(), Malformed>) {
+        if let Err(malformed) = checked {
+            let mut state = self.network.lock();
+            let now = state.now();
+            state
+                .counters
+                .malformed(now, &sender.to_string(), malformed.to_string());
+        }
+    }
+
+    /// Puts a message into its chat and the inbox; answers its text.
+    pub(super) fn show_message(
+        &mut self,
+        chat: &str,
+        from: &str,
+        id: &str,
+        timestamp: u64,
+        message: &Message,
+    ) -> Option<String> {
+        let is_own = from == self.number;
+        let said = self.with_numbers(said(message));
+        let mut shown = entry(InboxKind::Message, chat, from, is_own, timestamp);
+        shown.id = Some(id.to_owned());
+        shown.text = said.text.clone();
+        shown.reply_to = said.reply_to;
+        shown.mentions = said.mentions;
+        shown.content = (!said.content.is_plain()).then(|| Box::new(said.content));
+        self.memory.inbox.push(shown);
+        let kept = ChatMessage::new(id, is_own, said.text.clone(), message, timestamp);
+        self.memory.chats.add(chat, kept);
+        self.network.tick();
+        said.text
+    }
+
+    /// Who is quoted, as a number instead of an address.
+    pub(super) fn with_numbers(&self, mut said: Said) -> Said {
+        if let Some(quoted) = &mut said.content.quoted {
+            let author = quoted.from.as_deref().and_then(|jid| jid.parse::<Jid>().ok());
+            quoted.from = author.and_then(|jid| self.number_of(&jid)).or(quoted.from.take());
+        }
+        said
+    }
+
     pub(super) fn on_receipt(&mut self, node: &Node) -> Result<(), PhoneError> {
         let from = stanza::required_jid(node, "from")?;
         let id = stanza::required(node, "id")?;
@@ -213,6 +267,10 @@ impl Desk<'_> {
         let kind = stanza::text(node, "type").unwrap_or_default();
         if kind == "retry" {
             return self.on_retry(node, &from, &id);
+        }
+        if kind == "server-error" {
+            let companion = self.device_of(&from).filter(|device| device.number == self.number);
+            return companion.map_or(Ok(()), |companion| self.on_media_retry(node, &companion, &id));
         }
         let Some(number) = self.number_of(&from) else {
             return Ok(());
@@ -334,14 +392,6 @@ impl Desk<'_> {
             }
         }
         self.submit(builder.build());
-    }
-}
-
-/// The text of a message and what it refers to.
-fn content(message: &Message) -> (Option<String>, Option<&ContextInfo>) {
-    match message.extended_text_message.as_option() {
-        Some(extended) => (extended.text.clone(), extended.context_info.as_option()),
-        None => (message.conversation.clone(), None),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a phone sends: texts to every device of both sides, receipts, typing, and what a device asks for again.
+//! How a phone sends: messages to every device of both sides, receipts, typing, and what a device asks for again.
 //!
 //! Shapes as in wacore `send/dm.rs` and `send/encrypt.rs`. A phone addresses by hidden id, as migrated accounts do.
 
@@ -7,101 +7,36 @@ use rand::Rng as _;
 use wacore::messages::MessageUtils;
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node};
-use waproto::whatsapp::message::{DeviceSentMessage, ExtendedTextMessage};
-use waproto::whatsapp::{ContextInfo, Message, MessageContextInfo};
+use waproto::whatsapp::Message;
+use waproto::whatsapp::message::DeviceSentMessage;
 
-use super::inbox::{ChatMessage, entry};
+use super::attributes::Attributes;
 use super::{Desk, PREKEYS_LOW, PhoneError, SENT_MAX, Sent};
 use crate::error::SandboxError;
 use crate::keys::Blob;
+use crate::media::MediaRef;
 use crate::model::{Bundle, DeviceRef, Space};
 use crate::phone::signal::Sealed;
 use crate::stanza;
-use crate::views::{InboxKind, ReceiptKind, TypingState};
-
-/// Longest text, in bytes, as the official apps allow.
-const TEXT_LEN_MAX: usize = 65_536;
+use crate::views::{NewMessage, ReceiptKind, TypingState};
 
 impl Desk<'_> {
-    pub(super) fn send_text(&mut self, to: &str, text: &str, reply_to: Option<&str>) -> Result<String, SandboxError> {
-        if text.is_empty() || text.len() > TEXT_LEN_MAX {
-            return Err(SandboxError::Invalid(format!(
-                "a text must have 1 to {TEXT_LEN_MAX} bytes"
-            )));
-        }
+    /// Sends a message and answers its id. `file` is where the hosts keep its media.
+    pub(super) fn send_message(
+        &mut self,
+        to: &str,
+        new: &NewMessage,
+        file: Option<&MediaRef>,
+    ) -> Result<String, SandboxError> {
         if self.network.lock().account(to).is_none() {
             return Err(SandboxError::not_found("chat", to));
         }
-        let quoted = match reply_to {
-            Some(id) => Some(self.quote(to, id)?),
-            None => None,
-        };
-        let message = self.text_message(text, quoted);
+        let message = self.compose(to, new, file)?;
         let id = self.message_id();
         self.deliver(to, &id, &message)?;
         let now = self.now();
-        let mut shown = entry(InboxKind::Message, to, self.number, true, now);
-        shown.id = Some(id.clone());
-        shown.text = Some(text.to_owned());
-        shown.reply_to = reply_to.map(str::to_owned);
-        self.memory.inbox.push(shown);
-        let kept = ChatMessage {
-            id: id.clone(),
-            from_me: true,
-            text: Some(text.to_owned()),
-            timestamp: now,
-            receipt: None,
-        };
-        self.memory.chats.add(to, kept);
+        self.show_message(to, self.number, &id, now, &message);
         Ok(id)
-    }
-
-    fn quote(&self, chat: &str, id: &str) -> Result<ContextInfo, SandboxError> {
-        let quoted = self
-            .memory
-            .chats
-            .message(chat, id)
-            .ok_or_else(|| SandboxError::not_found("message", id))?;
-        let author = if quoted.from_me { self.number } else { chat };
-        let author = self
-            .network
-            .lock()
-            .account(author)
-            .map(|account| account.user_jid(Space::Lid).to_string());
-        let message = Message {
-            conversation: quoted.text.clone(),
-            ..Default::default()
-        };
-        Ok(ContextInfo {
-            stanza_id: Some(id.to_owned()),
-            participant: author,
-            quoted_message: MessageField::some(message),
-            ..Default::default()
-        })
-    }
-
-    fn text_message(&mut self, text: &str, quoted: Option<ContextInfo>) -> Message {
-        let mut secret = vec![0; 32];
-        self.rng.fill_bytes(&mut secret);
-        let context = MessageContextInfo {
-            message_secret: Some(secret),
-            ..Default::default()
-        };
-        let mut message = Message {
-            message_context_info: MessageField::some(context),
-            ..Default::default()
-        };
-        match quoted {
-            None => message.conversation = Some(text.to_owned()),
-            Some(quoted) => {
-                message.extended_text_message = MessageField::some(ExtendedTextMessage {
-                    text: Some(text.to_owned()),
-                    context_info: MessageField::some(quoted),
-                    ..Default::default()
-                });
-            }
-        }
-        message
     }
 
     pub(super) fn message_id(&mut self) -> String {
@@ -112,7 +47,7 @@ impl Desk<'_> {
     }
 
     /// Encrypts a message for every device of both sides and hands it to the network.
-    fn deliver(&mut self, to: &str, id: &str, message: &Message) -> Result<(), PhoneError> {
+    pub(super) fn deliver(&mut self, to: &str, id: &str, message: &Message) -> Result<(), PhoneError> {
         let (chat, recipients, companions) = {
             let state = self.network.lock();
             let companions: Vec<DeviceRef> = state
@@ -133,13 +68,14 @@ impl Desk<'_> {
         };
         let Some(chat) = chat else { return Ok(()) };
         let encoded = message.encode_to_vec();
+        let attributes = Attributes::of(message);
         let mut participants = Vec::new();
         for device in recipients {
-            participants.extend(self.seal_for(&device, &encoded)?);
+            participants.extend(self.seal_for(&device, &encoded, &attributes)?);
         }
         let copy = device_sent(&chat, message).encode_to_vec();
         for device in companions {
-            participants.extend(self.seal_for(&device, &copy)?);
+            participants.extend(self.seal_for(&device, &copy, &attributes)?);
         }
         self.remember(Sent {
             id: id.to_owned(),
@@ -150,13 +86,9 @@ impl Desk<'_> {
         if participants.is_empty() {
             return Ok(()); // A note to oneself without companions stays on the phone.
         }
-        let node = NodeBuilder::new("message")
-            .attr("to", chat)
-            .attr("id", id)
-            .attr("type", "text")
-            .children([NodeBuilder::new("participants").children(participants).build()])
-            .build();
-        self.submit(node);
+        let mut children = vec![NodeBuilder::new("participants").children(participants).build()];
+        children.extend(attributes.meta());
+        self.submit(envelope(chat, id, &attributes).children(children).build());
         Ok(())
     }
 
@@ -168,7 +100,12 @@ impl Desk<'_> {
     }
 
     /// A `<to>` with the message for one device; nothing for a device that has no keys yet.
-    fn seal_for(&mut self, device: &DeviceRef, encoded: &[u8]) -> Result<Option<Node>, PhoneError> {
+    fn seal_for(
+        &mut self,
+        device: &DeviceRef,
+        encoded: &[u8],
+        attributes: &Attributes,
+    ) -> Result<Option<Node>, PhoneError> {
         let Some(sealed) = self.seal(device, encoded)? else {
             return Ok(None);
         };
@@ -178,7 +115,7 @@ impl Desk<'_> {
         Ok(Some(
             NodeBuilder::new("to")
                 .attr("jid", jid)
-                .children([enc(sealed, None)])
+                .children([enc(sealed, attributes, None)])
                 .build(),
         ))
     }
@@ -221,27 +158,23 @@ impl Desk<'_> {
             .lock()
             .account(&sent.chat)
             .map(|account| account.user_jid(Space::Lid));
+        let message =
+            Message::decode_from_slice(&sent.message.0).map_err(|error| PhoneError::Content(error.to_string()))?;
+        let attributes = Attributes::of(&message);
         let encoded = match (&chat, is_own && !sent.peer) {
-            (Some(chat), true) => {
-                let message = Message::decode_from_slice(&sent.message.0)
-                    .map_err(|error| PhoneError::Content(error.to_string()))?;
-                device_sent(chat, &message).encode_to_vec()
-            }
+            (Some(chat), true) => device_sent(chat, &message).encode_to_vec(),
             _ => sent.message.0,
         };
         let Some(sealed) = self.seal(device, &encoded)? else {
             return Ok(());
         };
-        let mut builder = NodeBuilder::new("message")
-            .attr("to", to)
-            .attr("id", id)
-            .attr("type", "text");
+        let mut builder = envelope(to.clone(), id, &attributes);
         if sent.peer {
             builder = builder.attr("category", "peer");
         } else if let (Some(chat), true) = (chat, is_own) {
             builder = builder.attr("recipient", chat);
         }
-        self.submit(builder.children([enc(sealed, Some(count))]).build());
+        self.submit(builder.children([enc(sealed, &attributes, Some(count))]).build());
         Ok(())
     }
 
@@ -268,7 +201,7 @@ impl Desk<'_> {
             .attr("type", "text")
             .attr("category", "peer")
             .attr("push_priority", "high")
-            .children([enc(sealed, None)])
+            .children([enc(sealed, &Attributes::default(), None)])
             .build();
         self.submit(node);
         Ok(())
@@ -338,8 +271,26 @@ impl Desk<'_> {
     }
 }
 
-fn enc(sealed: Sealed, count: Option<u64>) -> Node {
+/// The stanza of a message, with what goes with it in the open.
+fn envelope(to: Jid, id: &str, attributes: &Attributes) -> NodeBuilder {
+    let builder = NodeBuilder::new("message")
+        .attr("to", to)
+        .attr("id", id)
+        .attr("type", attributes.kind);
+    match attributes.edit {
+        Some(edit) => builder.attr("edit", edit),
+        None => builder,
+    }
+}
+
+fn enc(sealed: Sealed, attributes: &Attributes, count: Option<u64>) -> Node {
     let mut builder = NodeBuilder::new("enc").attr("v", "2").attr("type", sealed.kind);
+    if let Some(media_type) = attributes.media_type {
+        builder = builder.attr("mediatype", media_type);
+    }
+    if attributes.hides {
+        builder = builder.attr("decrypt-fail", "hide");
+    }
     if let Some(count) = count {
         builder = builder.attr("count", count);
     }

@@ -12,7 +12,7 @@ use super::{Sandbox, digits};
 use crate::error::SandboxError;
 use crate::model::State;
 use crate::phone::Phone;
-use crate::views::Traffic;
+use crate::views::{NewContent, Traffic};
 
 /// Most texts of one order.
 const TEXTS_MAX: usize = 1_000_000;
@@ -75,7 +75,7 @@ impl Sandbox {
                     "This is text {number} of {texts}, sent at {}",
                     self.0.env().clock.now_ms()
                 );
-                phone.send(&self.0, to, &text, None)?;
+                phone.send(&self.0, to, &NewContent::Text(text, None).into(), None)?;
                 // Sending never waits, so the other recipients get their turn here.
                 yield_now().await;
             }

@@ -1,4 +1,5 @@
-//! `/admin/phones`: what a person can do with a simulated phone, but for linking devices, which is in [`super::linking`].
+//! `/admin/phones`: what a person can do with a simulated phone, but for messages, which are in
+//! [`super::messages`], and for linking devices, which is in [`super::linking`].
 //!
 //! Each route parses and forwards; what happens is the network's business.
 
@@ -6,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json as Answer, Router};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::error::ApiError;
 use super::extract::{Chat, Json, Number, Path, Poll, Query};
@@ -15,16 +16,13 @@ use crate::views::{InboxPage, PhoneView, ReceiptKind, TypingState};
 
 /// Characters of a push name; WhatsApp's own limit.
 const NAME_CHARS_MAX: usize = 25;
-/// Characters of a text message; WhatsApp's own limit.
-const TEXT_CHARS_MAX: usize = 65_536;
 /// Characters of a message id; real ones have up to 32.
-const MESSAGE_ID_CHARS_MAX: usize = 128;
+pub(super) const MESSAGE_ID_CHARS_MAX: usize = 128;
 
 pub(crate) fn router() -> Router<AppState> {
     Router::new()
         .route("/admin/phones", get(list_phones).post(create_phone))
         .route("/admin/phones/{number}", get(get_phone))
-        .route("/admin/phones/{number}/send", post(send))
         .route("/admin/phones/{number}/receipt", post(send_receipt))
         .route("/admin/phones/{number}/typing", post(send_typing))
         .route("/admin/phones/{number}/inbox", get(read_inbox))
@@ -61,36 +59,6 @@ async fn get_phone(
     Path(Number(number)): Path<Number>,
 ) -> Result<Answer<PhoneView>, ApiError> {
     Ok(Answer(state.sandbox.phone(&number)?))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Send {
-    to: Chat,
-    text: String,
-    reply_to: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Sent {
-    id: String,
-}
-
-async fn send(
-    State(state): State<AppState>,
-    Path(Number(number)): Path<Number>,
-    Json(request): Json<Send>,
-) -> Result<(StatusCode, Answer<Sent>), ApiError> {
-    filled("text", request.text.trim(), TEXT_CHARS_MAX)?;
-    let reply_to = request.reply_to.as_deref();
-    let reply_to = reply_to
-        .map(|id| filled("reply_to", id, MESSAGE_ID_CHARS_MAX))
-        .transpose()?;
-    let id = state
-        .sandbox
-        .send(&number, &request.to.0, &request.text, reply_to)
-        .await?;
-    Ok((StatusCode::CREATED, Answer(Sent { id })))
 }
 
 #[derive(Deserialize)]

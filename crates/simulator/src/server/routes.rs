@@ -17,12 +17,12 @@ use tokio_util::task::TaskTracker;
 use super::access::{self, Access};
 use super::error::ApiError;
 use super::sessions::QrSource;
-use super::{linking, media, network, page, phones, traffic, webhooks, websocket};
+use super::{linking, media, messages, network, page, phones, traffic, webhooks, websocket};
 use crate::clock::Env;
 use crate::hooks::HookInbox;
 use crate::sandbox::Sandbox;
 
-/// The largest body of a control request, in bytes: the longest text in the widest JSON escapes fits.
+/// The largest body of most control requests, in bytes: the longest text in the widest JSON escapes fits.
 const BODY_BYTES_MAX: usize = 512 * 1024;
 
 /// What the routes work with. Cheap to clone.
@@ -65,12 +65,14 @@ pub(crate) fn plain(state: AppState, access: Access) -> Router {
     let routes = Router::new()
         .merge(page::router())
         .merge(phones::router())
+        .merge(messages::router())
         .merge(linking::router())
         .merge(traffic::router())
         .merge(network::router());
-    // The webhook inbox brings its own body limit, so it joins after the common one.
+    // These bring body limits of their own, so they join after the common one.
     let routes = routes
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .merge(messages::sending())
         .merge(webhooks::router());
     finish(routes, state, access)
 }

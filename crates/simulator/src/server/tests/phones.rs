@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn path(number: &str, action: &str) -> String {
+pub(super) fn path(number: &str, action: &str) -> String {
     format!("/admin/phones/{number}/{action}")
 }
 
@@ -30,7 +30,7 @@ async fn message(client: Client, number: &str, text: &str) -> Value {
 }
 
 /// Waits until the inbox has an entry that satisfies the condition.
-async fn entry(client: Client, number: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+pub(super) async fn entry(client: Client, number: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let mut after = 0;
     loop {
         let page = client
@@ -206,7 +206,7 @@ async fn a_wrong_send_says_what_is_wrong() {
     client
         .send(
             "POST",
-            &send,
+            &path(ALICE, "typing"),
             &[("content-type", "application/json")],
             &"x".repeat(600_000),
         )

@@ -1,0 +1,314 @@
+//! What becomes of messages after they were sent: reactions, edits, deletions, votes and pins, both ways.
+//!
+//! Each is a message of its own that names the one it is about by its key. Who takes part only reads the id of it and
+//! whose it is: the chat in a key is as its sender sees it (whatsmeow `send.go` `BuildReaction`, `BuildEdit`,
+//! `BuildRevoke`).
+
+use buffa::MessageField;
+use waproto::whatsapp::message::pin_in_chat_message::Type as PinType;
+use waproto::whatsapp::message::protocol_message::Type as ProtocolType;
+use waproto::whatsapp::message::{FutureProofMessage, PinInChatMessage, ProtocolMessage, ReactionMessage};
+use waproto::whatsapp::{Message, MessageContextInfo, MessageKey};
+
+use super::Desk;
+use super::compose::check_text;
+use super::content::{said, unwrapped};
+use super::inbox::{ChatMessage, entry};
+use crate::error::SandboxError;
+use crate::model::Space;
+use crate::stanza::Malformed;
+use crate::views::{Change, InboxEntry, InboxKind};
+
+/// Longest reaction, in bytes: the longest emoji are families of people.
+const EMOJI_LEN_MAX: usize = 64;
+
+/// A change that arrived, or was made here.
+pub(super) struct Changed<'m> {
+    pub(super) chat: &'m str,
+    /// Who changed it: digits.
+    pub(super) by: &'m str,
+    /// The id of the message that says so.
+    pub(super) id: &'m str,
+    pub(super) timestamp: u64,
+    pub(super) message: &'m Message,
+}
+
+impl Desk<'_> {
+    /// Sends a change of a message, and answers the id of the message that says so.
+    pub(super) fn change(&mut self, chat: &str, id: &str, change: &Change) -> Result<String, SandboxError> {
+        let message = self.changing(chat, id, change)?;
+        let change_id = self.message_id();
+        self.deliver(chat, &change_id, &message)?;
+        let changed = Changed {
+            chat,
+            by: self.number,
+            id: &change_id,
+            timestamp: self.now(),
+            message: &message,
+        };
+        self.apply(&changed).map_err(|error| SandboxError::Refused(error.0))?;
+        Ok(change_id)
+    }
+
+    /// The message that says what was changed.
+    fn changing(&self, chat: &str, id: &str, change: &Change) -> Result<Message, SandboxError> {
+        let target = self.memory.chats.message(chat, id);
+        let target = target.filter(|target| !target.marks.revoked);
+        let target = target.ok_or_else(|| SandboxError::not_found("message", id))?;
+        let key = MessageField::some(self.key_of(chat, target));
+        let now_ms = i64::try_from(self.network.env().clock.now_ms()).ok();
+        match change {
+            Change::React(emoji) if emoji.len() > EMOJI_LEN_MAX => Err(SandboxError::Invalid(format!(
+                "a reaction has at most {EMOJI_LEN_MAX} bytes"
+            ))),
+            Change::React(emoji) => Ok(Message {
+                reaction_message: MessageField::some(ReactionMessage {
+                    key,
+                    text: Some(emoji.clone()),
+                    sender_timestamp_ms: now_ms,
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }),
+            Change::Edit(text) => {
+                own(target, "edited")?;
+                check_text("a text", text)?;
+                Ok(edit(key, replaced(target, text)?, now_ms))
+            }
+            Change::Revoke => {
+                own(target, "deleted for everyone")?;
+                Ok(Message {
+                    protocol_message: MessageField::some(ProtocolMessage {
+                        key,
+                        r#type: Some(ProtocolType::REVOKE),
+                        ..Default::default()
+                    }),
+                    ..Default::default()
+                })
+            }
+            Change::Vote(options) => self.vote(chat, id, options),
+            Change::Pin(seconds) => Ok(pin(key, PinType::PIN_FOR_ALL, Some(*seconds), now_ms)),
+            Change::Unpin => Ok(pin(key, PinType::UNPIN_FOR_ALL, None, now_ms)),
+        }
+    }
+
+    /// The key of a message, as this account sees it.
+    pub(super) fn key_of(&self, chat: &str, message: &ChatMessage) -> MessageKey {
+        let state = self.network.lock();
+        let chat = state
+            .account(chat)
+            .map(|account| account.user_jid(Space::Lid).to_string());
+        MessageKey {
+            remote_jid: chat,
+            from_me: Some(message.from_me),
+            id: Some(message.id.clone()),
+            participant: None,
+        }
+    }
+
+    /// Changes a message as this says, and shows it; answers whether it says so at all.
+    ///
+    /// # Errors
+    /// When somebody changes what only another one may change.
+    pub(super) fn apply(&mut self, changed: &Changed<'_>) -> Result<bool, Malformed> {
+        let message = unwrapped(changed.message);
+        if let Some(reaction) = message.reaction_message.as_option() {
+            self.react(changed, &reaction.key, reaction.text.clone().unwrap_or_default());
+        } else if let Some(update) = message.poll_update_message.as_option() {
+            self.count_vote(changed, update);
+        } else if let Some(pin) = message.pin_in_chat_message.as_option() {
+            let is_pinned = pin.r#type == Some(PinType::PIN_FOR_ALL);
+            self.pin(changed, &pin.key, is_pinned);
+        } else if let Some(protocol) = message.protocol_message.as_option() {
+            match protocol.r#type {
+                Some(ProtocolType::REVOKE) => self.revoke(changed, &protocol.key)?,
+                Some(ProtocolType::MESSAGE_EDIT) => self.edit(changed, protocol)?,
+                _ => {} // Settings of the chat, which a simulated phone has not.
+            }
+        } else {
+            return Ok(false);
+        }
+        self.network.tick();
+        Ok(true)
+    }
+
+    fn react(&mut self, changed: &Changed<'_>, key: &MessageField<MessageKey>, emoji: String) {
+        let Some(target) = self.target(changed, key) else {
+            return;
+        };
+        match emoji.is_empty() {
+            true => target.marks.reactions.remove(changed.by),
+            false => target.marks.reactions.insert(changed.by.to_owned(), emoji.clone()),
+        };
+        let shown = self.note(InboxKind::Reaction, changed, key);
+        self.memory.inbox.push(InboxEntry {
+            text: Some(emoji),
+            ..shown
+        });
+    }
+
+    fn pin(&mut self, changed: &Changed<'_>, key: &MessageField<MessageKey>, is_pinned: bool) {
+        let Some(target) = self.target(changed, key) else {
+            return;
+        };
+        target.marks.pinned = is_pinned;
+        let shown = self.note(InboxKind::Pin, changed, key);
+        self.memory.inbox.push(InboxEntry {
+            state: Some(if is_pinned { "pinned" } else { "unpinned" }.to_owned()),
+            ..shown
+        });
+    }
+
+    fn revoke(&mut self, changed: &Changed<'_>, key: &MessageField<MessageKey>) -> Result<(), Malformed> {
+        let is_own = changed.by == self.number;
+        let Some(target) = self.target(changed, key) else {
+            return Ok(());
+        };
+        theirs(target, is_own, "deleted")?;
+        target.revoke();
+        let shown = self.note(InboxKind::Revoke, changed, key);
+        self.memory.inbox.push(shown);
+        Ok(())
+    }
+
+    fn edit(&mut self, changed: &Changed<'_>, protocol: &ProtocolMessage) -> Result<(), Malformed> {
+        let is_own = changed.by == self.number;
+        let text = protocol.edited_message.as_option().and_then(|edited| said(edited).text);
+        let Some(target) = self.target(changed, &protocol.key) else {
+            return Ok(());
+        };
+        theirs(target, is_own, "edited")?;
+        target.text.clone_from(&text);
+        target.marks.edited = true;
+        let shown = self.note(InboxKind::Edit, changed, &protocol.key);
+        self.memory.inbox.push(InboxEntry { text, ..shown });
+        Ok(())
+    }
+
+    fn count_vote(&mut self, changed: &Changed<'_>, update: &waproto::whatsapp::message::PollUpdateMessage) {
+        let key = &update.poll_creation_message_key;
+        let id = key.as_option().and_then(|key| key.id.as_deref()).unwrap_or_default();
+        let poll = self.memory.chats.message(changed.chat, id);
+        let votes = poll
+            .zip(update.vote.as_option())
+            .and_then(|(poll, vote)| self.read_vote(changed.chat, poll, changed.by, vote));
+        let kind = if votes.is_some() {
+            InboxKind::Vote
+        } else {
+            InboxKind::VoteFailed
+        };
+        let shown = self.note(kind, changed, key);
+        if let (Some(votes), Some(target)) = (&votes, self.target(changed, key)) {
+            match votes.is_empty() {
+                true => target.marks.votes.remove(changed.by),
+                false => target.marks.votes.insert(changed.by.to_owned(), votes.clone()),
+            };
+        }
+        self.memory.inbox.push(InboxEntry {
+            votes: votes.unwrap_or_default(),
+            ..shown
+        });
+    }
+
+    /// The message that a key names, if the phone has it and it was not deleted.
+    fn target(&mut self, changed: &Changed<'_>, key: &MessageField<MessageKey>) -> Option<&mut ChatMessage> {
+        let id = key.as_option()?.id.as_deref()?;
+        let found = self.memory.chats.message_mut(changed.chat, id);
+        if found.is_none() {
+            tracing::debug!(
+                phone = self.number,
+                id,
+                "a change of a message that the phone does not have"
+            );
+        }
+        found.filter(|message| !message.marks.revoked)
+    }
+
+    fn note(&self, kind: InboxKind, changed: &Changed<'_>, key: &MessageField<MessageKey>) -> InboxEntry {
+        let is_own = changed.by == self.number;
+        InboxEntry {
+            id: key.as_option().and_then(|key| key.id.clone()),
+            change: Some(changed.id.to_owned()),
+            ..entry(kind, changed.chat, changed.by, is_own, changed.timestamp)
+        }
+    }
+}
+
+/// A person can do this with own messages only.
+fn own(target: &ChatMessage, done: &str) -> Result<(), SandboxError> {
+    match target.from_me {
+        true => Ok(()),
+        false => Err(SandboxError::Invalid(format!("only an own message can be {done}"))),
+    }
+}
+
+/// Only who wrote a message may do this with it.
+fn theirs(target: &ChatMessage, is_own: bool, done: &str) -> Result<(), Malformed> {
+    match target.from_me == is_own {
+        true => Ok(()),
+        false => Err(Malformed::new(format!(
+            "message {} was {done} by somebody who did not write it",
+            target.id
+        ))),
+    }
+}
+
+fn edit(key: MessageField<MessageKey>, edited: Message, timestamp_ms: Option<i64>) -> Message {
+    let protocol = ProtocolMessage {
+        key,
+        r#type: Some(ProtocolType::MESSAGE_EDIT),
+        edited_message: MessageField::some(edited),
+        timestamp_ms,
+        ..Default::default()
+    };
+    let message = Message {
+        protocol_message: MessageField::some(protocol),
+        ..Default::default()
+    };
+    Message {
+        edited_message: MessageField::some(FutureProofMessage {
+            message: MessageField::some(message),
+        }),
+        ..Default::default()
+    }
+}
+
+/// The message with another text or caption.
+fn replaced(target: &ChatMessage, text: &str) -> Result<Message, SandboxError> {
+    let message = target.message();
+    let mut message = unwrapped(&message).clone();
+    message.message_context_info = MessageField::none();
+    let text = Some(text.to_owned());
+    if let Some(extended) = message.extended_text_message.as_option_mut() {
+        extended.text = text;
+    } else if let Some(image) = message.image_message.as_option_mut() {
+        image.caption = text;
+    } else if let Some(video) = message.video_message.as_option_mut() {
+        video.caption = text;
+    } else if let Some(document) = message.document_message.as_option_mut() {
+        document.caption = text;
+    } else if message.conversation.is_some() {
+        message.conversation = text;
+    } else {
+        return Err(SandboxError::Invalid(
+            "only texts and captions can be edited".to_owned(),
+        ));
+    }
+    Ok(message)
+}
+
+fn pin(key: MessageField<MessageKey>, kind: PinType, seconds: Option<u32>, timestamp_ms: Option<i64>) -> Message {
+    let context = MessageContextInfo {
+        message_add_on_duration_in_secs: seconds,
+        ..Default::default()
+    };
+    Message {
+        pin_in_chat_message: MessageField::some(PinInChatMessage {
+            key,
+            r#type: Some(kind),
+            sender_timestamp_ms: timestamp_ms,
+        }),
+        message_context_info: MessageField::some(context),
+        ..Default::default()
+    }
+}
