@@ -29,6 +29,7 @@ use crate::ending::Ending;
 use crate::error::{failed, one_line};
 use crate::events::{Events, Signaller, Unacknowledged};
 use crate::hook::Hook;
+use crate::http::Http;
 use crate::pairing::Linking;
 use crate::runtime::Tasks;
 use crate::slots::Slot;
@@ -56,6 +57,7 @@ const EVENTS_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection, and what is needed to use it.
 pub(crate) struct Connection {
     pub(crate) client: Arc<Client>,
+    pub(crate) http: Arc<Http>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) recipients: Recipients,
     pub(crate) sent: Arc<Unacknowledged>,
@@ -109,8 +111,9 @@ impl Connection {
             ending: ending.clone(),
         };
         let http = whatsapp.http(options.proxy.as_ref())?;
-        let version = whatsapp.versions.current(&http).await;
-        let client = build(&tasks, device, version, uplink, http.clone(), hook).await?;
+        let library_http: Arc<dyn HttpClient> = http.clone();
+        let version = whatsapp.versions.current(&library_http).await;
+        let client = build(&tasks, device, version, uplink, library_http.clone(), hook).await?;
         let waiting = Waiting {
             client: client.clone(),
             backend,
@@ -140,13 +143,14 @@ impl Connection {
             ending: ending.clone(),
             versions: whatsapp.versions.clone(),
             version,
-            http,
+            http: library_http,
             _slot: opening.done(),
             tasks,
             queued,
         };
         Ok(Self {
             client,
+            http,
             clock: whatsapp.clock.clone(),
             recipients: Recipients::default(),
             sent,

@@ -3,21 +3,22 @@
 //! One client for all sessions without a proxy, and one for each connection with one. It follows no redirects, since
 //! WhatsApp's media hosts need none, and reaches only what [`Gate`] lets pass, because media addresses come out of messages.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
 use futures::StreamExt;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Client, Method, redirect};
+use reqwest::header::HeaderMap;
+use reqwest::{Body, Client, Method, Response, redirect};
 use url::Url;
 use wacore::net::{HttpClient, HttpRequest, HttpResponse};
 use wharf_core::address::is_forbidden;
-use wharf_core::engine::Proxy;
+use wharf_core::engine::{EngineError, Proxy};
 
 use crate::error::ConfigError;
 use crate::network::Gate;
+use crate::tls::Trust;
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,6 +35,8 @@ const BODY_BYTES_MAX: usize = 128 * 1024 * 1024;
 pub(crate) struct Http {
     client: Client,
     gate: Gate,
+    #[cfg(feature = "sandbox")]
+    trust: Trust,
     /// Its proxy is written as an address to which nothing may be sent.
     is_forbidden: bool,
 }
@@ -43,9 +46,9 @@ impl Http {
         clippy::disallowed_methods,
         reason = "this client reaches the gate's hosts only, never an address that a caller names"
     )]
-    pub(crate) fn new(gate: Gate, tls: &Arc<rustls::ClientConfig>, proxy: Option<&Proxy>) -> Result<Self, ConfigError> {
+    pub(crate) fn new(gate: Gate, trust: &Trust, proxy: Option<&Proxy>) -> Result<Self, ConfigError> {
         let client = Client::builder()
-            .tls_backend_preconfigured(rustls::ClientConfig::clone(tls))
+            .tls_backend_preconfigured(rustls::ClientConfig::clone(&trust.config))
             .redirect(redirect::Policy::none())
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -61,8 +64,47 @@ impl Http {
         Ok(Self {
             client,
             gate,
+            #[cfg(feature = "sandbox")]
+            trust: trust.clone(),
             is_forbidden: address.is_some_and(is_forbidden),
         })
+    }
+}
+
+impl Http {
+    /// Sends a request and answers as soon as its answer begins: the body is still to be read. A body that is sent has to say
+    /// how long it is, which WhatsApp's hosts insist on.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Body,
+    ) -> anyhow::Result<Response> {
+        self.gate.check(&url)?;
+        ensure!(!self.is_forbidden, "nothing may be sent to the address of the proxy");
+        #[cfg(feature = "sandbox")]
+        self.learn(&url).await?;
+        let request = self.client.request(method, url).headers(headers).body(body);
+        let sent = request.send().await;
+        #[cfg(feature = "sandbox")]
+        if let (Err(_), Some(authority)) = (&sent, &self.trust.authority) {
+            authority.doubt();
+        }
+        // The address may carry a token, so it stays out of errors and logs.
+        Ok(sent.map_err(reqwest::Error::without_url)?)
+    }
+
+    /// Sees to it that it is known whose certificate the sandbox has.
+    #[cfg(feature = "sandbox")]
+    async fn learn(&self, url: &Url) -> anyhow::Result<()> {
+        match self.trust.authority.as_ref().filter(|_| url.scheme() == "https") {
+            Some(authority) => authority
+                .learn(&self.client)
+                .await
+                .context("the sandbox does not tell of its authority"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -70,18 +112,11 @@ impl Http {
 impl HttpClient for Http {
     async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
         let url = Url::parse(&request.url).context("address is not a url")?;
-        self.gate.check(&url)?;
-        ensure!(!self.is_forbidden, "nothing may be sent to the address of the proxy");
         let method = Method::from_bytes(request.method.as_bytes()).context("method is not one of http")?;
-        let mut outgoing = self.client.request(method, url);
-        for (name, value) in &request.headers {
-            outgoing = outgoing.header(name, value);
-        }
-        if let Some(body) = request.body {
-            outgoing = outgoing.body(body);
-        }
-        // The address may carry a token, so it stays out of errors and logs.
-        let response = outgoing.send().await.map_err(reqwest::Error::without_url)?;
+        let headers = HeaderMap::try_from(&request.headers).context("header is not one of http")?;
+        let response = self
+            .send(method, url, headers, request.body.map(Body::from).unwrap_or_default())
+            .await?;
         let status_code = response.status().as_u16();
         let body = body(response).await?;
         Ok(HttpResponse { status_code, body })
@@ -115,8 +150,19 @@ fn unusable(error: reqwest::Error) -> ConfigError {
     ConfigError::Client(Box::new(error))
 }
 
+/// What a request that was not answered means to whoever wanted it.
+pub(crate) fn unreachable(error: anyhow::Error) -> EngineError {
+    let is_late = error.downcast_ref().is_some_and(reqwest::Error::is_timeout);
+    match is_late {
+        true => EngineError::TimedOut {
+            seconds: READ_TIMEOUT.as_secs(),
+        },
+        false => EngineError::Internal(error.context("whatsapp's media hosts cannot be reached").into()),
+    }
+}
+
 /// Reads a body that fits; one that says it will not is not even begun.
-async fn body(response: reqwest::Response) -> anyhow::Result<Vec<u8>> {
+pub(crate) async fn body(response: Response) -> anyhow::Result<Vec<u8>> {
     let fits = |length: usize| {
         ensure!(
             length <= BODY_BYTES_MAX,
@@ -164,8 +210,8 @@ mod tests {
             String::from_utf8_lossy(&request[..length]).into_owned()
         });
         let url = Url::parse(&format!("ws://{address}/ws/chat")).unwrap();
-        let gate = Gate::new(&Network::Sandbox { url }).unwrap();
-        let http = Http::new(gate, &crate::tls::client_config().unwrap(), None).unwrap();
+        let gate = Gate::new(&Network::sandbox(url)).unwrap();
+        let http = Http::new(gate, &Trust::public().unwrap(), None).unwrap();
         (format!("http://{address}"), http, tasks)
     }
 

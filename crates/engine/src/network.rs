@@ -23,7 +23,17 @@ pub enum Network {
     Sandbox {
         /// Its websocket, for example `ws://127.0.0.1:3900/ws/chat`.
         url: Url,
+        /// The certificate, as PEM, of the authority behind its media hosts; where it is `None`, the sandbox is asked.
+        authority: Option<String>,
     },
+}
+
+#[cfg(feature = "sandbox")]
+impl Network {
+    /// The sandbox at this websocket, whose authority is not known yet.
+    pub fn sandbox(url: Url) -> Self {
+        Self::Sandbox { url, authority: None }
+    }
 }
 
 /// Lets connections to the configured network pass, and no others.
@@ -50,7 +60,7 @@ impl Gate {
                 })
             }
             #[cfg(feature = "sandbox")]
-            Network::Sandbox { url } => Self::sandbox(url),
+            Network::Sandbox { url, .. } => Self::sandbox(url),
         }
     }
 
@@ -130,9 +140,7 @@ mod tests {
     #[cfg(feature = "sandbox")]
     #[test]
     fn a_sandbox_build_reaches_its_sandbox_only() {
-        let network = Network::Sandbox {
-            url: url("ws://127.0.0.1:3900/ws/chat"),
-        };
+        let network = Network::sandbox(url("ws://127.0.0.1:3900/ws/chat"));
         let gate = Gate::new(&network).unwrap();
         for inside in ["ws://127.0.0.1:3900/ws/chat", "https://127.0.0.1:3901/mms/image"] {
             assert_eq!(gate.check(&url(inside)), Ok(()), "{inside}");
@@ -158,7 +166,7 @@ mod tests {
             ("wss://g.whatsapp.net/ws/chat", "sandbox"),
             ("http://127.0.0.1:3900/", "url"),
         ] {
-            let error = Gate::new(&Network::Sandbox { url: url(address) }).unwrap_err();
+            let error = Gate::new(&Network::sandbox(url(address))).unwrap_err();
             let kind = match error {
                 ConfigError::SandboxOnly => "sandbox",
                 ConfigError::Url => "url",

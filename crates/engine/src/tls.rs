@@ -1,10 +1,37 @@
-//! The one TLS configuration that all sessions share: ring, and the root certificates that come with the program.
+//! Whose certificates are accepted: a production build takes the public authorities', a sandbox build for its media hosts the
+//! sandbox's alone.
 //!
-//! Built once per process, because each copy costs memory that a thousand sessions would multiply.
+//! One TLS configuration is shared by all sessions, because each copy costs memory that a thousand sessions would multiply.
+
+#[cfg(feature = "sandbox")]
+mod sandbox;
 
 use std::sync::Arc;
 
 use rustls::{ClientConfig, RootCertStore};
+
+#[cfg(feature = "sandbox")]
+pub(crate) use sandbox::Authority;
+
+/// What an HTTP client goes by.
+#[derive(Clone)]
+pub(crate) struct Trust {
+    pub(crate) config: Arc<ClientConfig>,
+    /// Where it is not known from the start who is accepted.
+    #[cfg(feature = "sandbox")]
+    pub(crate) authority: Option<Arc<Authority>>,
+}
+
+impl Trust {
+    /// The public authorities.
+    pub(crate) fn public() -> Result<Self, rustls::Error> {
+        Ok(Self {
+            config: client_config()?,
+            #[cfg(feature = "sandbox")]
+            authority: None,
+        })
+    }
+}
 
 /// A client configuration that trusts the public certificate authorities.
 pub(crate) fn client_config() -> Result<Arc<ClientConfig>, rustls::Error> {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio_util::task::TaskTracker;
-use wacore::net::HttpClient;
 use wharf_core::clock::Clock;
 use wharf_core::engine::{Connector, Engine, EngineError, EngineOptions, Inbox, Proxy};
 use wharf_core::ids::SessionName;
@@ -14,7 +13,7 @@ use crate::error::{ConfigError, failed};
 use crate::http::Http;
 use crate::network::{Gate, Network};
 use crate::slots::Slots;
-use crate::tls;
+use crate::tls::Trust;
 use crate::transport::Dialer;
 use crate::version::{Version, Versions};
 
@@ -38,45 +37,55 @@ pub struct WhatsApp {
     /// What is left of connections that were called off while they were made.
     pub(crate) called_off: TaskTracker,
     gate: Gate,
-    tls: Arc<rustls::ClientConfig>,
+    trust: Trust,
     direct: Arc<Http>,
 }
 
 impl WhatsApp {
     /// Sets up what all sessions share. Connects to nothing yet.
     pub fn new(config: WhatsAppConfig) -> Result<Self, ConfigError> {
-        Self::through(Gate::new(&config.network)?, config.clock, config.version)
+        let gate = Gate::new(&config.network)?;
+        #[cfg(feature = "sandbox")]
+        if let Network::Sandbox { url, authority } = &config.network {
+            let trust = Trust::sandbox(url, authority.as_deref())?;
+            return Self::through(gate, trust, config.clock, config.version);
+        }
+        Self::through(gate, public()?, config.clock, config.version)
     }
 
-    fn through(gate: Gate, clock: Arc<dyn Clock>, version: Option<Version>) -> Result<Self, ConfigError> {
-        let tls = tls::client_config().map_err(|error| ConfigError::Client(Box::new(error)))?;
+    fn through(gate: Gate, trust: Trust, clock: Arc<dyn Clock>, version: Option<Version>) -> Result<Self, ConfigError> {
+        let public = public()?;
         let versions = match version {
             Some(version) => Versions::Fixed(version),
             None if gate.is_sandbox() => Versions::pinned(),
             None => Versions::published(clock.clone()),
         };
         Ok(Self {
-            dialer: Arc::new(Dialer::new(gate.clone(), tls.clone())),
-            direct: Arc::new(Http::new(gate.clone(), &tls, None)?),
+            dialer: Arc::new(Dialer::new(gate.clone(), public.config)),
+            direct: Arc::new(Http::new(gate.clone(), &trust, None)?),
             versions: Arc::new(versions),
             clock,
             slots: Slots::default(),
             called_off: TaskTracker::new(),
             gate,
-            tls,
+            trust,
         })
     }
 
     /// The HTTP client of a session: shared, or its own where it has a proxy.
-    pub(crate) fn http(&self, proxy: Option<&Proxy>) -> Result<Arc<dyn HttpClient>, EngineError> {
+    pub(crate) fn http(&self, proxy: Option<&Proxy>) -> Result<Arc<Http>, EngineError> {
         match proxy {
             None => Ok(self.direct.clone()),
             Some(proxy) => {
-                let http = Http::new(self.gate.clone(), &self.tls, Some(proxy)).map_err(failed)?;
+                let http = Http::new(self.gate.clone(), &self.trust, Some(proxy)).map_err(failed)?;
                 Ok(Arc::new(http))
             }
         }
     }
+}
+
+fn public() -> Result<Trust, ConfigError> {
+    Trust::public().map_err(|error| ConfigError::Client(Box::new(error)))
 }
 
 #[async_trait]

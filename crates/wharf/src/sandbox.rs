@@ -126,6 +126,11 @@ mod present {
             Ok(format!("ws://{}/ws/chat", reachable(self.listeners.local_addr())).parse()?)
         }
 
+        /// The certificate of the authority behind its media hosts.
+        pub(crate) fn authority(&self) -> &str {
+            self.listeners.authority()
+        }
+
         /// Where the page and the control API are.
         pub fn address(&self) -> SocketAddr {
             self.listeners.local_addr()

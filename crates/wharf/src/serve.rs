@@ -132,8 +132,9 @@ fn network(peer: &Peer, sandbox: Option<&Sandbox>) -> anyhow::Result<Network> {
     Ok(match (peer, sandbox) {
         (_, Some(sandbox)) => Network::Sandbox {
             url: sandbox.chat_url()?,
+            authority: Some(sandbox.authority().to_owned()),
         },
-        (Peer::SandboxAt(url), None) => Network::Sandbox { url: url.clone() },
+        (Peer::SandboxAt(url), None) => Network::sandbox(url.clone()),
         (Peer::WhatsApp | Peer::OwnSandbox(_), None) => Network::WhatsApp,
     })
 }

@@ -112,9 +112,7 @@ impl Device {
             ..options
         };
         let whatsapp = WhatsApp::new(WhatsAppConfig {
-            network: Network::Sandbox {
-                url: Url::parse("ws://127.0.0.1:1/ws/chat").unwrap(),
-            },
+            network: Network::sandbox(Url::parse("ws://127.0.0.1:1/ws/chat").unwrap()),
             clock: Arc::new(SystemClock),
             version: None,
         })

@@ -17,6 +17,7 @@ use wharf_core::store::{Batch, StoreError};
 use super::testing::{SANDBOX_HOST, Speaks, TestProxy};
 use super::*;
 use crate::http::Http;
+use crate::tls::Trust;
 use crate::network::{Gate, Network};
 use crate::transport::{Dialer, Uplink};
 use crate::{WhatsApp, WhatsAppConfig};
@@ -49,7 +50,7 @@ async fn site(answer: &'static str) -> (u16, JoinSet<()>) {
 
 fn gate(port: u16) -> Gate {
     let url = Url::parse(&format!("ws://{SANDBOX_HOST}:{port}/ws/chat")).unwrap();
-    Gate::new(&Network::Sandbox { url }).unwrap()
+    Gate::new(&Network::sandbox(url)).unwrap()
 }
 
 #[derive(Default)]
@@ -110,7 +111,7 @@ async fn a_request_for_media_goes_through_the_proxy_which_resolves_the_name() {
     let (port, _site) = site("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\ncats").await;
     let running = TestProxy::start(Speaks::Socks5, Some(LOGIN)).await;
     let through = proxy(ProxyScheme::Socks5, running.address.port(), Some(LOGIN));
-    let http = Http::new(gate(port), &public_tls(), Some(&through)).unwrap();
+    let http = Http::new(gate(port), &Trust::public().unwrap(), Some(&through)).unwrap();
     let request = HttpRequest::get(format!("http://{SANDBOX_HOST}:{port}/mms/image"));
     assert_eq!(http.execute(request).await.unwrap().body, b"cats");
     assert_eq!(running.opened(), [format!("{SANDBOX_HOST}:{port}")]);
@@ -123,7 +124,7 @@ async fn a_session_with_a_proxy_fetches_through_it_and_one_without_fetches_direc
     let through = proxy(ProxyScheme::Socks5, running.address.port(), None);
     let url = Url::parse(&format!("ws://{SANDBOX_HOST}:{port}/ws/chat")).unwrap();
     let whatsapp = WhatsApp::new(WhatsAppConfig {
-        network: Network::Sandbox { url },
+        network: Network::sandbox(url),
         clock: Arc::new(SystemClock),
         version: None,
     })
@@ -143,7 +144,7 @@ async fn nothing_is_fetched_through_a_metadata_service() {
         host: "169.254.169.254".to_owned(),
         ..proxy(ProxyScheme::Http, 80, None)
     };
-    let http = Http::new(gate(80), &public_tls(), Some(&through)).unwrap();
+    let http = Http::new(gate(80), &Trust::public().unwrap(), Some(&through)).unwrap();
     let refused = http.execute(HttpRequest::get(format!("http://{SANDBOX_HOST}/"))).await;
     let error = refused.unwrap_err().to_string();
     assert_eq!(error, "nothing may be sent to the address of the proxy");
@@ -155,7 +156,7 @@ async fn a_request_for_media_asks_an_http_proxy_for_a_tunnel() {
     let (port, _site) = site("no").await;
     let running = TestProxy::start(Speaks::Http, Some(LOGIN)).await;
     let through = proxy(ProxyScheme::Http, running.address.port(), Some(LOGIN));
-    let http = Http::new(gate(port), &public_tls(), Some(&through)).unwrap();
+    let http = Http::new(gate(port), &Trust::public().unwrap(), Some(&through)).unwrap();
     let request = HttpRequest::get(format!("https://{SANDBOX_HOST}:{port}/mms/image"));
     assert!(http.execute(request).await.is_err());
     assert_eq!(running.opened(), [format!("{SANDBOX_HOST}:{port}")]);
@@ -167,7 +168,7 @@ async fn a_request_without_the_right_login_is_refused_and_shows_no_password() {
     for (scheme, speaks) in [(ProxyScheme::Http, Speaks::Http), (ProxyScheme::Socks5, Speaks::Socks5)] {
         let running = TestProxy::start(speaks, Some(LOGIN)).await;
         let through = proxy(scheme, running.address.port(), Some(("me", "guess")));
-        let http = Http::new(gate(port), &public_tls(), Some(&through)).unwrap();
+        let http = Http::new(gate(port), &Trust::public().unwrap(), Some(&through)).unwrap();
         let request = HttpRequest::get(format!("https://{SANDBOX_HOST}:{port}/mms/image"));
         let error = format!("{:#}", http.execute(request).await.unwrap_err());
         assert!(!error.contains("guess"), "{error}");

@@ -35,7 +35,7 @@ impl Inbox for Signals {
 
 fn uplink(address: &str) -> (Arc<Signals>, Uplink) {
     let url = Url::parse(address).unwrap();
-    let gate = Gate::new(&Network::Sandbox { url }).unwrap();
+    let gate = Gate::new(&Network::sandbox(url)).unwrap();
     let inbox = Arc::new(Signals::default());
     let uplink = Uplink {
         dialer: Arc::new(Dialer::new(gate, crate::tls::client_config().unwrap())),

@@ -50,7 +50,7 @@ async fn a_server_that_whatsapp_does_not_vouch_for_is_refused() {
     let server = sandbox().await;
     let url = format!("ws://{}/ws/chat", server.local_addr());
     let gate = Gate::anywhere(Url::parse(&url).unwrap());
-    let whatsapp = WhatsApp::through(gate, Arc::new(SystemClock), None).unwrap();
+    let whatsapp = WhatsApp::through(gate, Trust::public().unwrap(), Arc::new(SystemClock), None).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let options = options(folder.path()).await;
     let (sender, mut signals) = mpsc::unbounded_channel();

@@ -79,7 +79,7 @@ async fn what_the_phone_reads_is_read_here() {
     let server = SandboxServer::start(config, sandbox.clone(), None).await.unwrap();
     let url = Url::parse(&format!("ws://{}/ws/chat", server.local_addr())).unwrap();
     let whatsapp = WhatsApp::new(WhatsAppConfig {
-        network: Network::Sandbox { url },
+        network: Network::sandbox(url),
         clock: Arc::new(SystemClock),
         version: None,
     })
