@@ -20,7 +20,7 @@ mod supervisor;
 mod webhook;
 
 pub(crate) use config::{ClientSessionConfig, IgnoreConfig, SessionConfig};
-pub(crate) use connection::{Begun, Connection, Draft, GivenId, SendError};
+pub(crate) use connection::{Answering, Begun, Connection, Draft, GivenId, SendError};
 pub(crate) use idempotency::{Answer, IdempotencyKey};
 pub(crate) use metrics::SessionMetrics;
 pub(crate) use registry::{CommandError, CreateError, Registry, Session};

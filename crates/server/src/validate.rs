@@ -2,7 +2,11 @@
 //!
 //! Collects every problem instead of stopping at the first. Never converts: that is serde's part, after the check.
 
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
 use serde_json::{Map, Value};
+use url::Url;
 
 /// The fields of one JSON object, and the problems found so far.
 pub(crate) struct Fields<'a> {
@@ -51,6 +55,94 @@ impl Fields<'_> {
             Some(Value::String(_)) => self.fail(name, "should not be empty"),
             _ => self.fail(name, "must be a string"),
         }
+    }
+
+    /// The field must be a text of at most so many characters, if it is there.
+    pub(crate) fn text(&mut self, name: &str, chars_max: usize) {
+        match self.get(name) {
+            // A character has at least one byte, so short texts are not counted.
+            Some(Value::String(text)) if text.len() > chars_max && text.chars().count() > chars_max => {
+                self.fail(
+                    name,
+                    &format!("must be shorter than or equal to {chars_max} characters"),
+                );
+            }
+            _ => self.string(name),
+        }
+    }
+
+    /// The field must be there and a text of 1 to so many characters.
+    pub(crate) fn required_text(&mut self, name: &str, chars_max: usize) {
+        match self.get(name) {
+            Some(Value::String(text)) if !text.is_empty() => self.text(name, chars_max),
+            _ => self.required_string(name),
+        }
+    }
+
+    /// The field must be the address of a web page, if it is a text.
+    pub(crate) fn link(&mut self, name: &str) {
+        let is_link = |text: &str| Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if self
+            .get(name)
+            .and_then(Value::as_str)
+            .is_some_and(|text| !is_link(text))
+        {
+            self.fail(name, "must be a URL address");
+        }
+    }
+
+    /// The field must be there and a number in a range.
+    pub(crate) fn required_number(&mut self, name: &str, allowed: RangeInclusive<f64>) {
+        match self.get(name).map(Value::as_f64) {
+            None | Some(None) => self.fail(name, "must be a number conforming to the specified constraints"),
+            Some(Some(number)) if !allowed.contains(&number) => {
+                let (least, most) = (allowed.start(), allowed.end());
+                self.fail(name, &format!("must be between {least} and {most}"));
+            }
+            Some(Some(_)) => {}
+        }
+    }
+
+    /// The field must be there and an object; `check` goes on inside.
+    pub(crate) fn required_object(&mut self, name: &str, check: impl FnOnce(&mut Fields<'_>)) {
+        match self.get(name) {
+            None => self.fail(name, "must be an object"),
+            Some(_) => self.object(name, check),
+        }
+    }
+
+    /// The field must be there and an array of so many elements; whoever goes on inside checks what they are.
+    pub(crate) fn required_array(&mut self, name: &str, count: RangeInclusive<usize>) {
+        let problem = match self.get(name) {
+            Some(Value::Array(items)) if items.len() < *count.start() => {
+                format!("must contain at least {} elements", count.start())
+            }
+            Some(Value::Array(items)) if items.len() > *count.end() => {
+                format!("must contain no more than {} elements", count.end())
+            }
+            Some(Value::Array(_)) => return,
+            _ => "must be an array".to_owned(),
+        };
+        self.fail(name, &problem);
+    }
+
+    /// The texts in an array of texts must differ, and each must have 1 to so many characters.
+    pub(crate) fn distinct(&mut self, name: &str, chars_max: usize) {
+        let Some(Value::Array(items)) = self.get(name) else {
+            return;
+        };
+        let texts: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+        let has_wrong_length = |text: &&str| text.is_empty() || text.chars().count() > chars_max;
+        let problem = if texts.len() < items.len() {
+            "must be a string".to_owned()
+        } else if texts.iter().any(has_wrong_length) {
+            format!("must have 1 to {chars_max} characters")
+        } else if texts.iter().collect::<BTreeSet<_>>().len() < texts.len() {
+            "must differ from the others".to_owned()
+        } else {
+            return;
+        };
+        self.fail("each value in", &format!("{name} {problem}"));
     }
 
     /// The field must be true or false, if it is there. Texts are not converted, as in WAHA.

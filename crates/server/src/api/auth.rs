@@ -20,7 +20,7 @@ use crate::config::{AuthConfig, HttpConfig};
 use crate::keys::{Action, Caller};
 
 /// The header with the key, and the query parameter.
-const KEY_NAME: &str = "x-api-key";
+pub(super) const KEY_NAME: &str = "x-api-key";
 /// The most bytes of a key; what is longer is none.
 const KEY_BYTES_MAX: usize = 1_024;
 /// What the path and the query call the session.

@@ -4,7 +4,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
 
-use super::{operations, policy, refusals, sending};
+use super::{operations, policy, refusals, sending, upload};
 use crate::events;
 
 const TAGS: &[(&str, &str)] = &[
@@ -12,6 +12,7 @@ const TAGS: &[(&str, &str)] = &[
     ("🖥️ Sessions", "Create and control WhatsApp sessions"),
     ("📱 Pairing", "Link a session to a phone"),
     ("📤 Chatting", "Send messages"),
+    ("💬 Chats", "Look after chats and their messages"),
     ("📨 Events", "Read the event log, and see what became of its deliveries"),
     ("🔍 Observability", "Look after the server"),
 ];
@@ -23,7 +24,7 @@ pub fn openapi() -> OpenApi {
 
 /// The document with what is declared for many operations at once.
 pub(super) fn completed(document: OpenApi) -> OpenApi {
-    refusals::declare(sending::declare(document))
+    refusals::declare(sending::declare(upload::declare(document)))
 }
 
 /// What the document has beside the operations.

@@ -1,4 +1,5 @@
-//! What operations that send a message ask for: all of [`Request`], and that a repeated request sends nothing twice.
+//! What operations that send something into a chat ask for, be it a message or a change to one: all of [`Request`], and that a
+//! repeated request sends nothing twice.
 //!
 //! A request with `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header), or with an `id` for its message, gets the answer
 //! of the first one; the handler is not even called. A message leaves only with a [`Draft`], and a draft comes only from here:
@@ -6,23 +7,27 @@
 
 use axum::extract::{FromRequest, FromRequestParts as _, MatchedPath, RawPathParams, Request as HttpRequest};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::to_raw_value;
 use url::form_urlencoded;
-use utoipa::ToSchema as _;
+use utoipa::ToSchema;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Ref, Schema, Type};
 use utoipa::openapi::{OpenApi, RefOr};
+use wharf_core::engine::{Content, Mentions, Quote, SendRequest};
 use wharf_core::events::MessagePayload;
-use wharf_core::ids::MessageRef;
+use wharf_core::ids::{ChatId, MessageRef};
 
-use super::error::ApiError;
+use super::auth::KEY_NAME;
+use super::error::{ApiError, ApiResult};
 use super::extract::{Body, Request, convert};
 use super::policy::Access;
 use super::{AppState, policy, refusals};
 use crate::keys::{Action, Caller};
-use crate::sessions::{Answer, Begun, Connection, Draft, GivenId, IdempotencyKey, SendError};
+use crate::sessions::{Answer, Answering, Begun, Connection, Draft, GivenId, IdempotencyKey, SendError};
 
 /// The header with the key.
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -34,18 +39,46 @@ const KEY_CHARS_MAX: usize = 255;
 const ABOUT_KEY: &str = "Makes the request safe to repeat: the same key with the same body is one message, and gets the same \
                          answer again (with `Idempotent-Replayed: true`), also after a crash. With another body it is refused.";
 
-/// The session that a request names, while it is working, the checked body, and the message to be made of it.
+/// The session that a request names, while it is working, and the checked body.
 pub(super) struct Sending<B> {
-    /// Its connection.
-    pub(super) connection: Connection,
-    /// What may leave.
-    pub(super) draft: Draft,
+    /// What may send.
+    pub(super) sender: Sender,
     /// The body.
     pub(super) body: B,
 }
 
-/// A message that has left, now or before.
-pub(super) struct Sent(Answer);
+/// May send one message, or one change, into a chat of its session.
+pub(super) struct Sender {
+    /// The session's connection.
+    pub(super) connection: Connection,
+    draft: Draft,
+    status: StatusCode,
+}
+
+/// What is to be sent, but for the id of the message.
+pub(super) struct NewMessage {
+    /// Where to.
+    pub(super) chat: ChatId,
+    /// What.
+    pub(super) content: Content,
+    /// The message that this one answers.
+    pub(super) quote: Option<Quote>,
+    /// Who is mentioned.
+    pub(super) mentions: Mentions,
+}
+
+/// Something that has left, now or before.
+pub(super) struct Sent {
+    answer: Answer,
+    status: StatusCode,
+}
+
+/// The answer to what is no message to its caller.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Success {
+    /// Always `true`.
+    success: bool,
+}
 
 /// Why the handler is not called.
 pub(super) enum Instead {
@@ -63,6 +96,7 @@ impl<B: Body + Send> FromRequest<AppState> for Sending<B> {
             caller,
             mut parts,
             mut body,
+            part,
             connection,
         } = Request::read(request, state).await?;
         let sent_key = sent_key(&parts)?;
@@ -79,7 +113,7 @@ impl<B: Body + Send> FromRequest<AppState> for Sending<B> {
             Some(key) => Some(idempotency_key(&caller, &mut parts, &body, &key, state).await?),
             None => None,
         };
-        let body = convert(body)?;
+        let body = convert(body, part)?;
         let given = given?;
         let id = given.as_ref().map(|given| given.id.clone());
         let begun = connection.begin(key, given).await;
@@ -87,23 +121,78 @@ impl<B: Body + Send> FromRequest<AppState> for Sending<B> {
             (SendError::KeyUsed, None, Some(id)) => SendError::IdUsed(id),
             (error, ..) => error,
         });
+        // WAHA's rule for all methods.
+        let status = match parts.method {
+            Method::POST => StatusCode::CREATED,
+            _ => StatusCode::OK,
+        };
         match begun.map_err(ApiError::from)? {
             Begun::Draft(draft) => Ok(Self {
-                connection,
-                draft,
+                sender: Sender {
+                    connection,
+                    draft,
+                    status,
+                },
                 body,
             }),
-            Begun::Answered(answer) => Err(Instead::Sent(answer.into())),
+            Begun::Answered(answer) => Err(Instead::Sent(Sent { answer, status })),
         }
     }
 }
 
-/// Declares the header, and what comes of it, at every operation that sends a message: at those for keys that may send, and that
-/// answer with a message.
+impl Sender {
+    /// Sends it; the answer is the message.
+    pub(super) async fn send(self, message: NewMessage) -> ApiResult<Sent> {
+        self.send_with(message, ()).await
+    }
+
+    /// The same, and `files` stays until it is sent, also where the caller hangs up.
+    pub(super) async fn send_with(self, message: NewMessage, files: impl Send + 'static) -> ApiResult<Sent> {
+        self.leave(message, Answering::Message, files).await
+    }
+
+    /// Sends it; the answer is that it was done.
+    pub(super) async fn succeed(self, message: NewMessage) -> ApiResult<Sent> {
+        let done = to_raw_value(&Success { success: true }).map_err(|error| ApiError::Internal(error.into()))?;
+        self.leave(message, Answering::Fixed(done), ()).await
+    }
+
+    async fn leave(self, message: NewMessage, answering: Answering, files: impl Send + 'static) -> ApiResult<Sent> {
+        let request = SendRequest {
+            id: self.draft.id().to_owned(),
+            chat: message.chat,
+            content: message.content,
+            quote: message.quote,
+            mentions: message.mentions,
+        };
+        let sending = self.connection.send(self.draft, request, answering, files);
+        let answer = sending.await?;
+        Ok(Sent {
+            answer,
+            status: self.status,
+        })
+    }
+}
+
+impl NewMessage {
+    /// What quotes and mentions nobody.
+    pub(super) fn new(chat: ChatId, content: Content) -> Self {
+        Self {
+            chat,
+            content,
+            quote: None,
+            mentions: Mentions::default(),
+        }
+    }
+}
+
+/// Declares the header, and what comes of it, at every operation that sends something: at those for keys that may send, and that
+/// answer as [`Sent`] does.
 pub(super) fn declare(mut document: OpenApi) -> OpenApi {
     for item in document.paths.paths.values_mut() {
-        let operations = [&mut item.post, &mut item.put].into_iter().flatten();
-        for operation in operations.filter(|operation| sends_a_message(operation)) {
+        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
+        let operations = operations.into_iter().flatten();
+        for operation in operations.filter(|operation| sends(operation)) {
             let text = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1));
             let header = ParameterBuilder::new()
                 .name("Idempotency-Key")
@@ -120,11 +209,11 @@ pub(super) fn declare(mut document: OpenApi) -> OpenApi {
     document
 }
 
-fn sends_a_message(operation: &Operation) -> bool {
+fn sends(operation: &Operation) -> bool {
     let may_send = policy::declared(operation).is_some_and(|policy| policy.access == Access::Action(Action::Send));
-    let message = Ref::from_schema_name(MessagePayload::name()).ref_location;
+    let sent = [MessagePayload::name(), Success::name()].map(|name| Ref::from_schema_name(name).ref_location);
     let mut answers = operation.responses.responses.values().filter_map(json_schema);
-    may_send && answers.any(|schema| matches!(schema, RefOr::Ref(it) if it.ref_location == message))
+    may_send && answers.any(|schema| matches!(schema, RefOr::Ref(it) if sent.contains(&it.ref_location)))
 }
 
 fn json_schema(response: &RefOr<utoipa::openapi::Response>) -> Option<&RefOr<Schema>> {
@@ -154,7 +243,7 @@ async fn idempotency_key(
     request.extend(in_path.iter().map(|(name, value)| format!("{name}={value}")));
     let in_query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
     // Who sends it, and in which session, is told apart elsewhere.
-    let in_query = in_query.filter(|(name, _)| name != "session" && name != "x-api-key");
+    let in_query = in_query.filter(|(name, _)| name != "session" && name != KEY_NAME);
     request.extend(in_query.map(|(name, value)| format!("?{name}={value}")));
     let request: Vec<&[u8]> = request.iter().map(String::as_bytes).collect();
     Ok(IdempotencyKey::new(caller.id(), key, &request))
@@ -194,17 +283,12 @@ fn given_id(body: &Value) -> Result<Option<GivenId>, ApiError> {
     }))
 }
 
-impl From<Answer> for Sent {
-    fn from(answer: Answer) -> Self {
-        Self(answer)
-    }
-}
-
 impl IntoResponse for Sent {
     fn into_response(self) -> Response {
         let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let replayed = self.0.is_repeated.then(|| (REPLAYED, HeaderValue::from_static("true")));
-        let mut response = (StatusCode::CREATED, [kind], self.0.body).into_response();
+        let Self { answer, status } = self;
+        let replayed = answer.is_repeated.then(|| (REPLAYED, HeaderValue::from_static("true")));
+        let mut response = (status, [kind], answer.body).into_response();
         response.headers_mut().extend(replayed);
         response
     }

@@ -3,22 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
-use wharf_core::engine::{Engine, EngineError, Inbox as _, SeenRequest, SendRequest, SentMessage, Typing};
-use wharf_core::ids::{ChatId, MessageId};
+use wharf_core::engine::{Engine, EngineError, Inbox as _, SeenRequest, SendRequest, Typing};
+use wharf_core::ids::{ChatId, MessageId, MessageRef};
 use wharf_core::message::{Message, Source};
 use wharf_core::store::StoreError;
 
 use super::idempotency::{Answer, Claim, IdempotencyKey, Known, Sends};
-use super::inbox::SessionInbox;
+use super::inbox::{SessionInbox, may_be_in};
 use super::messages::{self, StoredMessage};
 
-/// Unread messages that one "seen" without ids takes in.
-const SEEN_MESSAGES_MAX: usize = 100;
 /// The longest that what is being sent may take when the connection has ended.
 const TASKS_END_WITHIN: Duration = Duration::from_secs(2);
 
@@ -81,6 +81,15 @@ impl Draft {
     pub(crate) fn id(&self) -> &str {
         &self.id
     }
+}
+
+/// What a send is answered with.
+#[derive(Debug)]
+pub(crate) enum Answering {
+    /// The message.
+    Message,
+    /// This, whatever the message.
+    Fixed(Box<RawValue>),
 }
 
 /// What is to be done about a request to send.
@@ -157,40 +166,52 @@ impl Connection {
         })
     }
 
-    /// Sends a message and keeps it.
-    pub(crate) async fn send_message(&self, draft: Draft, request: SendRequest) -> Result<Answer, SendError> {
-        self.send(draft, move |engine| async move { engine.send(request).await })
-            .await
+    /// The kept messages that may be meant, in this chat where one is given, under either address of a person: one at most
+    /// where the message is named in full.
+    pub(crate) async fn messages(&self, named: &MessageRef, chat: Option<&ChatId>) -> Result<Vec<Message>, StoreError> {
+        let found = messages::with_own_ids(self.inbox.store(), &[named.id().to_owned()]).await?;
+        let found = found.into_iter().map(|stored| stored.message);
+        let mut found: Vec<_> = found
+            .filter(|message| chat.is_none_or(|chat| may_be_in(&message.id.chat, chat)))
+            .collect();
+        let MessageRef::Full(id) = named else { return Ok(found) };
+        match found.iter().position(|message| message.id == *id) {
+            Some(place) => Ok(vec![found.swap_remove(place)]),
+            None => {
+                found.retain(|message| may_be(&message.id, id));
+                found.truncate(1);
+                Ok(found)
+            }
+        }
     }
 
-    /// The message with this full id, if it is kept.
-    pub(crate) async fn message(&self, id: &MessageId) -> Result<Option<Message>, StoreError> {
-        let found = messages::get(self.inbox.store(), id).await?;
-        Ok(found.map(|stored| stored.message))
-    }
-
-    /// The message with WhatsApp's own id in a chat, if it is kept.
-    pub(crate) async fn message_in_chat(&self, chat: &ChatId, id: &str) -> Result<Option<Message>, StoreError> {
-        let found = messages::in_chat(self.inbox.store(), chat, id).await?;
-        Ok(found.map(|stored| stored.message))
-    }
-
-    /// Tells the senders that their messages were read: these, or all unread ones of the chat where `ids` is empty.
-    pub(crate) async fn send_seen(
-        &self,
-        chat: ChatId,
-        participant: Option<ChatId>,
-        ids: Vec<String>,
-    ) -> Result<(), SendError> {
+    /// Tells the senders that their messages were read: the newest unread ones of the chat, at most so many since then.
+    pub(crate) async fn read_all(&self, chat: ChatId, since: Timestamp, limit: usize) -> Result<(), SendError> {
         let (engine, inbox) = (Arc::clone(&self.engine), Arc::clone(&self.inbox));
         self.run(async move {
-            let mut read = messages::unread(inbox.store(), &chat, SEEN_MESSAGES_MAX).await?;
-            if !ids.is_empty() {
-                read.retain(|stored| ids.contains(&stored.message.id.id));
-            }
-            for request in receipts(&chat, participant, &read, ids) {
+            let read = messages::unread(inbox.store(), &chat, since, limit).await?;
+            for request in receipts(&chat, &read) {
                 engine.send_seen(request).await?;
             }
+            Ok(inbox.mark_read(&read).await?)
+        })
+        .await
+    }
+
+    /// Tells the senders of these messages that they were read. What is not kept has its sender in its id.
+    pub(crate) async fn read_these(&self, chat: ChatId, ids: Vec<MessageId>) -> Result<(), SendError> {
+        let (engine, inbox) = (Arc::clone(&self.engine), Arc::clone(&self.inbox));
+        self.run(async move {
+            let own_ids: Vec<_> = ids.iter().map(|id| id.id.clone()).collect();
+            let mut read = messages::with_own_ids(inbox.store(), &own_ids).await?;
+            read.retain(|stored| ids.iter().any(|id| may_be(&stored.message.id, id)));
+            let is_kept = |id: &MessageId| read.iter().any(|stored| may_be(&stored.message.id, id));
+            let unknown = ids.into_iter().filter(|id| !is_kept(id)).collect();
+            let requests: Vec<_> = receipts(&chat, &read).chain(by_sender(&chat, unknown)).collect();
+            for request in requests {
+                engine.send_seen(request).await?;
+            }
+            read.retain(|stored| stored.unread);
             Ok(inbox.mark_read(&read).await?)
         })
         .await
@@ -203,13 +224,18 @@ impl Connection {
             .await
     }
 
-    async fn send<F, Fut>(&self, draft: Draft, send: F) -> Result<Answer, SendError>
-    where
-        F: FnOnce(Arc<dyn Engine>) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<SentMessage, EngineError>> + Send,
-    {
+    /// Sends a message, or a change to one, and keeps it. What `files` guards stays until that is done, also where the
+    /// caller has hung up.
+    pub(crate) async fn send(
+        &self,
+        draft: Draft,
+        request: SendRequest,
+        answering: Answering,
+        files: impl Send + 'static,
+    ) -> Result<Answer, SendError> {
         let (engine, inbox) = (Arc::clone(&self.engine), Arc::clone(&self.inbox));
         self.run(async move {
+            let _files = files;
             let Draft { id, claim } = draft;
             let reservation = match &claim {
                 // The key stays free for whatever the caller makes of that.
@@ -218,7 +244,7 @@ impl Connection {
                 None => None,
             };
             let _outgoing = inbox.begin_send(id);
-            let mut message = match send(engine).await {
+            let mut message = match engine.send(request).await {
                 Ok(sent) => sent.message,
                 Err(error) => {
                     if let Some(reservation) = reservation {
@@ -228,7 +254,10 @@ impl Connection {
                 }
             };
             message.source = Source::Api;
-            let body = inbox.rendered(&message)?;
+            let body = match answering {
+                Answering::Message => inbox.rendered(&message)?,
+                Answering::Fixed(body) => body,
+            };
             let id = message.id.clone();
             let kept = async {
                 let answer = reservation.map(|reservation| reservation.answered(&message, &body));
@@ -243,6 +272,13 @@ impl Connection {
             Ok(Answer::new(&body))
         })
         .await
+    }
+
+    /// Puts a star on a message, or takes it off.
+    pub(crate) async fn set_starred(&self, id: MessageId, starred: bool) -> Result<(), SendError> {
+        let engine = Arc::clone(&self.engine);
+        self.run(async move { Ok(engine.set_starred(&id, starred).await?) })
+            .await
     }
 
     /// Runs in a task of the connection's: a caller that hangs up must not leave a message sent but not kept, and
@@ -260,6 +296,15 @@ impl Connection {
     }
 }
 
+/// Whether these may be the same message, of which one side knows phone numbers and the other linked identities.
+fn may_be(kept: &MessageId, named: &MessageId) -> bool {
+    let same_author = match (&kept.participant, &named.participant) {
+        (Some(kept), Some(named)) => may_be_in(kept, named),
+        _ => true,
+    };
+    kept.from_me == named.from_me && kept.id == named.id && may_be_in(&kept.chat, &named.chat) && same_author
+}
+
 /// What comes of the work, unless the connection is over first: then it has not begun, or nobody knows how far it came.
 async fn unless_over<T>(
     over: &CancellationToken,
@@ -271,24 +316,23 @@ async fn unless_over<T>(
     over.run_until_cancelled(work).await.unwrap_or(Err(SendError::CutOff))
 }
 
-/// The receipts for messages that are kept and for others of which only the ids are known. WhatsApp takes one per sender.
-fn receipts(
-    chat: &ChatId,
-    participant: Option<ChatId>,
-    read: &[StoredMessage],
-    ids: Vec<String>,
-) -> impl Iterator<Item = SeenRequest> {
+/// The receipts for messages that are kept.
+fn receipts(chat: &ChatId, read: &[StoredMessage]) -> impl Iterator<Item = SeenRequest> {
+    let ids = read.iter().map(|stored| MessageId {
+        participant: stored.message.participant.clone(),
+        ..stored.message.id.clone()
+    });
+    by_sender(chat, ids.collect())
+}
+
+/// The receipts for these messages. WhatsApp takes one per sender.
+fn by_sender(chat: &ChatId, ids: Vec<MessageId>) -> impl Iterator<Item = SeenRequest> {
     let mut by_sender: Vec<(Option<ChatId>, Vec<String>)> = Vec::new();
-    let mut add = |sender: Option<ChatId>, id: String| match by_sender.iter_mut().find(|(known, _)| *known == sender) {
-        Some((_, ids)) => ids.push(id),
-        None => by_sender.push((sender, vec![id])),
-    };
-    for stored in read {
-        add(stored.message.participant.clone(), stored.message.id.id.clone());
-    }
-    let is_kept = |id: &String| read.iter().any(|stored| stored.message.id.id == *id);
-    for id in ids.into_iter().filter(|id| !is_kept(id)) {
-        add(participant.clone(), id);
+    for MessageId { participant, id, .. } in ids {
+        match by_sender.iter_mut().find(|(known, _)| *known == participant) {
+            Some((_, ids)) => ids.push(id),
+            None => by_sender.push((participant, vec![id])),
+        }
     }
     by_sender.into_iter().map(|(participant, ids)| SeenRequest {
         chat: chat.clone(),

@@ -16,7 +16,7 @@ use crate::events::{Identity, NewEvent};
 use crate::sessions::messages::{self, StoredMessage};
 
 /// How often a change is tried that somebody else's change has overtaken.
-const CHANGE_TRIES_MAX: u32 = 3;
+pub(super) const CHANGE_TRIES_MAX: u32 = 3;
 
 /// Messages whose acks are raised at once; a page of the store holds more.
 const ACK_IDS_AT_ONCE_MAX: usize = 500;
@@ -191,7 +191,7 @@ fn ack_event(name: EventName, message: &Message, update: &AckUpdate) -> Result<N
 /// Whether what is told of one chat may be about a message in another: in the same one, or in a chat with one person of
 /// which one side knows the phone number and the other the linked identity. The engine has made both the same where it
 /// knows that they are.
-pub(super) fn may_be_in(kept: &ChatId, told: &ChatId) -> bool {
+pub(in crate::sessions) fn may_be_in(kept: &ChatId, told: &ChatId) -> bool {
     let is_one_person = |chat: &ChatId| matches!(chat.kind(), ChatKind::Phone | ChatKind::Lid);
     kept == told || (is_one_person(kept) && is_one_person(told) && kept.kind() != told.kind())
 }
