@@ -41,6 +41,10 @@ impl State {
                 Audience::Device
             }
             "sender" | "peer_msg" | "hist_sync" => Audience::OwnPhone,
+            "server-error" => {
+                self.check_media_retry(who, node, &to)?;
+                Audience::OwnPhone
+            }
             _ => return Err(Malformed::new(format!("receipt of type {kind}"))),
         };
         let ids = ids(node, id)?;
@@ -55,6 +59,22 @@ impl State {
         let ack = stanza::ack(node, self.now());
         self.reply(conn, ack);
         Ok(())
+    }
+
+    /// A device asks its own phone, and by the account's address, to upload the file of a message again (whatsmeow
+    /// `mediaretry.go`, Baileys `encryptMediaRetryRequest`).
+    fn check_media_retry(&self, who: &DeviceRef, node: &Node, to: &Jid) -> Result<(), Malformed> {
+        let is_own = self.resolve(to).is_some_and(|account| account.number == who.number);
+        if !is_own || to.device != 0 {
+            return Err(Malformed::new(format!("server-error receipt to {to}")));
+        }
+        let encrypted = stanza::child(node, "encrypt")?;
+        for tag in ["enc_p", "enc_iv"] {
+            stanza::required_bytes(stanza::child(encrypted, tag)?)?;
+        }
+        let rmr = stanza::child(node, "rmr")?;
+        stanza::required_jid(rmr, "jid")?;
+        stanza::required(rmr, "from_me").map(drop)
     }
 
     fn relay_receipt(
@@ -99,7 +119,11 @@ impl State {
                 let phone = DeviceRef::new(who.number.clone(), 0);
                 if number == who.number && to.device == 0 && phone != *who {
                     let from = self.jid_of(who, space);
-                    self.enqueue(&phone, self.receipt_node(node, kind, from, None));
+                    let mut relayed = self.receipt_node(node, kind, from, None);
+                    if kind == "server-error" {
+                        relayed.content = node.content.clone();
+                    }
+                    self.enqueue(&phone, relayed);
                 }
             }
         }

@@ -6,7 +6,7 @@ use crate::media::MediaStore;
 
 impl Sandbox {
     /// The files of the media hosts.
-    pub(crate) fn media(&self) -> &MediaStore {
+    pub(crate) fn media_store(&self) -> &MediaStore {
         self.0.media()
     }
 

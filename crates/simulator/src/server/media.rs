@@ -116,7 +116,7 @@ async fn upload(
     if hash.is_ok_and(|hash| hash.len() != HASH_BYTES) || query.token != token {
         return Err(malformed("the token is not a hash, or not the same twice"));
     }
-    let media = sandbox.media();
+    let media = sandbox.media_store();
     if query.resume.is_some() {
         let answer = match media.progress(&token).map_err(Refusal::from)? {
             Progress::Complete(direct_path) => Uploaded {
@@ -168,7 +168,7 @@ async fn download(
     if let Some(refused) = befall(&state, &reset, fault).await {
         return Ok(refused);
     }
-    let opened = sandbox.media().open(&kind, &name, query.as_deref().unwrap_or_default());
+    let opened = sandbox.media_store().open(&kind, &name, query.as_deref().unwrap_or_default());
     let (file, length) = opened.inspect_err(|refusal| {
         if matches!(refusal, Refusal::Mangled) {
             sandbox.media_malformed("", format!("download of {path}: {refusal}"));
