@@ -1,26 +1,37 @@
-//! Sending texts, read receipts and typing, as the engine port names them.
+//! Sending to chats, as the engine port names it: one way out for everything that becomes a message or changes one.
+//!
+//! What each kind becomes on the wire is in the modules below, by topic. Everything leaves under the id that the caller
+//! gave, so the library's own helpers, which draw ids by lot, are not used: their messages are built here, and what stanzas
+//! say of them (`edit`, `type`, `mediatype`, `<meta>`) the library reads off the message.
 
+mod cards;
+mod changes;
+mod context;
+mod forward;
+mod interactive;
+mod media;
+mod polls;
 mod recipients;
-#[cfg(test)]
-mod tests;
+mod secret;
+mod text;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use buffa::MessageField;
-use wacore::proto_helpers::{MessageBuilderExt as _, build_quote_context_with_info};
+use wacore::proto_helpers::MessageExt as _;
 use wacore::types::message::AddressingMode;
-use wacore_binary::Jid;
+use wacore_binary::{Jid, JidExt as _, Server};
 use waproto::whatsapp as wa;
 use wharf_core::BoxError;
 use wharf_core::engine::{
-    Chatting, Content, EngineError, Lifecycle as _, Quote, SeenRequest, SendRequest, SentMessage, Typing,
+    Chatting, Content, EngineError, Lifecycle as _, SeenRequest, SendRequest, SentMessage, Typing,
 };
 use wharf_core::ids::{ChatId, ChatKind, MessageId};
-use wharf_core::message::{Ack, Source};
+use wharf_core::message::{Ack, MessageKind, Source};
 use wharf_core::session::Me;
 use whatsapp_rust::{Client, SendOptions};
 
+use recipients::Recipient;
 pub(crate) use recipients::Recipients;
 
 use crate::addresses::{me, to_jid};
@@ -32,6 +43,8 @@ use crate::message::{Envelope, message};
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a receipt, a typing notice or a presence may take.
 pub(crate) const NOTICE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long WhatsApp may take to take a star.
+const STAR_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[async_trait]
 impl Chatting for Connection {
@@ -42,19 +55,7 @@ impl Chatting for Connection {
     async fn send(&self, request: SendRequest) -> Result<SentMessage, EngineError> {
         let me = self.ready()?;
         let recipient = self.recipients.find(&self.client, &me, &request.chat).await?;
-        let author = match &request.quote {
-            Some(quote) => Some(self.author(quote, &me).await?),
-            None => None,
-        };
-        let proto = match &request.content {
-            Content::Text { text, .. } => text_message(text, &request, author, &recipient.jid)?,
-            // ENGINE-OUT replaces this.
-            _ => {
-                return Err(EngineError::Invalid(
-                    "this kind of message cannot be sent yet".to_owned(),
-                ));
-            }
-        };
+        let proto = self.proto(&request, &recipient, &me).await?;
         let envelope = Envelope {
             id: request.id.clone(),
             stanza: format!("{} {} {}", recipient.jid, me.id, request.id),
@@ -68,11 +69,18 @@ impl Chatting for Connection {
             source: Source::Api,
             ack: Ack::Pending,
         };
-        let message = message(envelope, &proto);
-        // A repeat under the same id gets another `message_secret` (`wacore` send/dm.rs and send/group.rs make one where the
-        // message has none), and phones keep the message that came first. Nothing that answers a text has to be opened with
-        // it. Votes have to, so a poll must bring its own secret, the same at every repeat.
-        let options = SendOptions::default().with_message_id(&request.id);
+        let mut message = message(envelope, &proto);
+        if let Some(change) = changes::change(&request.content) {
+            // The request names its target and its options in the server's words.
+            message.kind = MessageKind::Change(change);
+        }
+        if matches!(request.content, Content::Forward { .. }) && message.kind != MessageKind::Content {
+            return Err(EngineError::Invalid("this message cannot be forwarded".to_owned()));
+        }
+        let mut options = SendOptions::default().with_message_id(&request.id);
+        if matches!(request.content, Content::List(_)) {
+            options = options.with_extra_stanza_nodes(vec![interactive::list_node()]);
+        }
         self.sent.add(&request.id);
         let sending = self.client.send_message_with_options(recipient.jid, proto, options);
         match within(SEND_TIMEOUT, sending).await {
@@ -109,41 +117,84 @@ impl Chatting for Connection {
         }
     }
 
-    async fn set_starred(&self, _message: &MessageId, _starred: bool) -> Result<(), EngineError> {
-        // ENGINE-OUT replaces this.
-        Err(EngineError::Invalid("stars are not built yet".to_owned()))
-    }
-}
-
-#[async_trait]
-impl wharf_core::engine::Contacts for Connection {
-    async fn find(&self, _person: &ChatId) -> Result<Option<ChatId>, EngineError> {
-        // ENGINE-OUT replaces this.
-        Err(EngineError::Invalid("contacts are not built yet".to_owned()))
-    }
-}
-
-#[async_trait]
-impl wharf_core::engine::Media for Connection {
-    async fn download(
-        &self,
-        _message: &wharf_core::message::Message,
-        _to: &std::path::Path,
-    ) -> Result<u64, wharf_core::engine::MediaError> {
-        // ENGINE-IN replaces this.
-        Err(wharf_core::engine::MediaError::None)
-    }
-
-    async fn request_reupload(
-        &self,
-        _message: &wharf_core::message::Message,
-    ) -> Result<wharf_core::message::Message, wharf_core::engine::MediaError> {
-        // ENGINE-IN replaces this.
-        Err(wharf_core::engine::MediaError::None)
+    async fn set_starred(&self, message: &MessageId, starred: bool) -> Result<(), EngineError> {
+        let me = self.ready()?;
+        // The phone shares its keys soon after it is linked; the library's error for that could not be told from others.
+        let keys = self.client.persistence_manager().backend();
+        if keys.get_latest_sync_key_id().await.map_err(failed)?.is_none() {
+            return Err(EngineError::NotSynced);
+        }
+        let chat = self.wire(&message.chat).await;
+        let author = match chat.is_group() && !message.from_me {
+            true => Some(self.author(message, &me).await?),
+            false => None,
+        };
+        let (actions, author, id) = (self.client.chat_actions(), author.as_ref(), message.id.as_str());
+        if starred {
+            within(STAR_TIMEOUT, actions.star_message(&chat, author, id, message.from_me)).await
+        } else {
+            within(STAR_TIMEOUT, actions.unstar_message(&chat, author, id, message.from_me)).await
+        }
     }
 }
 
 impl Connection {
+    /// What leaves for a request.
+    async fn proto(&self, request: &SendRequest, recipient: &Recipient, me: &Me) -> Result<wa::Message, EngineError> {
+        if recipient.jid.server == Server::Newsletter {
+            return self.channel_post(request).await;
+        }
+        let chat = self.wire(&recipient.chat).await;
+        let mut message = match &request.content {
+            Content::Reaction { target, text } => return self.reaction(target, text, &chat, me).await,
+            Content::Revoke { target } => return self.revoke(target, &chat, me).await,
+            Content::PollVote { poll, proto, options } => return self.vote(poll, proto, options, &chat, me).await,
+            Content::Pin { target, pinned_for } => return self.pin(target, *pinned_for, &chat, me).await,
+            Content::Forward { proto } => forward::forwarded(proto)?,
+            Content::Text { text, preview } => self.text(text, preview.as_ref()).await,
+            Content::Edit {
+                proto, text, preview, ..
+            } => self.edited(proto, text, preview.as_ref()).await?,
+            Content::Media(media) => self.media(media).await?,
+            Content::Location {
+                latitude,
+                longitude,
+                title,
+            } => cards::location(*latitude, *longitude, title.as_deref()),
+            Content::Contacts(cards) => cards::contacts(cards),
+            Content::Poll {
+                name,
+                options,
+                multiple,
+            } => polls::creation(name, options, *multiple),
+            Content::List(list) => interactive::list(list),
+            Content::Buttons(buttons) => self.buttons(buttons, &request.id).await?,
+            Content::ButtonReply { button, text } => interactive::button_reply(button, text),
+        };
+        if let Some(context) = self.context(request, &chat, me).await? {
+            message.set_context_info(context);
+        }
+        let mut message = media::enveloped(message);
+        if let Content::Edit { target, .. } = &request.content {
+            return self.edit(target, message, &chat, me).await;
+        }
+        let device = self.client.persistence_manager().get_device_snapshot();
+        let identity = device.identity_key.private_key.serialize();
+        secret::give(&mut message, identity, &request.chat, &request.id);
+        Ok(message)
+    }
+
+    /// What is posted to a channel: nothing there is encrypted, and nobody answers or votes by a secret.
+    async fn channel_post(&self, request: &SendRequest) -> Result<wa::Message, EngineError> {
+        match &request.content {
+            Content::Text { text, preview } => Ok(self.text(text, preview.as_ref()).await),
+            _ => {
+                let hint = "only texts can be sent to channels yet";
+                Err(EngineError::Invalid(hint.to_owned()))
+            }
+        }
+    }
+
     /// Ourselves, if something can be sent now.
     pub(crate) fn ready(&self) -> Result<Me, EngineError> {
         let me = me(&self.client).ok_or(EngineError::NotLinked)?;
@@ -156,7 +207,7 @@ impl Connection {
 
     /// The address that the chat's stanzas carry. An account that WhatsApp has migrated to linked identities names
     /// people by those, another one by phone number (whatsmeow `send.go`); the library does this for messages only.
-    async fn wire(&self, chat: &ChatId) -> Jid {
+    pub(crate) async fn wire(&self, chat: &ChatId) -> Jid {
         let jid = to_jid(chat);
         let by_lid = self.client.is_lid_migrated().await;
         match chat.kind() {
@@ -167,9 +218,9 @@ impl Connection {
     }
 
     /// The address of a person in a group, which names its members in one address space.
-    async fn in_chat(&self, chat: &Jid, person: &ChatId) -> Jid {
+    pub(crate) async fn in_chat(&self, chat: &Jid, person: &ChatId) -> Jid {
         let jid = to_jid(person);
-        if !jid.is_pn() || chat.server != wacore_binary::Server::Group {
+        if !jid.is_pn() || chat.server != Server::Group {
             return jid;
         }
         match self.client.groups().query_info(chat).await {
@@ -180,19 +231,26 @@ impl Connection {
         }
     }
 
-    /// Who wrote a message that is quoted.
-    async fn author(&self, quote: &Quote, me: &Me) -> Result<Jid, EngineError> {
-        let id = &quote.id;
+    /// Who wrote a message.
+    async fn author(&self, id: &MessageId, me: &Me) -> Result<Jid, EngineError> {
         let person = match (&id.participant, id.from_me) {
             (Some(participant), _) => participant,
             (None, true) => &me.id,
             (None, false) if id.chat.is_person() || id.chat.kind() == ChatKind::Newsletter => &id.chat,
             (None, false) => {
-                let hint = format!("the id of the quoted message, {id}, lacks the participant who wrote it");
+                let hint = format!("the message id {id} lacks the participant who wrote it");
                 return Err(EngineError::Invalid(hint));
             }
         };
         Ok(self.in_chat(&to_jid(&id.chat), person).await)
+    }
+}
+
+/// Our own address in one of the two spaces, as far as it is known.
+fn own_address(me: &Me, by_lid: bool) -> Jid {
+    match &me.lid {
+        Some(lid) if by_lid => to_jid(lid),
+        _ => to_jid(&me.id),
     }
 }
 
@@ -204,52 +262,6 @@ async fn other_address(client: &Client, jid: &Jid) -> Option<Jid> {
     } else {
         Jid::lid(&*entry.lid)
     })
-}
-
-/// The text as WhatsApp's clients send it: bare, unless it quotes or mentions.
-fn text_message(
-    text: &str,
-    request: &SendRequest,
-    author: Option<Jid>,
-    target: &Jid,
-) -> Result<wa::Message, EngineError> {
-    if request.quote.is_none() && request.mentions.people.is_empty() {
-        return Ok(wa::Message::text(text));
-    }
-    let mut context = match (&request.quote, author) {
-        (Some(quote), Some(author)) => quoting(quote, &author, target)?,
-        _ => wa::ContextInfo::default(),
-    };
-    context.mentioned_jid = request
-        .mentions
-        .people
-        .iter()
-        .map(|chat| to_jid(chat).to_string())
-        .collect();
-    Ok(wa::Message {
-        extended_text_message: MessageField::some(wa::message::ExtendedTextMessage {
-            text: Some(text.to_owned()),
-            context_info: MessageField::some(context),
-            ..Default::default()
-        }),
-        ..Default::default()
-    })
-}
-
-fn quoting(quote: &Quote, author: &Jid, target: &Jid) -> Result<wa::ContextInfo, EngineError> {
-    let quoted = if quote.proto.is_empty() {
-        // Phones show a quote only if there is something in it.
-        wa::Message::text("")
-    } else {
-        waproto::codec::message_decode(&quote.proto).map_err(failed)?
-    };
-    let quoted_in = match quote.id.chat.is_person() {
-        // Both addresses of a person are one chat, and `target` may be either.
-        true => target.clone(),
-        false => to_jid(&quote.id.chat),
-    };
-    let id = quote.id.id.as_str();
-    Ok(build_quote_context_with_info(id, author, &quoted_in, target, &quoted))
 }
 
 /// Waits for something that WhatsApp may hold up.
