@@ -101,6 +101,16 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The message that is changed.
+    pub fn target(&self) -> &MessageId {
+        match self {
+            Self::Reaction { target, .. } | Self::Edited { target } | Self::Revoked { target } => target,
+            Self::PollVote { poll, .. } => poll,
+        }
+    }
+}
+
 /// One message in one chat.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Message {

@@ -9,11 +9,13 @@ mod egress;
 mod engine;
 mod environment;
 mod events;
+mod fetching;
 mod files;
 mod foreign;
 mod http;
 mod key_file;
 mod logging;
+mod media;
 mod pairing;
 mod proxy;
 mod sandbox;
@@ -28,10 +30,12 @@ pub use egress::EgressConfig;
 pub use engine::{Dialect, EngineConfig};
 pub use environment::{ConfigError, Environment, Variable};
 pub use events::EventsConfig;
+pub use fetching::FetchingConfig;
 pub use files::{FfmpegConfig, FilesConfig};
 pub use http::HttpConfig;
 pub use key_file::{KeyFileError, StoredKey, keep_generated_key, keep_generated_master_key};
 pub use logging::{LogFormat, LoggingConfig};
+pub use media::{MediaConfig, MediaStorageConfig, PostgresUrl, S3Settings};
 pub use pairing::PairingConfig;
 pub use proxy::ProxiesConfig;
 pub(crate) use proxy::{ProxyError, read_proxy};
@@ -55,10 +59,12 @@ const AREAS: &[Area] = &[
     ("Proxies", proxy::VARIABLES),
     ("Storage", storage::VARIABLES),
     ("Engine", engine::VARIABLES),
+    ("Media", media::VARIABLES),
     ("Files", files::VARIABLES),
     ("Outbound requests", egress::VARIABLES),
     ("Webhooks", webhooks::VARIABLES),
     ("Events", events::VARIABLES),
+    ("Fetching media", fetching::VARIABLES),
     ("Swagger", swagger::VARIABLES),
     ("Logging", logging::VARIABLES),
     ("Sandbox", sandbox::VARIABLES),
@@ -83,6 +89,8 @@ pub struct Config {
     pub storage: StorageConfig,
     /// Which WAHA engine's answers to give.
     pub engine: EngineConfig,
+    /// The files of messages.
+    pub media: MediaConfig,
     /// The files that callers send.
     pub files: FilesConfig,
     /// Where requests may go to addresses that callers name.
@@ -91,6 +99,8 @@ pub struct Config {
     pub webhooks: WebhooksConfig,
     /// How long events are kept, and how slow a reader may be.
     pub events: EventsConfig,
+    /// How the files of messages are fetched.
+    pub fetching: FetchingConfig,
     /// The API's documentation page.
     pub swagger: SwaggerConfig,
     /// What is logged.
@@ -119,9 +129,11 @@ impl Config {
             defaults: SessionDefaults::read(environment)?,
             proxies: ProxiesConfig::read(environment)?,
             storage: StorageConfig::read(environment, engine.dialect)?,
+            media: MediaConfig::read(environment)?,
             swagger: SwaggerConfig::read(environment)?,
             sandbox: SandboxConfig::read(environment)?,
             events: EventsConfig::read(environment)?,
+            fetching: FetchingConfig::read(environment)?,
             files: FilesConfig::read(environment)?,
             egress: EgressConfig::read(environment)?,
             engine,

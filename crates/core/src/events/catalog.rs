@@ -84,7 +84,7 @@ catalog! {
     /// Somebody reacted to a message, or took a reaction back.
     ///
     /// Comes after the message's own event, once per reaction; the newest one of a person replaces those before it.
-    MessageReaction = "message.reaction", MessageReactionPayload, Held, Declared;
+    MessageReaction = "message.reaction", MessageReactionPayload, Held, Emitted;
 
     /// Anybody wrote a message, this account included.
     ///
@@ -113,12 +113,12 @@ catalog! {
     /// A message was deleted for everyone.
     ///
     /// Comes after the message's own event, once. Nothing follows for that message.
-    MessageRevoked = "message.revoked", MessageRevokedPayload, Held, Declared;
+    MessageRevoked = "message.revoked", MessageRevokedPayload, Held, Emitted;
 
     /// A message was edited.
     ///
     /// Comes after the message's own event, once per edit.
-    MessageEdited = "message.edited", MessageEditedPayload, Held, Declared;
+    MessageEdited = "message.edited", MessageEditedPayload, Held, Emitted;
 
     /// The state of an engine's connection changed; `session.status` comes instead.
     StateChange = "state.change", EngineData, Live, Deprecated;
@@ -157,12 +157,12 @@ catalog! {
     /// Somebody voted in a poll.
     ///
     /// Comes after the poll's own event, on every vote with all options that are chosen now; none where a vote was taken back.
-    PollVote = "poll.vote", PollVotePayload, Held, Declared;
+    PollVote = "poll.vote", PollVotePayload, Held, Emitted;
 
     /// Somebody voted in a poll, and the vote cannot be read.
     ///
     /// Comes instead of `poll.vote`, with no options, where the poll itself is not known here.
-    PollVoteFailed = "poll.vote.failed", PollVotePayload, Held, Declared;
+    PollVoteFailed = "poll.vote.failed", PollVotePayload, Held, Emitted;
 
     /// A chat was archived or unarchived.
     ///

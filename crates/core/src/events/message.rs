@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::ids::MessageId;
 use crate::message::{Ack, Message, MessageMedia, Source};
 
 /// A message.
@@ -320,6 +321,44 @@ impl MessageAckPayload {
             ack: ack.number(),
             ack_name: ack.name().to_owned(),
             data: None,
+        }
+    }
+}
+
+impl MessageReactionPayload {
+    /// The reaction `text` to `target`, which `message` carried.
+    pub fn new(message: &Message, target: &MessageId, text: &str) -> Self {
+        Self {
+            id: message.id.to_string(),
+            timestamp: message.timestamp.as_second(),
+            from: message.from.to_string(),
+            from_me: message.id.from_me,
+            source: message.source,
+            to: message.to.to_string(),
+            participant: message.participant.as_ref().map(ToString::to_string),
+            reaction: ReactionPayload {
+                text: text.to_owned(),
+                message_id: target.to_string(),
+            },
+        }
+    }
+}
+
+impl MessageDestinationPayload {
+    /// Between whom a message is: in a group from its author to the group, else one of both is `me`.
+    pub fn new(id: &MessageId) -> Self {
+        let (me, chat) = ("me".to_owned(), id.chat.to_string());
+        let (from, to) = match (&id.participant, id.from_me) {
+            (Some(participant), _) => (participant.to_string(), chat),
+            (None, true) => (me, chat),
+            (None, false) => (chat, me),
+        };
+        Self {
+            id: id.to_string(),
+            to,
+            from,
+            from_me: id.from_me,
+            participant: id.participant.as_ref().map(ToString::to_string),
         }
     }
 }

@@ -5,6 +5,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::MessageDestinationPayload;
+use crate::ids::MessageId;
+use crate::message::Message;
 
 /// A vote in a poll.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -40,4 +42,30 @@ pub struct PollVoteData {
     /// Who voted, in a group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub participant: Option<String>,
+}
+
+impl PollVotePayload {
+    /// The vote that `message` carried, for these options of `poll`.
+    pub fn new(message: &Message, poll: &MessageId, options: &[String]) -> Self {
+        let MessageDestinationPayload {
+            id,
+            to,
+            from,
+            from_me,
+            participant,
+        } = MessageDestinationPayload::new(&message.id);
+        Self {
+            vote: PollVoteData {
+                id,
+                selected_options: options.to_vec(),
+                timestamp: message.timestamp.as_second(),
+                to,
+                from,
+                from_me,
+                participant,
+            },
+            poll: MessageDestinationPayload::new(poll),
+            data: None,
+        }
+    }
 }

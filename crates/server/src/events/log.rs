@@ -160,14 +160,16 @@ impl NewEvent {
     fn id(&self, source: &EventSource, now: Timestamp, random: &dyn Random) -> EventId {
         match &self.identity {
             Identity::Fresh => EventId::new(now, random),
-            Identity::Repeatable { at, key } => {
-                let digest = Sha256::digest(format!("{}|{}|{key}", source.session, self.name));
-                let mut short = [0; 16];
-                short.copy_from_slice(&digest[..16]);
-                EventId::derived(*at, short)
-            }
+            Identity::Repeatable { at, key } => repeatable_id(&source.session, self.name, *at, key),
         }
     }
+}
+
+fn repeatable_id(session: &SessionName, name: EventName, at: Timestamp, key: &str) -> EventId {
+    let digest = Sha256::digest(format!("{session}|{name}|{key}"));
+    let mut short = [0; 16];
+    short.copy_from_slice(&digest[..16]);
+    EventId::derived(at, short)
 }
 
 impl LoggedEvent {
@@ -303,17 +305,28 @@ impl EventLog {
         self.log(source, &events, along).await
     }
 
-    /// Logs events that are hardly in the log yet, and looks only where it turns out that they are.
-    pub(crate) async fn append_new(&self, source: &EventSource, events: Vec<NewEvent>) -> Result<(), StoreError> {
+    /// Logs events that are hardly in the log yet; a conflict where one is, or where `along` meets one.
+    pub(crate) async fn append_new(
+        &self,
+        source: &EventSource,
+        events: Vec<NewEvent>,
+        along: Batch,
+    ) -> Result<(), StoreError> {
         let now = self.clock.now();
         let events = self.identified(source, events, now);
-        match self.log(source, &events, Batch::new()).await {
-            Err(StoreError::Conflict { .. }) => {
-                let events = self.without_known(events).await?;
-                self.log(source, &events, Batch::new()).await
-            }
-            outcome => outcome,
-        }
+        self.log(source, &events, along).await
+    }
+
+    /// Whether the event of this name about this is in the log.
+    pub(crate) async fn has(
+        &self,
+        session: &SessionName,
+        name: EventName,
+        at: Timestamp,
+        key: &str,
+    ) -> Result<bool, StoreError> {
+        let id = repeatable_id(session, name, at, key);
+        Ok(self.store.get(&EVENTS, id.as_str()).await?.is_some())
     }
 
     async fn log(&self, source: &EventSource, events: &[(EventId, NewEvent)], along: Batch) -> Result<(), StoreError> {

@@ -3,9 +3,10 @@
 //! The order is what makes it safe (each step can be repeated with the same result): the message with the engine's marks
 //! in the session's store, then the event with its deliveries in the log, then the engine may tell WhatsApp. Never calls
 //! the engine: it is called from inside it. What nobody waits for is kept in [`records`], what becomes of a message after it was
-//! kept is in [`acks`].
+//! kept is in [`acks`] and [`changes`].
 
 mod acks;
+mod changes;
 mod records;
 mod together;
 
@@ -171,14 +172,14 @@ impl SessionInbox {
         let _committing = self.begin_commit();
         let told = messages
             .into_iter()
-            .filter(|message| message.kind == MessageKind::Content && !self.ignores(message))
+            .filter(|message| message.kind != MessageKind::Control && !self.ignores(message))
             .map(Received::whole)
             .collect();
         let kept = self.keep_in_turn(told, marks, last).await;
         kept.inspect_err(|_| self.has_failed.store(true, Ordering::Release))
     }
 
-    /// Keeps messages and marks, then logs the messages' events. Can be repeated.
+    /// Keeps messages and marks, then logs the events, then keeps what changes make of what is kept. Can be repeated.
     async fn take_in(&self, told: &mut [Received], marks: Batch) -> Result<(), StoreError> {
         // Nearly all are new, so they are not looked for first.
         let are_new = match self.keep_new(told, marks.clone()).await {
@@ -191,18 +192,28 @@ impl SessionInbox {
         if let Some(newest) = told.iter().map(|received| received.message.timestamp).max() {
             self.counters.active(newest);
         }
+        let targets = self.targets(told).await?;
         let mut events = Vec::new();
         for received in told.iter() {
-            self.add_message_events(received, &mut events)?;
+            match received.change() {
+                None => self.add_message_events(received, &mut events)?,
+                Some(change) => events.push(self.change_event(&received.message, change, &targets)?),
+            }
         }
-        match are_new {
-            true => self.events.append_new(&self.source(), events).await,
-            false => self.events.append(&self.source(), events, Batch::new()).await,
+        let appended = match are_new {
+            true => self.events.append_new(&self.source(), events.clone(), Batch::new()).await,
+            false => self.events.append(&self.source(), events.clone(), Batch::new()).await,
+        };
+        match appended {
+            Err(StoreError::Conflict { .. }) => self.events.append(&self.source(), events, Batch::new()).await?,
+            outcome => outcome?,
         }
+        self.take_effect(told, targets).await
     }
 
     async fn keep_new(&self, told: &[Received], marks: Batch) -> Result<(), StoreError> {
-        let mut messages = told.iter().map(|received| &received.message);
+        let contents = told.iter().filter(|received| received.change().is_none());
+        let mut messages = contents.map(|received| &received.message);
         self.write(messages.try_fold(marks, messages::keep_new)?).await
     }
 
@@ -210,11 +221,13 @@ impl SessionInbox {
     async fn keep_unknown(&self, told: &mut [Received], marks: Batch) -> Result<(), StoreError> {
         let mut known: HashMap<String, Timestamp> = HashMap::new();
         let mut batch = marks;
-        let stanzas: Vec<_> = told.iter().map(|received| received.message.stanza.clone()).collect();
+        let contents = told.iter_mut().filter(|received| received.change().is_none());
+        let contents: Vec<&mut Message> = contents.map(|received| &mut received.message).collect();
+        let stanzas: Vec<_> = contents.iter().map(|message| message.stanza.clone()).collect();
         for stored in messages::known(self.store(), &stanzas).await? {
             known.insert(stored.message.stanza, stored.message.timestamp);
         }
-        for Received { message, .. } in told.iter_mut() {
+        for message in contents {
             match known.entry(message.stanza.clone()) {
                 // A repetition may carry another time, but it is the same event.
                 Entry::Occupied(entry) => message.timestamp = *entry.get(),

@@ -1,14 +1,16 @@
 //! The messages of one session, in the session's own store, with what became of them.
 
+pub(crate) mod body;
 mod changes;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use wharf_core::ids::{ChatId, MessageId};
 use wharf_core::message::{Change, Message};
 use wharf_core::store::{Batch, Collection, Condition, Document, Expect, Field, Query, Store, StoreError};
 
+use body::BodyError;
 pub(crate) use changes::Changes;
 
 /// One document per message, under what its stanza called it.
@@ -23,9 +25,6 @@ static MESSAGES: Collection = Collection {
         Field::text("unread_in"),
     ],
 };
-
-/// Bytes of the length that stands before the JSON part of a body.
-const LENGTH_BYTES: usize = 4;
 
 /// The most bytes of text that a reduced message keeps; WhatsApp's own clients send at most 65,536 characters.
 const REDUCED_BODY_BYTES_MAX: usize = 64 * 1024;
@@ -158,16 +157,10 @@ fn is_default(changes: &Changes) -> bool {
     *changes == Changes::default()
 }
 
-/// The length of the JSON part, the JSON part, and the message in WhatsApp's encoding, which JSON would only inflate.
 fn encode(message: &Message, changes: &Changes, unread: bool) -> Result<Document, StoreError> {
     let changes = changes.clone();
-    let json = serde_json::to_vec(&Described { message, changes }).map_err(|error| StoreError::Internal(error.into()))?;
-    let length = u32::try_from(json.len()).map_err(|error| StoreError::Internal(error.into()))?;
-    let mut body = BytesMut::with_capacity(LENGTH_BYTES + json.len() + message.proto.len());
-    body.put_u32(length);
-    body.put_slice(&json);
-    body.put_slice(&message.proto);
-    let document = Document::new(message.stanza.as_str(), body.freeze())
+    let body = body::encode(&Described { message, changes }, &message.proto)?;
+    let document = Document::new(message.stanza.as_str(), body)
         .with("chat", message.id.chat.to_string())
         .with("at", message.timestamp)
         .with("wa_id", message.id.id.as_str());
@@ -177,24 +170,9 @@ fn encode(message: &Message, changes: &Changes, unread: bool) -> Result<Document
     })
 }
 
-/// Why a document is not a message.
-#[derive(Debug, thiserror::Error)]
-enum DecodeError {
-    #[error("its length is missing or wrong")]
-    Length,
-    #[error("its json part is wrong: {0}")]
-    Json(#[from] serde_json::Error),
-}
-
-fn decode(document: &Document) -> Result<StoredMessage, DecodeError> {
-    let body = &document.body;
-    let length = body.first_chunk::<LENGTH_BYTES>().ok_or(DecodeError::Length)?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| DecodeError::Length)?;
-    let (json, proto) = body[LENGTH_BYTES..]
-        .split_at_checked(length)
-        .ok_or(DecodeError::Length)?;
-    let Described { mut message, changes }: Described<Message> = serde_json::from_slice(json)?;
-    message.proto = Bytes::copy_from_slice(proto);
+fn decode(document: &Document) -> Result<StoredMessage, BodyError> {
+    let (Described { mut message, changes }, proto): (Described<Message>, Bytes) = body::decode(&document.body)?;
+    message.proto = proto;
     Ok(StoredMessage {
         message,
         unread: document.field("unread_in").is_some(),

@@ -8,6 +8,7 @@
 mod api;
 mod authorization;
 mod boot;
+mod changes;
 mod commands;
 mod crash;
 mod deprecated;
