@@ -16,8 +16,10 @@ mod media_retry;
 mod outgoing;
 mod peers;
 mod polls;
+mod retries;
 mod showing;
 pub(crate) mod signal;
+mod stars;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,5 @@
-//! What a phone writes into its account's encrypted settings ("app state"): its push name and its address book.
+//! A phone's account's encrypted settings ("app state"): it writes its push name and its address book, and reads what
+//! its companions write.
 //!
 //! Only the phone and its companions have the key; the server orders the patches and cannot read them. Encoding and
 //! hashes are wacore-appstate's (whatsmeow `appstate/`).
@@ -11,7 +12,9 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 use wacore_appstate::hash::{HashState, generate_patch_mac};
-use wacore_appstate::{AppStateError, ExpandedAppStateKeys, encode_record, expand_app_state_keys, process_patch};
+use wacore_appstate::{
+    AppStateError, ExpandedAppStateKeys, Mutation, encode_record, expand_app_state_keys, process_patch,
+};
 use waproto::whatsapp::message::{AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId};
 use waproto::whatsapp::sync_action_value::{ContactAction, LocaleSetting, PushNameSetting};
 use waproto::whatsapp::syncd_mutation::SyncdOperation;
@@ -24,10 +27,12 @@ use crate::model::Collection;
 pub(crate) const CRITICAL_BLOCK: &str = "critical_block";
 /// The address book.
 pub(crate) const CRITICAL_UNBLOCK_LOW: &str = "critical_unblock_low";
+/// Stars, among other things (whatsapp-rust `features/chat_actions.rs`).
+pub(crate) const REGULAR_HIGH: &str = "regular_high";
 /// Mutations in one patch.
 const MUTATIONS_MAX: usize = 500;
 
-/// A phone's writing hand in its account's app state.
+/// A phone's hand in its account's app state.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct AppState {
     key_id: Blob,
@@ -100,6 +105,19 @@ impl Setting {
             version: 2,
         }
     }
+
+    #[cfg(test)]
+    pub(crate) fn star(chat: &str, id: &str, starred: bool) -> Self {
+        let action = waproto::whatsapp::sync_action_value::StarAction { starred: Some(starred) };
+        Self {
+            index: index(&["star", chat, id, "0", "0"]),
+            value: SyncActionValue {
+                star_action: MessageField::some(action),
+                ..stamped(1)
+            },
+            version: 2,
+        }
+    }
 }
 
 fn stamped(now_ms: u64) -> SyncActionValue {
@@ -155,12 +173,13 @@ impl AppState {
     }
 
     /// Reads what companions wrote since the last time.
-    pub(crate) fn catch_up(&mut self, name: &str, server: &Collection) -> Result<(), AppStateError> {
+    pub(crate) fn catch_up(&mut self, name: &str, server: &Collection) -> Result<Vec<Mutation>, AppStateError> {
         let keys = Arc::new(self.expanded());
         let known = self.collections.entry(name.to_owned()).or_default();
         let from = usize::try_from(known.state.version)
             .unwrap_or(usize::MAX)
             .min(server.patches.len());
+        let mut mutations = Vec::new();
         for patch in &server.patches[from..] {
             let patch = waproto::codec::syncd_patch_decode(&patch.0).map_err(|_| AppStateError::DecodeFailed)?;
             let before = &known.macs;
@@ -181,8 +200,9 @@ impl AppState {
                     .into_iter()
                     .map(|mac| (hex::encode(mac.index_mac), mac.value_mac.into())),
             );
+            mutations.extend(read.mutations);
         }
-        Ok(())
+        Ok(mutations)
     }
 
     /// Encodes patches that set what is given, each with the version it builds on.

@@ -220,3 +220,217 @@ fn check_pin(message: &Message) -> Result<(), Malformed> {
         _ => Err(Malformed::new("a pin that neither pins nor unpins")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use buffa::MessageField;
+    use waproto::whatsapp::MessageKey;
+    use waproto::whatsapp::message::{
+        AudioMessage, FutureProofMessage, ImageMessage, ListMessage, LocationMessage, PinInChatMessage,
+        PollCreationMessage, PollEncValue, PollUpdateMessage, ReactionMessage,
+    };
+
+    use super::*;
+
+    fn protocol(kind: ProtocolType, from_me: bool) -> Message {
+        let key = MessageKey {
+            from_me: Some(from_me),
+            ..Default::default()
+        };
+        let protocol = ProtocolMessage {
+            key: MessageField::some(key),
+            r#type: Some(kind),
+            edited_message: MessageField::some(Message::default()),
+            ..Default::default()
+        };
+        Message {
+            protocol_message: MessageField::some(protocol),
+            ..Default::default()
+        }
+    }
+
+    fn reaction(emoji: &str) -> Message {
+        Message {
+            reaction_message: MessageField::some(ReactionMessage {
+                text: Some(emoji.to_owned()),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+
+    fn vote() -> Message {
+        Message {
+            poll_update_message: MessageField::some(PollUpdateMessage {
+                vote: MessageField::some(PollEncValue::default()),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+
+    fn samples() -> Vec<(Message, &'static str)> {
+        let wrapped = |message| {
+            MessageField::some(FutureProofMessage {
+                message: MessageField::some(message),
+            })
+        };
+        let image = Message {
+            image_message: MessageField::some(ImageMessage::default()),
+            ..Default::default()
+        };
+        let voice = AudioMessage {
+            ptt: Some(true),
+            ..Default::default()
+        };
+        vec![
+            (
+                Message {
+                    conversation: Some("hi".to_owned()),
+                    ..Default::default()
+                },
+                "text",
+            ),
+            (image.clone(), "media"),
+            (
+                Message {
+                    view_once_message_v2: wrapped(image),
+                    ..Default::default()
+                },
+                "media",
+            ),
+            (
+                Message {
+                    audio_message: MessageField::some(voice),
+                    ..Default::default()
+                },
+                "media",
+            ),
+            (
+                Message {
+                    location_message: MessageField::some(LocationMessage::default()),
+                    ..Default::default()
+                },
+                "media",
+            ),
+            (
+                Message {
+                    list_message: MessageField::some(ListMessage::default()),
+                    ..Default::default()
+                },
+                "media",
+            ),
+            (
+                Message {
+                    poll_creation_message_v3: MessageField::some(PollCreationMessage::default()),
+                    ..Default::default()
+                },
+                "poll",
+            ),
+            (vote(), "poll"),
+            (reaction("👍"), "reaction"),
+            (reaction(""), "reaction"),
+            (protocol(ProtocolType::MESSAGE_EDIT, true), "text"),
+            (
+                Message {
+                    edited_message: wrapped(protocol(ProtocolType::MESSAGE_EDIT, true)),
+                    ..Default::default()
+                },
+                "text",
+            ),
+            (
+                Message {
+                    pin_in_chat_message: MessageField::some(PinInChatMessage::default()),
+                    ..Default::default()
+                },
+                "text",
+            ),
+        ]
+    }
+
+    #[test]
+    fn what_goes_with_a_message_is_what_the_client_library_says() {
+        use wacore::send::{media_type_from_message, should_hide_decrypt_fail_for_send, stanza_type_from_message};
+        use wacore::types::message::EditAttribute;
+
+        let revokes = [(true, "text"), (false, "text")].map(|(own, kind)| {
+            let mut message = protocol(ProtocolType::REVOKE, own);
+            if let Some(protocol) = message.protocol_message.as_option_mut() {
+                protocol.edited_message = MessageField::none();
+            }
+            (message, kind)
+        });
+        for (message, kind) in samples().into_iter().chain(revokes) {
+            let attributes = Attributes::of(&message);
+            let edit = EditAttribute::infer_from_message(&message);
+            assert_eq!(attributes.kind, kind, "{message:?}");
+            assert_eq!(attributes.kind, stanza_type_from_message(&message), "{message:?}");
+            assert_eq!(attributes.media_type, media_type_from_message(&message), "{message:?}");
+            assert_eq!(
+                attributes.edit,
+                edit.as_ref().map(EditAttribute::to_string_val),
+                "{message:?}"
+            );
+            assert_eq!(
+                attributes.hides,
+                should_hide_decrypt_fail_for_send(edit.as_ref(), &message),
+                "{message:?}"
+            );
+        }
+    }
+
+    fn stanza(kind: &'static str, edit: Option<&'static str>) -> NodeBuilder {
+        let node = NodeBuilder::new("message").attr("type", kind);
+        match edit {
+            Some(edit) => node.attr("edit", edit),
+            None => node,
+        }
+    }
+
+    #[test]
+    fn a_stanza_that_says_something_else_is_objected_to() {
+        let plain = || NodeBuilder::new("enc");
+        let hiding = || plain().attr("decrypt-fail", "hide");
+        let image = samples()[1].0.clone();
+        let list = samples()[5].0.clone();
+        let biz = || [NodeBuilder::new("biz").build()];
+        let revoke = protocol(ProtocolType::REVOKE, true);
+        let picture = || plain().attr("mediatype", "image");
+        let accepted = [
+            (stanza("media", None).build(), picture().build(), &image),
+            (stanza("media", None).build(), plain().attr("count", 1).build(), &image),
+            (stanza("reaction", None).build(), hiding().build(), &reaction("")),
+            (
+                stanza("media", None).children(biz()).build(),
+                plain().attr("mediatype", "list").build(),
+                &list,
+            ),
+            (stanza("text", Some("7")).build(), plain().build(), &revoke),
+        ];
+        for (node, enc, message) in accepted {
+            check(&node, &enc, message).unwrap();
+        }
+        let refused = [
+            (stanza("text", None).build(), picture().build(), &image),
+            (stanza("media", None).build(), plain().build(), &image),
+            (
+                stanza("media", None).build(),
+                picture().attr("decrypt-fail", "hide").build(),
+                &image,
+            ),
+            (stanza("reaction", None).build(), plain().build(), &reaction("👍")),
+            (stanza("reaction", Some("7")).build(), hiding().build(), &reaction("👍")),
+            (
+                stanza("media", None).build(),
+                plain().attr("mediatype", "list").build(),
+                &list,
+            ),
+            (stanza("text", None).build(), plain().build(), &revoke),
+            (stanza("text", Some("7")).build(), hiding().build(), &revoke),
+            (stanza("text", None).build(), hiding().build(), &vote()),
+        ];
+        for (node, enc, message) in refused {
+            assert!(check(&node, &enc, message).is_err(), "{node:?}");
+        }
+    }
+}

@@ -3,13 +3,14 @@
 //! Shapes as the official phone apps send them (Baileys `Utils/messages.ts`, whatsmeow `send.go`). Whether a message can
 //! be delivered is not decided here.
 
+mod files;
+
 use buffa::MessageField;
 use rand::Rng as _;
 use waproto::whatsapp::message::{
-    AudioMessage, ButtonsResponseMessage, ContactMessage, ContactsArrayMessage, DocumentMessage, ExtendedTextMessage,
-    FutureProofMessage, ImageMessage, ListResponseMessage, LiveLocationMessage, LocationMessage, PollCreationMessage,
-    StickerMessage, TemplateButtonReplyMessage, VideoMessage, buttons_response_message, list_response_message,
-    poll_creation_message,
+    ButtonsResponseMessage, ContactMessage, ContactsArrayMessage, ExtendedTextMessage, ListResponseMessage,
+    LiveLocationMessage, LocationMessage, PollCreationMessage, TemplateButtonReplyMessage, buttons_response_message,
+    list_response_message, poll_creation_message,
 };
 use waproto::whatsapp::{ContextInfo, Message, MessageContextInfo};
 
@@ -18,7 +19,7 @@ use super::content::{said, unwrapped};
 use crate::error::SandboxError;
 use crate::media::MediaRef;
 use crate::model::Space;
-use crate::views::{Contact, Location, MediaKind, NewContent, NewLinkPreview, NewMedia, NewMessage, NewPoll};
+use crate::views::{Contact, Location, NewContent, NewLinkPreview, NewMessage, NewPoll};
 
 /// Longest text, in bytes, as the official apps allow.
 const TEXT_LEN_MAX: usize = 65_536;
@@ -26,8 +27,6 @@ const TEXT_LEN_MAX: usize = 65_536;
 const POLL_OPTIONS: std::ops::RangeInclusive<usize> = 2..=12;
 /// Contacts in one message, as the official apps allow.
 const CONTACTS_MAX: usize = 257;
-/// Samples of a voice message's waveform.
-const WAVEFORM_LEN_MAX: usize = 64;
 /// Length of a message secret, in bytes.
 const SECRET_LEN: usize = 32;
 
@@ -49,7 +48,7 @@ impl Desk<'_> {
             NewContent::Media(media) => {
                 check_text("a caption", media.caption.as_deref().unwrap_or("-"))?;
                 let file = file.ok_or_else(|| SandboxError::Invalid("the file was not uploaded".to_owned()))?;
-                media_message(media, file, timestamp, context)?
+                files::message(media, file, timestamp, context)?
             }
             NewContent::Location(place) => location(place, context)?,
             NewContent::Contacts(cards) => contacts(cards, context)?,
@@ -229,192 +228,6 @@ fn text(body: &str, preview: Option<&NewLinkPreview>, context: Option<ContextInf
     };
     Message {
         extended_text_message: MessageField::some(extended),
-        ..Default::default()
-    }
-}
-
-fn media_message(
-    media: &NewMedia,
-    file: &MediaRef,
-    timestamp: i64,
-    context: Option<ContextInfo>,
-) -> Result<Message, SandboxError> {
-    let waveform_len = media.waveform.as_ref().map_or(0, Vec::len);
-    if waveform_len > WAVEFORM_LEN_MAX {
-        return Err(SandboxError::Invalid(format!(
-            "a waveform has at most {WAVEFORM_LEN_MAX} samples"
-        )));
-    }
-    let view_once = media.view_once.then_some(true);
-    let message = match media.kind {
-        MediaKind::Image => Message {
-            image_message: MessageField::some(ImageMessage {
-                width: media.width,
-                height: media.height,
-                view_once,
-                ..image(media, file, timestamp, context)
-            }),
-            ..Default::default()
-        },
-        MediaKind::Video => Message {
-            video_message: MessageField::some(VideoMessage {
-                view_once,
-                ..video(media, file, timestamp, context)
-            }),
-            ..Default::default()
-        },
-        MediaKind::Note => Message {
-            ptv_message: MessageField::some(video(media, file, timestamp, context)),
-            ..Default::default()
-        },
-        MediaKind::Audio | MediaKind::Voice => Message {
-            audio_message: MessageField::some(AudioMessage {
-                ptt: Some(media.kind == MediaKind::Voice),
-                view_once,
-                ..audio(media, file, timestamp, context)
-            }),
-            ..Default::default()
-        },
-        MediaKind::Document => document(media, file, timestamp, context),
-        MediaKind::Sticker => Message {
-            sticker_message: MessageField::some(sticker(media, file, timestamp, context)),
-            ..Default::default()
-        },
-    };
-    if !media.view_once {
-        return Ok(message);
-    }
-    if !matches!(media.kind, MediaKind::Image | MediaKind::Video | MediaKind::Voice) {
-        return Err(SandboxError::Invalid(
-            "only images, videos and voice messages can be opened only once".to_owned(),
-        ));
-    }
-    Ok(Message {
-        view_once_message_v2: wrapped(message),
-        ..Default::default()
-    })
-}
-
-fn wrapped(message: Message) -> MessageField<FutureProofMessage> {
-    MessageField::some(FutureProofMessage {
-        message: MessageField::some(message),
-    })
-}
-
-fn mimetype(media: &NewMedia) -> String {
-    let usual = match media.kind {
-        MediaKind::Image => "image/jpeg",
-        MediaKind::Video | MediaKind::Note => "video/mp4",
-        MediaKind::Audio => "audio/mp4",
-        MediaKind::Voice => "audio/ogg; codecs=opus",
-        MediaKind::Document => "application/octet-stream",
-        MediaKind::Sticker => "image/webp",
-    };
-    media.mimetype.clone().unwrap_or_else(|| usual.to_owned())
-}
-
-fn image(media: &NewMedia, file: &MediaRef, timestamp: i64, context: Option<ContextInfo>) -> ImageMessage {
-    ImageMessage {
-        url: Some(file.url()),
-        direct_path: Some(file.direct_path.clone()),
-        media_key: Some(file.media_key.clone()),
-        media_key_timestamp: Some(timestamp),
-        file_sha256: Some(file.file_sha256.clone()),
-        file_enc_sha256: Some(file.file_enc_sha256.clone()),
-        file_length: Some(file.file_length),
-        mimetype: Some(mimetype(media)),
-        caption: media.caption.clone(),
-        jpeg_thumbnail: media.thumbnail.clone(),
-        context_info: field(context),
-        ..Default::default()
-    }
-}
-
-fn video(media: &NewMedia, file: &MediaRef, timestamp: i64, context: Option<ContextInfo>) -> VideoMessage {
-    VideoMessage {
-        url: Some(file.url()),
-        direct_path: Some(file.direct_path.clone()),
-        media_key: Some(file.media_key.clone()),
-        media_key_timestamp: Some(timestamp),
-        file_sha256: Some(file.file_sha256.clone()),
-        file_enc_sha256: Some(file.file_enc_sha256.clone()),
-        file_length: Some(file.file_length),
-        streaming_sidecar: file.sidecar.clone(),
-        mimetype: Some(mimetype(media)),
-        caption: media.caption.clone(),
-        seconds: media.seconds,
-        width: media.width,
-        height: media.height,
-        jpeg_thumbnail: media.thumbnail.clone(),
-        context_info: field(context),
-        ..Default::default()
-    }
-}
-
-fn audio(media: &NewMedia, file: &MediaRef, timestamp: i64, context: Option<ContextInfo>) -> AudioMessage {
-    AudioMessage {
-        url: Some(file.url()),
-        direct_path: Some(file.direct_path.clone()),
-        media_key: Some(file.media_key.clone()),
-        media_key_timestamp: Some(timestamp),
-        file_sha256: Some(file.file_sha256.clone()),
-        file_enc_sha256: Some(file.file_enc_sha256.clone()),
-        file_length: Some(file.file_length),
-        streaming_sidecar: file.sidecar.clone(),
-        mimetype: Some(mimetype(media)),
-        seconds: media.seconds,
-        waveform: media.waveform.clone(),
-        context_info: field(context),
-        ..Default::default()
-    }
-}
-
-/// A document with a caption is wrapped once more.
-fn document(media: &NewMedia, file: &MediaRef, timestamp: i64, context: Option<ContextInfo>) -> Message {
-    let document = DocumentMessage {
-        url: Some(file.url()),
-        direct_path: Some(file.direct_path.clone()),
-        media_key: Some(file.media_key.clone()),
-        media_key_timestamp: Some(timestamp),
-        file_sha256: Some(file.file_sha256.clone()),
-        file_enc_sha256: Some(file.file_enc_sha256.clone()),
-        file_length: Some(file.file_length),
-        mimetype: Some(mimetype(media)),
-        title: media.filename.clone(),
-        file_name: media.filename.clone(),
-        caption: media.caption.clone(),
-        page_count: media.pages,
-        jpeg_thumbnail: media.thumbnail.clone(),
-        context_info: field(context),
-        ..Default::default()
-    };
-    let message = Message {
-        document_message: MessageField::some(document),
-        ..Default::default()
-    };
-    match media.caption {
-        None => message,
-        Some(_) => Message {
-            document_with_caption_message: wrapped(message),
-            ..Default::default()
-        },
-    }
-}
-
-fn sticker(media: &NewMedia, file: &MediaRef, timestamp: i64, context: Option<ContextInfo>) -> StickerMessage {
-    StickerMessage {
-        url: Some(file.url()),
-        direct_path: Some(file.direct_path.clone()),
-        media_key: Some(file.media_key.clone()),
-        media_key_timestamp: Some(timestamp),
-        file_sha256: Some(file.file_sha256.clone()),
-        file_enc_sha256: Some(file.file_enc_sha256.clone()),
-        file_length: Some(file.file_length),
-        mimetype: Some(mimetype(media)),
-        width: media.width,
-        height: media.height,
-        png_thumbnail: media.thumbnail.clone(),
-        context_info: field(context),
         ..Default::default()
     }
 }

@@ -1,4 +1,4 @@
-//! What arrives at a phone: messages are decrypted and answered with receipts, or asked for again.
+//! What arrives at a phone: messages are decrypted and answered with receipts.
 //!
 //! Receipts as in wacore `receipt.rs` and `protocol/retry.rs`, from the other side.
 
@@ -11,13 +11,9 @@ use super::changes::Changed;
 use super::content::{Said, said};
 use super::inbox::{ChatMessage, entry};
 use super::{Desk, Incoming, PhoneError, SEEN_MAX, attributes, polls};
-use crate::keys::{Blob, be_number, id_bytes};
-use crate::model::{Bundle, DeviceRef, SignedPrekey};
+use crate::model::DeviceRef;
 use crate::stanza::{self, Malformed};
 use crate::views::{InboxKind, ReceiptKind, TypingState};
-
-/// How often a phone asks for one message again (wacore `protocol/retry.rs` MAX_RETRY_COUNT).
-const RETRIES_MAX: u64 = 5;
 
 impl Desk<'_> {
     pub(super) fn on_message(&mut self, node: &Node) -> Result<(), PhoneError> {
@@ -59,14 +55,14 @@ impl Desk<'_> {
     }
 
     /// The device behind an address, whether or not it is still linked.
-    fn device_of(&self, jid: &Jid) -> Option<DeviceRef> {
+    pub(super) fn device_of(&self, jid: &Jid) -> Option<DeviceRef> {
         self.network
             .lock()
             .resolve(jid)
             .map(|account| DeviceRef::new(account.number.clone(), jid.device))
     }
 
-    fn number_of(&self, jid: &Jid) -> Option<String> {
+    pub(super) fn number_of(&self, jid: &Jid) -> Option<String> {
         self.network.lock().resolve(jid).map(|account| account.number.clone())
     }
 
@@ -80,80 +76,6 @@ impl Desk<'_> {
             }
         }
         self.submit(builder.build());
-    }
-
-    /// The sender gets fresh keys with the request, so that it starts a session that works.
-    fn ask_again(
-        &mut self,
-        node: &Node,
-        enc: &Node,
-        from: &Jid,
-        sender: &DeviceRef,
-        id: &str,
-    ) -> Result<(), PhoneError> {
-        let count = stanza::number(enc, "count")?.unwrap_or(0) + 1;
-        let now = self.now();
-        let mut shown = entry(InboxKind::Undecryptable, &sender.number, &sender.number, false, now);
-        shown.id = Some(id.to_owned());
-        self.memory.inbox.push(shown);
-        if count > RETRIES_MAX {
-            // Nothing will make it readable: let it go, or it would come again for ever.
-            let gave_up = NodeBuilder::new("ack")
-                .attr("class", "message")
-                .attr("id", id)
-                .attr("to", from);
-            self.submit(gave_up.attr("error", 500).build());
-            return Ok(());
-        }
-        let t = stanza::text(node, "t").unwrap_or_default();
-        let retry = NodeBuilder::new("retry")
-            .attr("v", "1")
-            .attr("id", id)
-            .attr("t", t)
-            .attr("count", count)
-            .build();
-        let registration = stanza::with_bytes("registration", self.memory.signal.registration_id().to_be_bytes());
-        let keys = self.retry_keys();
-        let mut builder = NodeBuilder::new("receipt")
-            .attr("to", from)
-            .attr("id", id)
-            .attr("type", "retry");
-        if sender.number == self.number {
-            for key in ["category", "recipient"] {
-                if let Some(value) = node.attrs.get(key) {
-                    builder = builder.attr(key, value.clone());
-                }
-            }
-        }
-        self.submit(builder.children([retry, registration, keys]).build());
-        Ok(())
-    }
-
-    fn retry_keys(&mut self) -> Node {
-        let (id, public) = self.memory.signal.new_prekey(&mut self.rng);
-        let signed = self.memory.signal.signed_prekey();
-        let key = NodeBuilder::new("key")
-            .children([
-                stanza::with_bytes("id", id_bytes(id)),
-                stanza::with_bytes("value", public.0),
-            ])
-            .build();
-        let skey = NodeBuilder::new("skey")
-            .children([
-                stanza::with_bytes("id", id_bytes(signed.id)),
-                stanza::with_bytes("value", signed.public.0),
-                stanza::with_bytes("signature", signed.signature.0),
-            ])
-            .build();
-        let identity = self.memory.signal.identity().public_bytes().to_vec();
-        NodeBuilder::new("keys")
-            .children([
-                stanza::with_bytes("type", [5]),
-                stanza::with_bytes("identity", identity),
-                key,
-                skey,
-            ])
-            .build()
     }
 
     fn on_content(
@@ -309,23 +231,6 @@ impl Desk<'_> {
         Ok(())
     }
 
-    fn on_retry(&mut self, node: &Node, from: &Jid, id: &str) -> Result<(), PhoneError> {
-        let Some(device) = self.device_of(from) else {
-            return Ok(());
-        };
-        let count = stanza::number(stanza::child(node, "retry")?, "count")?.unwrap_or(1);
-        if count > RETRIES_MAX {
-            return Ok(());
-        }
-        let registration = be_number(stanza::required_bytes(stanza::child(node, "registration")?)?)
-            .ok_or_else(|| Malformed::new("bad registration id"))?;
-        let keys = match node.get_optional_child("keys") {
-            Some(keys) => Some(read_keys(keys, registration)?),
-            None => None,
-        };
-        self.resend(from, &device, id, count, keys)
-    }
-
     pub(super) fn on_ack(&mut self, node: &Node) -> Result<(), PhoneError> {
         let id = stanza::required(node, "id")?;
         let is_message = stanza::text(node, "class").as_deref() == Some("message");
@@ -393,26 +298,4 @@ impl Desk<'_> {
         }
         self.submit(builder.build());
     }
-}
-
-fn read_keys(keys: &Node, registration_id: u32) -> Result<(Bundle, Option<(u32, Blob)>), Malformed> {
-    let pair = |node: &Node| {
-        let id = be_number(stanza::required_bytes(stanza::child(node, "id")?)?);
-        let public = Blob::from(stanza::required_bytes(stanza::child(node, "value")?)?);
-        id.map(|id| (id, public)).ok_or_else(|| Malformed::new("bad key id"))
-    };
-    let skey = stanza::child(keys, "skey")?;
-    let (id, public) = pair(skey)?;
-    let signature = Blob::from(stanza::required_bytes(stanza::child(skey, "signature")?)?);
-    let prekey = match keys.get_optional_child("key") {
-        Some(key) => Some(pair(key)?),
-        None => None,
-    };
-    let bundle = Bundle {
-        registration_id,
-        identity: stanza::required_bytes(stanza::child(keys, "identity")?)?.into(),
-        signed_prekey: SignedPrekey { id, public, signature },
-        ..Bundle::default()
-    };
-    Ok((bundle, prekey))
 }

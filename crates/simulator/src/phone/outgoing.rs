@@ -15,7 +15,7 @@ use super::{Desk, PREKEYS_LOW, PhoneError, SENT_MAX, Sent};
 use crate::error::SandboxError;
 use crate::keys::Blob;
 use crate::media::MediaRef;
-use crate::model::{Bundle, DeviceRef, Space};
+use crate::model::{DeviceRef, Space};
 use crate::phone::signal::Sealed;
 use crate::stanza;
 use crate::views::{NewMessage, ReceiptKind, TypingState};
@@ -132,52 +132,6 @@ impl Desk<'_> {
         Ok(Some(self.memory.signal.encrypt(device, &padded)?))
     }
 
-    /// Sends a message again to the one device that asked for it.
-    pub(super) fn resend(
-        &mut self,
-        to: &Jid,
-        device: &DeviceRef,
-        id: &str,
-        count: u64,
-        keys: Option<(Bundle, Option<(u32, Blob)>)>,
-    ) -> Result<(), PhoneError> {
-        let Some(sent) = self.memory.sent.iter().rev().find(|sent| sent.id == id).cloned() else {
-            tracing::debug!(phone = self.number, id, "asked for a message that is not kept");
-            return Ok(());
-        };
-        match keys {
-            Some((bundle, prekey)) => self
-                .memory
-                .signal
-                .start_session(device, &bundle, prekey, &mut self.rng)?,
-            None => self.memory.signal.forget(device),
-        }
-        let is_own = device.number == self.number;
-        let chat = self
-            .network
-            .lock()
-            .account(&sent.chat)
-            .map(|account| account.user_jid(Space::Lid));
-        let message =
-            Message::decode_from_slice(&sent.message.0).map_err(|error| PhoneError::Content(error.to_string()))?;
-        let attributes = Attributes::of(&message);
-        let encoded = match (&chat, is_own && !sent.peer) {
-            (Some(chat), true) => device_sent(chat, &message).encode_to_vec(),
-            _ => sent.message.0,
-        };
-        let Some(sealed) = self.seal(device, &encoded)? else {
-            return Ok(());
-        };
-        let mut builder = envelope(to.clone(), id, &attributes);
-        if sent.peer {
-            builder = builder.attr("category", "peer");
-        } else if let (Some(chat), true) = (chat, is_own) {
-            builder = builder.attr("recipient", chat);
-        }
-        self.submit(builder.children([enc(sealed, &attributes, Some(count))]).build());
-        Ok(())
-    }
-
     /// Sends a message to one companion of the same account.
     pub(super) fn send_peer(&mut self, device: &DeviceRef, message: &Message) -> Result<(), PhoneError> {
         let id = self.message_id();
@@ -272,7 +226,7 @@ impl Desk<'_> {
 }
 
 /// The stanza of a message, with what goes with it in the open.
-fn envelope(to: Jid, id: &str, attributes: &Attributes) -> NodeBuilder {
+pub(super) fn envelope(to: Jid, id: &str, attributes: &Attributes) -> NodeBuilder {
     let builder = NodeBuilder::new("message")
         .attr("to", to)
         .attr("id", id)
@@ -283,7 +237,7 @@ fn envelope(to: Jid, id: &str, attributes: &Attributes) -> NodeBuilder {
     }
 }
 
-fn enc(sealed: Sealed, attributes: &Attributes, count: Option<u64>) -> Node {
+pub(super) fn enc(sealed: Sealed, attributes: &Attributes, count: Option<u64>) -> Node {
     let mut builder = NodeBuilder::new("enc").attr("v", "2").attr("type", sealed.kind);
     if let Some(media_type) = attributes.media_type {
         builder = builder.attr("mediatype", media_type);
@@ -298,7 +252,7 @@ fn enc(sealed: Sealed, attributes: &Attributes, count: Option<u64>) -> Node {
 }
 
 /// The form in which an account's own devices get what one of them sent.
-fn device_sent(chat: &Jid, message: &Message) -> Message {
+pub(super) fn device_sent(chat: &Jid, message: &Message) -> Message {
     let sent = DeviceSentMessage {
         destination_jid: Some(chat.to_string()),
         message: MessageField::some(message.clone()),

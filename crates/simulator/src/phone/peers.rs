@@ -249,8 +249,10 @@ impl Desk<'_> {
         let from = stanza::required_jid(node, "from")?;
         let id = stanza::required(node, "id")?;
         self.ack(node, "notification", &from, &id);
-        if stanza::text(node, "type").as_deref() != Some("devices") {
-            return Ok(()); // Settings are read when the phone writes some itself.
+        match stanza::text(node, "type").as_deref() {
+            Some("devices") => {}
+            Some("server_sync") => return self.on_settings(node),
+            _ => return Ok(()),
         }
         let Some(change) = stanza::children(node).first() else {
             return Ok(());
