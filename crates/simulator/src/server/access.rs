@@ -5,7 +5,7 @@
 //! browsers cannot leave out, must be our own. There are no CORS headers.
 //!
 //! What WhatsApp clients use answers to every Host, because clients on other machines name this one as they please: the
-//! websocket, and all of the TLS listener. Web pages stay out of it by their Origin alone: being the page of a Host that we do
+//! websocket, the certificate of our authority, and all of the TLS listener. Web pages stay out of it by their Origin alone: being the page of a Host that we do
 //! not know is not enough.
 
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::error::ApiError;
+use super::network::AUTHORITY_PATH;
 use super::websocket::CHAT_PATH;
 
 /// Names that only this machine answers to.
@@ -55,7 +56,7 @@ impl Access {
             .parse()
             .map_err(|_| ApiError::forbidden("the host header is not a host"))?;
         let known = self.knows(authority.host());
-        let is_clients = self.is_for_clients || path == CHAT_PATH;
+        let is_clients = self.is_for_clients || matches!(path, CHAT_PATH | AUTHORITY_PATH);
         if !known && !is_clients {
             let name = authority.host();
             return Err(ApiError::forbidden(format!(

@@ -168,7 +168,9 @@ async fn download(
     if let Some(refused) = befall(&state, &reset, fault).await {
         return Ok(refused);
     }
-    let opened = sandbox.media_store().open(&kind, &name, query.as_deref().unwrap_or_default());
+    let opened = sandbox
+        .media_store()
+        .open(&kind, &name, query.as_deref().unwrap_or_default());
     let (file, length) = opened.inspect_err(|refusal| {
         if matches!(refusal, Refusal::Mangled) {
             sandbox.media_malformed("", format!("download of {path}: {refusal}"));
@@ -267,6 +269,8 @@ impl Outgoing {
             if self.fault == Some(FaultAction::Stall) {
                 std::future::pending::<()>().await;
             }
+            // What came before goes out while there is nothing more.
+            tokio::task::yield_now().await;
             return Some((Err(io::Error::from(io::ErrorKind::UnexpectedEof)), self));
         }
         let until = if ends_at_half {

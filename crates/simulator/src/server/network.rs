@@ -18,6 +18,9 @@ use crate::faults::Fault;
 use crate::metrics::Metrics;
 use crate::views::KillMode;
 
+/// Where clients learn whom our media hosts are certified by.
+pub(crate) const AUTHORITY_PATH: &str = "/admin/ca.pem";
+
 pub(crate) fn router() -> Router<AppState> {
     Router::new()
         .route("/admin/devices/{jid}/kill", post(kill_device))
@@ -29,7 +32,7 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/admin/reset", post(reset))
         .route("/admin/sessions", get(sessions::list_sessions))
         .route("/admin/changes", get(wait_for_changes))
-        .route("/admin/ca.pem", get(get_authority))
+        .route(AUTHORITY_PATH, get(get_authority))
 }
 
 async fn kill_device(

@@ -4,6 +4,7 @@ mod access;
 mod client;
 mod hooks;
 mod linking;
+mod media;
 mod messages;
 mod network;
 mod persistence;

@@ -6,6 +6,7 @@ use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::client::{Answer, exchange};
 use super::*;
@@ -145,17 +146,26 @@ async fn the_page_has_a_strict_policy_and_nothing_inline() {
     server.shutdown().await;
 }
 
-async fn over_tls(server: &SandboxServer, name: &str, roots: RootCertStore, path: &str) -> std::io::Result<Answer> {
+/// A connection to the TLS listener.
+async fn connect(server: &SandboxServer, name: &str, roots: RootCertStore) -> std::io::Result<TlsStream<TcpStream>> {
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
     let stream = TcpStream::connect(server.tls_addr()).await.unwrap();
-    let name_for_tls = ServerName::try_from(name.to_owned()).unwrap();
-    let stream = TlsConnector::from(Arc::new(config))
-        .connect(name_for_tls, stream)
-        .await?;
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+}
+
+/// The same as one of WhatsApp's media hosts.
+pub(super) async fn secure(server: &SandboxServer) -> TlsStream<TcpStream> {
+    let roots = authority(Client::new(server.local_addr())).await;
+    connect(server, "mmg.whatsapp.net", roots).await.unwrap()
+}
+
+async fn over_tls(server: &SandboxServer, name: &str, roots: RootCertStore, path: &str) -> std::io::Result<Answer> {
+    let stream = connect(server, name, roots).await?;
     let headers: &[_] = if path == "/ws/chat" { &UPGRADE } else { &[] };
     Ok(exchange(stream, name, "GET", path, headers, "").await)
 }
