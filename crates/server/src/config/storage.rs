@@ -42,6 +42,11 @@ pub struct StorageConfig {
 }
 
 impl StorageConfig {
+    /// The folder for files that are needed for a moment. It is emptied at the start, so nobody else may have it.
+    pub(crate) fn temp_dir(&self) -> PathBuf {
+        self.base_dir.join(&self.namespace).join("tmp")
+    }
+
     pub(super) fn read(environment: &Environment, dialect: Dialect) -> Result<Self, ConfigError> {
         Ok(Self {
             base_dir: PathBuf::from(environment.text(&BASE_DIR)),

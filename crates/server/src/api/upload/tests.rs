@@ -1,0 +1,92 @@
+use axum::response::IntoResponse as _;
+
+use super::*;
+
+/// The message of an error.
+async fn message(error: ApiError) -> (u16, String) {
+    let response = error.into_response();
+    let status = response.status().as_u16();
+    let bytes = axum::body::to_bytes(response.into_body(), 4_096).await.unwrap();
+    let body: Value = serde_json::from_slice(&bytes).unwrap();
+    (status, body["message"].to_string())
+}
+
+fn files(variables: &[(&str, &str)]) -> (tempfile::TempDir, Files) {
+    let folder = tempfile::tempdir().unwrap();
+    let environment: crate::config::Environment = variables.iter().copied().collect();
+    let config = crate::config::Config::read(&environment).unwrap();
+    let lookup = std::sync::Arc::new(wharf_core::lookup::SystemLookup);
+    let egress = crate::egress::Egress::new(config.egress.allow, None, lookup).unwrap();
+    let temp = crate::media::TempFolder::open(folder.path().join("tmp")).unwrap();
+    (folder, Files::new(config.files, temp.into(), egress.into()))
+}
+
+/// One part: what its head says beside the name, and what is in it.
+fn part(name: &str, head: &str, content: &str) -> String {
+    format!("--x\r\nContent-Disposition: form-data; name=\"{name}\"{head}\r\n\r\n{content}\r\n")
+}
+
+async fn form(parts: &[String], files: &Files) -> Result<Form, ApiError> {
+    let body = parts.concat() + "--x--\r\n";
+    read("x".to_owned(), HttpBody::from(body), files).await
+}
+
+#[tokio::test]
+async fn a_form_says_the_same_as_json() {
+    let (_folder, files) = files(&[]);
+    let parts = [
+        part("chatId", "", "12025550101@c.us"),
+        part("caption", "", "true"),
+        part("convert", "", "true"),
+        part("mentions", "", "[\"12025550102@c.us\"]"),
+        part("extra", "\r\nContent-Type: application/json", "{\"a\": 1}"),
+        part("file", "; filename=\"a.txt\"\r\nContent-Type: text/plain", "Hi"),
+    ];
+    let form = form(&parts, &files).await.ok().unwrap();
+    let digest = hex::encode(Sha256::digest(b"Hi"));
+    assert_eq!(
+        form.body,
+        json!({
+            "chatId": "12025550101@c.us",
+            "caption": "true",
+            "convert": true,
+            "mentions": ["12025550102@c.us"],
+            "extra": {"a": 1},
+            "file": {"filename": "a.txt", "mimetype": "text/plain", "sha256": digest},
+        })
+    );
+    let file = form.part.unwrap();
+    assert_eq!(
+        (std::fs::read(&file.path).unwrap().as_slice(), file.size),
+        (&b"Hi"[..], 2)
+    );
+}
+
+#[tokio::test]
+async fn a_form_that_is_wrong_is_refused_by_the_name_of_its_part() {
+    let (folder, files) = files(&[("WHARF_FILE_BYTES_MAX", "10")]);
+    let file = |content: &str| part("file", "; filename=\"a\"", content);
+    let long = "x".repeat(TEXT_PART_BYTES_MAX as usize + 1);
+    for (parts, expected) in [
+        (
+            vec![file("12345678901")],
+            "file must not be larger than 10 bytes (WHARF_FILE_BYTES_MAX)",
+        ),
+        (vec![file("1"), file("2")], "file must be one part"),
+        (
+            vec![part("picture", "; filename=\"a\"", "1")],
+            "picture must not be a file",
+        ),
+        (vec![part("convert", "", "maybe")], "convert must be JSON"),
+        (vec![part("caption", "", &long)], "caption must not be longer"),
+        (vec!["--x\r\nbroken".to_owned()], "body is not a form"),
+        (
+            (0..=PARTS_MAX).map(|at| part(&at.to_string(), "", "")).collect(),
+            "no more than 64 parts",
+        ),
+    ] {
+        let (status, told) = message(form(&parts, &files).await.err().unwrap()).await;
+        assert!(status == 400 && told.contains(expected), "{expected}: {told}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
+}

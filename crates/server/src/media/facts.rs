@@ -1,0 +1,237 @@
+//! What WhatsApp shows of a file before it is downloaded: a small picture, sizes, length, loudness, pages.
+//!
+//! Only for looks: whatever cannot be found out is left away, and never keeps a file from being sent. Bounded before anything is
+//! decoded, because pictures can claim to be any size.
+
+mod pdf;
+mod waveform;
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use image::codecs::jpeg::JpegEncoder;
+use image::{DynamicImage, ImageDecoder as _, ImageReader, Limits};
+use serde::Deserialize;
+use wharf_core::engine::MediaFacts;
+
+use super::ffmpeg::{Ffmpeg, FfmpegError};
+use waveform::Waveform;
+
+/// The longer side of a small picture, in pixels; WhatsApp's clients make them of this size.
+const THUMBNAIL_SIDE: u32 = 100;
+/// The most bytes of a small picture: it travels in the message itself.
+const THUMBNAIL_BYTES_MAX: usize = 16 * 1024;
+/// How good a small picture is, from the first try to the last.
+const THUMBNAIL_QUALITIES: [u8; 3] = [70, 50, 30];
+/// The most pixels that are decoded in this process; ffmpeg does what has more.
+const PIXELS_MAX: u64 = 12_000_000;
+/// The most memory that decoding a picture may take, in bytes.
+const DECODER_BYTES_MAX: u64 = 96 * 1024 * 1024;
+/// The longer side of the frame that is taken out of a video, in pixels.
+const FRAME_SIDE: u32 = 400;
+/// The most bytes of such a frame.
+const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The most bytes of what ffprobe says.
+const PROBE_BYTES_MAX: usize = 64 * 1024;
+
+/// A picture: its size, and itself in small.
+pub(super) async fn of_image(ffmpeg: &Ffmpeg, path: &Path) -> MediaFacts {
+    let from = path.to_owned();
+    let seen = tokio::task::spawn_blocking(move || Seen::in_file(&from)).await;
+    let mut facts = MediaFacts::default();
+    let Ok(Some(seen)) = seen else { return facts };
+    (facts.width, facts.height) = (Some(seen.width), Some(seen.height));
+    facts.thumbnail = match seen.thumbnail {
+        Some(thumbnail) => Some(thumbnail),
+        None => frame(ffmpeg, path).await,
+    };
+    facts
+}
+
+/// A video: its size, its length, and its first frame in small.
+pub(super) async fn of_video(ffmpeg: &Ffmpeg, path: &Path) -> MediaFacts {
+    let probed = probe(ffmpeg, path).await.unwrap_or_default();
+    let size = probed.size();
+    MediaFacts {
+        thumbnail: frame(ffmpeg, path).await,
+        width: size.map(|(width, _)| width),
+        height: size.map(|(_, height)| height),
+        seconds: probed.seconds(),
+        ..MediaFacts::default()
+    }
+}
+
+/// A voice message: its length, and how loud it is.
+pub(super) async fn of_voice(ffmpeg: &Ffmpeg, path: &Path) -> MediaFacts {
+    let mut waveform = Waveform::default();
+    match ffmpeg.samples(path, waveform::RATE, |bytes| waveform.add(bytes)).await {
+        Ok(()) => MediaFacts {
+            seconds: Some(waveform.seconds()),
+            waveform: Some(waveform.values()),
+            ..MediaFacts::default()
+        },
+        Err(error) => unknown(&error),
+    }
+}
+
+/// A document: its pages.
+pub(super) async fn of_document(path: &Path, mimetype: &str) -> MediaFacts {
+    if mimetype != "application/pdf" {
+        return MediaFacts::default();
+    }
+    let from = path.to_owned();
+    let pages = tokio::task::spawn_blocking(move || pdf::pages(&from)).await;
+    MediaFacts {
+        pages: pages.ok().and_then(Result::ok).flatten(),
+        ..MediaFacts::default()
+    }
+}
+
+/// A picture in small, as JPEG, with the size of the whole. `None` where it is none.
+pub(crate) struct Seen {
+    /// In pixels, as it is shown.
+    pub(crate) width: u32,
+    /// In pixels, as it is shown.
+    pub(crate) height: u32,
+    /// Itself in small; `None` where it is too large to be decoded here.
+    pub(crate) thumbnail: Option<Bytes>,
+}
+
+impl Seen {
+    /// Looks at a file. Takes its time: not for a thread that others wait for.
+    pub(crate) fn in_file(path: &PathBuf) -> Option<Self> {
+        let reader = ImageReader::open(path).ok()?.with_guessed_format().ok()?;
+        let mut decoder = reader.into_decoder().ok()?;
+        let (width, height) = decoder.dimensions();
+        let mut limits = Limits::no_limits();
+        limits.max_alloc = Some(DECODER_BYTES_MAX);
+        let fits = u64::from(width) * u64::from(height) <= PIXELS_MAX && decoder.set_limits(limits).is_ok();
+        let orientation = decoder.orientation().ok()?;
+        let is_turned = matches!(orientation.to_exif(), 5..=8);
+        let thumbnail = fits.then(|| {
+            let mut image = DynamicImage::from_decoder(decoder).ok()?;
+            image.apply_orientation(orientation);
+            small(&image)
+        });
+        let (width, height) = if is_turned { (height, width) } else { (width, height) };
+        Some(Self {
+            width,
+            height,
+            thumbnail: thumbnail.flatten(),
+        })
+    }
+}
+
+/// A picture no larger than `THUMBNAIL_SIDE`, as JPEG.
+fn small(image: &DynamicImage) -> Option<Bytes> {
+    let small = image.thumbnail(THUMBNAIL_SIDE.min(image.width()), THUMBNAIL_SIDE.min(image.height()));
+    let small = on_white(&small);
+    let jpeg = |quality| {
+        let mut bytes = Vec::new();
+        let encoder = JpegEncoder::new_with_quality(&mut bytes, quality);
+        small.write_with_encoder(encoder).ok()?;
+        (bytes.len() <= THUMBNAIL_BYTES_MAX).then(|| bytes.into())
+    };
+    THUMBNAIL_QUALITIES.into_iter().find_map(jpeg)
+}
+
+/// Without transparency, which JPEG does not have: it would become black.
+fn on_white(image: &DynamicImage) -> DynamicImage {
+    if !image.color().has_alpha() {
+        return image.to_rgb8().into();
+    }
+    let mut flat = image::RgbImage::new(image.width(), image.height());
+    for (to, from) in flat.pixels_mut().zip(image.to_rgba8().pixels()) {
+        let [red, green, blue, alpha] = from.0.map(u16::from);
+        // At most 255, as a mean of two such values.
+        let mixed = [red, green, blue].map(|value| ((value * alpha + 255 * (255 - alpha)) / 255).min(255));
+        to.0 = mixed.map(|value| u8::try_from(value).unwrap_or(u8::MAX));
+    }
+    flat.into()
+}
+
+async fn frame(ffmpeg: &Ffmpeg, path: &Path) -> Option<Bytes> {
+    let png = match ffmpeg.frame(path, FRAME_SIDE, FRAME_BYTES_MAX).await {
+        Ok(png) => png,
+        Err(error) => return unknown(&error),
+    };
+    let thumbnail = tokio::task::spawn_blocking(move || {
+        small(
+            &ImageReader::new(Cursor::new(png))
+                .with_guessed_format()
+                .ok()?
+                .decode()
+                .ok()?,
+        )
+    });
+    thumbnail.await.ok().flatten()
+}
+
+fn unknown<T: Default>(error: &FfmpegError) -> T {
+    tracing::debug!(error = %error, "a file is sent without a part of what is shown of it");
+    T::default()
+}
+
+/// What ffprobe says.
+#[derive(Debug, Default, Deserialize)]
+struct Probed {
+    #[serde(default)]
+    streams: Vec<Stream>,
+    format: Option<Format>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Stream {
+    width: Option<u32>,
+    height: Option<u32>,
+    #[serde(default)]
+    side_data_list: Vec<SideData>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SideData {
+    rotation: Option<i32>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Format {
+    duration: Option<String>,
+}
+
+impl Probed {
+    /// As it is shown.
+    fn size(&self) -> Option<(u32, u32)> {
+        let stream = self.streams.iter().find(|stream| stream.width.is_some())?;
+        let size = (stream.width?, stream.height?);
+        let is_turned = stream
+            .side_data_list
+            .iter()
+            .filter_map(|data| data.rotation)
+            .any(|turned| turned % 180 != 0);
+        Some(if is_turned { (size.1, size.0) } else { size })
+    }
+
+    /// Rounded as clocks are, and at least one.
+    fn seconds(&self) -> Option<u32> {
+        let duration: f64 = self.format.as_ref()?.duration.as_ref()?.parse().ok()?;
+        // Floats are cut to what fits.
+        duration.is_finite().then_some(duration.round().max(1.0) as u32)
+    }
+}
+
+async fn probe(ffmpeg: &Ffmpeg, path: &Path) -> Option<Probed> {
+    let entries = "stream=width,height:stream_side_data=rotation:format=duration";
+    match ffmpeg.probe(path, entries, PROBE_BYTES_MAX).await {
+        Ok(json) => serde_json::from_slice(&json).ok(),
+        Err(error) => unknown(&error),
+    }
+}
+
+/// How long a piece of sound plays, in seconds.
+pub(super) async fn seconds(ffmpeg: &Ffmpeg, path: &Path) -> Option<u32> {
+    probe(ffmpeg, path).await?.seconds()
+}
+
+#[cfg(test)]
+mod tests;
