@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::BoxError;
 use crate::ids::SessionName;
 
 /// The most bytes of a file's name: every file system takes those, with room for what a storage adds.
-pub const FILE_NAME_BYTES_MAX: usize = 200;
+pub const FILE_NAME_BYTES_MAX: usize = 128;
 
 /// The name of a file in its session: 1 to [`FILE_NAME_BYTES_MAX`] of A-Z, a-z, 0-9, `@._=+:-`, and first a letter or digit.
 ///
@@ -99,6 +99,17 @@ pub struct MediaMetadata {
     pub filename: Option<String>,
 }
 
+/// Whether a browser shows a file of this type and runs nothing that is in it, which it does with SVG and HTML. What is not on
+/// this list is for download only.
+pub fn is_safe_to_show(mimetype: &str) -> bool {
+    let essence = mimetype.split(';').next().unwrap_or_default().trim();
+    match essence.split_once('/') {
+        Some(("audio" | "video", _)) => true,
+        Some(("image", kind)) => matches!(kind, "jpeg" | "png" | "gif" | "webp" | "bmp" | "avif" | "heic"),
+        _ => false,
+    }
+}
+
 /// A file, or a part of it, that is being read.
 pub struct MediaFile {
     /// How large the whole file is, in bytes.
@@ -117,6 +128,15 @@ impl fmt::Debug for MediaFile {
 
 /// Bytes that are read as somebody takes them.
 pub type MediaBody = BoxStream<'static, Result<Bytes, MediaStorageError>>;
+
+/// How much room there is on the disk of a storage that has one of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// The folder of the storage.
+    pub folder: PathBuf,
+    /// What is free there for this process, in bytes.
+    pub free_bytes: u64,
+}
 
 /// Where a file is in S3.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,7 +173,8 @@ pub enum MediaStorageError {
 /// Files by session and name.
 #[async_trait]
 pub trait MediaStorage: Send + Sync + 'static {
-    /// Stores the local file `from` under a key, instead of what is there. Whoever reads meanwhile gets the one or the other whole.
+    /// Stores the local file `from` under a key, instead of what is there. Whoever reads meanwhile gets the one or the other, or an
+    /// error; never a mixture.
     async fn put(&self, key: &MediaKey, metadata: &MediaMetadata, from: &Path) -> Result<(), MediaStorageError>;
 
     /// Reads a file, or the part of it that `range` has; an end behind that of the file is the file's.
@@ -171,8 +192,8 @@ pub trait MediaStorage: Send + Sync + 'static {
     /// Where the file is in S3, for a storage that is S3.
     fn location(&self, key: &MediaKey) -> Option<S3Location>;
 
-    /// Whether a file could be stored now, for health checks.
-    async fn check(&self) -> Result<(), MediaStorageError>;
+    /// Whether a file could be stored now, for health checks, and in how much room where that is known.
+    async fn check(&self) -> Result<Option<DiskSpace>, MediaStorageError>;
 
     /// Ends what is open. Later calls fail.
     async fn close(&self);
@@ -181,6 +202,22 @@ pub trait MediaStorage: Send + Sync + 'static {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_pictures_sound_and_videos_are_shown() {
+        for (mimetype, shown) in [
+            ("image/jpeg", true),
+            ("audio/ogg; codecs=opus", true),
+            ("video/mp4", true),
+            ("image/svg+xml", false),
+            ("text/html", false),
+            ("application/pdf", false),
+            ("IMAGE/SVG+XML", false),
+            ("", false),
+        ] {
+            assert_eq!(is_safe_to_show(mimetype), shown, "{mimetype}");
+        }
+    }
 
     #[test]
     fn a_files_name_is_one_part_of_a_path() {
