@@ -30,6 +30,7 @@ use whatsapp_rust::Client;
 pub(crate) use sent::Unacknowledged;
 
 use crate::addresses::{linked_as, me};
+use crate::changes::Known;
 use crate::ending::Ending;
 use crate::error::one_line;
 use crate::incoming::incoming;
@@ -334,9 +335,14 @@ impl Signaller {
     }
 
     async fn messages(&self, batch: &MessageBatch) {
+        let known = Known {
+            client: &self.client,
+            inbox: self.inbox.as_ref(),
+            before: &[],
+        };
         for inbound in batch.iter() {
-            match incoming(&self.client, inbound).await {
-                Ok(Some(message)) if message.kind == MessageKind::Content => {
+            match incoming(&known, inbound).await {
+                Ok(Some(message)) if message.kind != MessageKind::Control => {
                     let marks = match inbound.info.source.chat.is_newsletter() {
                         true => Ok(Batch::new()),
                         // The phone may have sent one that a crash lost, whose stanza is still to be acknowledged.

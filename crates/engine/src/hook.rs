@@ -20,6 +20,7 @@ use wharf_core::store::{Batch, StoreError};
 use whatsapp_rust::{Client, InboundDurabilityHook};
 
 use crate::backend::{Backend, secrets, seen_marks};
+use crate::changes::Known;
 use crate::ending::Ending;
 use crate::incoming::{IncomingError, incoming};
 
@@ -64,7 +65,9 @@ impl Hook {
             Err(_) => Err(HookError::TimedOut(limit)),
         };
         stored.inspect_err(|error| match error {
-            HookError::Store(error) => self.ending.store_failed(error),
+            HookError::Store(error) | HookError::Incoming(IncomingError::Store(error)) => {
+                self.ending.store_failed(error)
+            }
             other => self.ending.store_failed(other),
         })
     }
@@ -73,8 +76,13 @@ impl Hook {
         let mut messages = Vec::with_capacity(batch.len());
         let mut strangers: BTreeMap<&'static str, usize> = BTreeMap::new();
         for inbound in batch {
-            match incoming(client, inbound).await? {
-                Some(message) if message.kind == MessageKind::Content => messages.push(message),
+            let known = Known {
+                client,
+                inbox: self.inbox.as_ref(),
+                before: &messages,
+            };
+            match incoming(&known, inbound).await? {
+                Some(message) if message.kind != MessageKind::Control => messages.push(message),
                 Some(_) => {}
                 None => *strangers.entry(inbound.info.source.chat.server.as_str()).or_default() += 1,
             }

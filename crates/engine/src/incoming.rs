@@ -2,16 +2,21 @@
 
 use jiff::Timestamp;
 use wacore::types::events::InboundMessage;
-use wacore::types::message::MessageInfo;
+use wacore::types::message::{EditAttribute, MessageCategory, MessageInfo};
 use wacore_binary::{Jid, JidExt as _};
 use waproto::whatsapp as wa;
 use wharf_core::ids::ChatId;
 use wharf_core::message::{Ack, Message, MessageKind, Source};
+use wharf_core::store::StoreError;
 use whatsapp_rust::Client;
 
 use crate::addresses::{LookupError, known_chat, me, to_chat, to_jid};
-use crate::message::{Envelope, message};
+use crate::changes::{Known, settle};
+use crate::message::{Envelope, is_empty, message, unwrapped};
 use crate::own_id;
+
+/// What the server calls reactions, edits and the like (WhatsApp Web `WAWebHandleMsgParser`).
+const ADD_ON: &str = "add_on";
 
 /// Why a message cannot be kept now. It must come again.
 #[derive(Debug, thiserror::Error)]
@@ -22,20 +27,37 @@ pub(crate) enum IncomingError {
     /// Under which address it belongs is not known.
     #[error(transparent)]
     Lookup(#[from] LookupError),
+    /// Whether it may change another message is not known, because that one cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// The message as it is kept, or `None` where it has no address that Wharf knows (bots, other messengers).
-pub(crate) async fn incoming(client: &Client, inbound: &InboundMessage) -> Result<Option<Message>, IncomingError> {
+pub(crate) async fn incoming(known: &Known<'_>, inbound: &InboundMessage) -> Result<Option<Message>, IncomingError> {
+    let client = known.client;
     let Some(envelope) = envelope(client, &inbound.info).await? else {
         return Ok(None);
     };
     let mut kept = message(envelope, &inbound.message);
+    if is_unknown_change(inbound) {
+        kept.kind = MessageKind::Control;
+    }
     if let Some(reply) = kept.reply_to.as_mut()
         && let Some(author) = reply.participant.take()
     {
         reply.participant = known_chat(client, &to_jid(&author), None).await?;
     }
+    settle(known, inbound, &mut kept).await?;
     Ok(Some(kept))
+}
+
+/// Whether nothing of a message is known but that it changes another one, or that it is for our devices only: without this
+/// it would be told as a message that is not known, with an empty body.
+fn is_unknown_change(inbound: &InboundMessage) -> bool {
+    let info = &inbound.info;
+    let changes_another = info.edit != EditAttribute::Empty || info.meta_info.content_type.as_deref() == Some(ADD_ON);
+    let is_hidden = changes_another || info.category == MessageCategory::Peer;
+    is_hidden && is_empty(unwrapped(&inbound.message))
 }
 
 /// What is known of a message that cannot be read, or `None` where it has no address that Wharf knows.

@@ -7,6 +7,7 @@ mod addresses;
 mod backend;
 #[cfg(not(feature = "sandbox"))]
 mod certificate;
+mod changes;
 mod chatting;
 mod connection;
 mod contacts;

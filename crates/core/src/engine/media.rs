@@ -11,8 +11,9 @@ use crate::message::Message;
 #[async_trait]
 pub trait Media: Send + Sync + 'static {
     /// Fetches the file of a message into `to`, which is made anew, and answers its size in bytes. It is decrypted, and it is
-    /// the one that was sent: its hash is checked. Never whole in memory.
-    async fn download(&self, message: &Message, to: &Path) -> Result<u64, MediaError>;
+    /// the one that was sent: its hash is checked. Never whole in memory, and never more than `bytes_max`, whatever the
+    /// message says of its size.
+    async fn download(&self, message: &Message, to: &Path, bytes_max: u64) -> Result<u64, MediaError>;
 
     /// Asks the phone to upload the file of a message again, and waits for it: the message that says where it is now.
     async fn request_reupload(&self, message: &Message) -> Result<Message, MediaError>;

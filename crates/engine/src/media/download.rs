@@ -41,10 +41,12 @@ struct Stated {
     file_sha256: Option<Vec<u8>>,
     file_enc_sha256: Vec<u8>,
     file_length: Option<u64>,
+    /// What is fetched at most, whatever the message says.
+    bytes_max: u64,
 }
 
 impl Stated {
-    fn in_message(file: &dyn Downloadable) -> Option<Self> {
+    fn in_message(file: &dyn Downloadable, bytes_max: u64) -> Option<Self> {
         Some(Self {
             direct_path: file.direct_path().filter(|path| path.starts_with('/'))?.to_owned(),
             media_key: file.media_key()?.to_vec(),
@@ -52,6 +54,7 @@ impl Stated {
             file_sha256: file.file_sha256().map(<[u8]>::to_vec),
             file_enc_sha256: file.file_enc_sha256()?.to_vec(),
             file_length: file.file_length(),
+            bytes_max,
         })
     }
 
@@ -70,10 +73,15 @@ impl Stated {
 impl Connection {
     /// Fetches an encrypted file into `to`, which is made anew, and answers its size in bytes. Where that fails, there is no
     /// file.
-    pub(crate) async fn download_to(&self, file: &dyn Downloadable, to: &Path) -> Result<u64, MediaError> {
-        let stated = Stated::in_message(file).ok_or(MediaError::None)?;
-        if stated.file_length.is_some_and(|length| length > FILE_BYTES_MAX) {
-            return Err(MediaError::TooLarge { max: FILE_BYTES_MAX });
+    pub(crate) async fn download_to(
+        &self,
+        file: &dyn Downloadable,
+        to: &Path,
+        bytes_max: u64,
+    ) -> Result<u64, MediaError> {
+        let stated = Stated::in_message(file, bytes_max.min(FILE_BYTES_MAX)).ok_or(MediaError::None)?;
+        if stated.file_length.is_some_and(|length| length > stated.bytes_max) {
+            return Err(MediaError::TooLarge { max: stated.bytes_max });
         }
         let fetched = self.fetch(&stated, to).await;
         if fetched.is_err()
@@ -158,7 +166,8 @@ fn open(mut pieces: Pieces, file: File, stated: &Stated) -> Result<u64, Failure<
         file: BufWriter::with_capacity(WRITE_BYTES, file),
         hash: Sha256::new(),
         length: 0,
-        length_max: stated.file_length.unwrap_or(FILE_BYTES_MAX),
+        stated: stated.file_length,
+        bytes_max: stated.bytes_max,
         failure: None,
     };
     let decrypted = DownloadUtils::decrypt_stream_to_writer(&mut pieces, &stated.media_key, stated.kind, &mut plain);
@@ -215,7 +224,9 @@ struct Plain {
     file: BufWriter<File>,
     hash: Sha256,
     length: u64,
-    length_max: u64,
+    /// What the message says of its length, in bytes.
+    stated: Option<u64>,
+    bytes_max: u64,
     /// Why nothing more is written.
     failure: Option<MediaError>,
 }
@@ -227,10 +238,10 @@ impl Write for Plain {
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.length += bytes.len() as u64;
-        if self.length > self.length_max {
-            self.failure = Some(match self.length_max {
-                FILE_BYTES_MAX => MediaError::TooLarge { max: FILE_BYTES_MAX },
-                _ => MediaError::Damaged,
+        if self.length > self.stated.unwrap_or(self.bytes_max) {
+            self.failure = Some(match self.stated {
+                Some(_) => MediaError::Damaged,
+                None => MediaError::TooLarge { max: self.bytes_max },
             });
             return Err(io::ErrorKind::FileTooLarge.into());
         }

@@ -1,105 +1,16 @@
-//! What each kind of WhatsApp message says and carries.
+//! What each kind of WhatsApp message says, and whom it answers.
 //!
-//! A new kind of message is a line in the functions here. Kinds that are not known count as content, so that a message
-//! which WhatsApp invents later is delivered with an empty body instead of being lost.
+//! A new kind of message is a line in the functions here. Whether it is content at all is in [`kind`](super::kind), what it
+//! carries besides words in [`media`](super::media).
 
 use base64::prelude::*;
 use buffa::MessageField;
 use waproto::whatsapp as wa;
-use waproto::whatsapp::message::FutureProofMessage;
-use wharf_core::message::{Location, MessageKind, MessageMedia};
+use waproto::whatsapp::message as wm;
+use wharf_core::message::Location;
 
-/// How many envelopes within envelopes are opened; WhatsApp's own clients use three at most.
-const WRAPPERS_MAX: usize = 8;
 /// The largest picture of a map that is kept, in bytes; WhatsApp's clients make some of 10,000.
 const THUMBNAIL_BYTES_MAX: usize = 64 * 1024;
-
-/// What is inside of the envelopes: disappearing, view-once, captioned, edited, sent by another device of ours...
-pub(super) fn unwrapped(message: &wa::Message) -> &wa::Message {
-    let mut current = message;
-    for _ in 0..WRAPPERS_MAX {
-        match inside(current) {
-            Some(inner) => current = inner,
-            None => break,
-        }
-    }
-    current
-}
-
-fn inside(m: &wa::Message) -> Option<&wa::Message> {
-    if let Some(sent) = m.device_sent_message.as_option() {
-        return sent.message.as_option();
-    }
-    let wrappers: [&MessageField<FutureProofMessage>; 20] = [
-        &m.ephemeral_message,
-        &m.view_once_message,
-        &m.view_once_message_v2,
-        &m.view_once_message_v2_extension,
-        &m.document_with_caption_message,
-        &m.edited_message,
-        &m.group_mentioned_message,
-        &m.bot_invoke_message,
-        &m.bot_forwarded_message,
-        &m.lottie_sticker_message,
-        &m.event_cover_image,
-        &m.associated_child_message,
-        &m.poll_creation_option_image_message,
-        &m.poll_creation_message_v4,
-        &m.group_status_message,
-        &m.group_status_message_v2,
-        &m.question_message,
-        &m.question_reply_message,
-        &m.spoiler_message,
-        &m.status_add_yours,
-    ];
-    wrappers
-        .into_iter()
-        .find_map(|wrapper| wrapper.as_option()?.message.as_option())
-}
-
-/// Whether it is something that a person sees in the chat.
-pub(super) fn kind(m: &wa::Message) -> MessageKind {
-    let changes_another = m.protocol_message.is_set()
-        || m.reaction_message.is_set()
-        || m.enc_reaction_message.is_set()
-        || m.poll_update_message.is_set()
-        || m.poll_add_option_message.is_set()
-        || m.keep_in_chat_message.is_set()
-        || m.pin_in_chat_message.is_set()
-        || m.secret_encrypted_message.is_set()
-        || m.enc_event_response_message.is_set()
-        || m.scheduled_call_edit_message.is_set();
-    let between_devices = m.sticker_sync_rmr_message.is_set()
-        || m.placeholder_message.is_set()
-        || m.message_history_bundle.is_set()
-        || m.message_history_notice.is_set()
-        || m.group_root_key_share.is_set()
-        || m.root_secret_distribute_message.is_set();
-    if changes_another || between_devices || is_empty(m) {
-        MessageKind::Control
-    } else {
-        MessageKind::Content
-    }
-}
-
-/// Whether there is nothing in it but keys and context.
-fn is_empty(m: &wa::Message) -> bool {
-    let keys_only = m.message_context_info.is_set()
-        || m.sender_key_distribution_message.is_set()
-        || m.fast_ratchet_key_sender_key_distribution_message.is_set();
-    if !keys_only {
-        return waproto::codec::message_encoded_len(m) == 0;
-    }
-    // Only messages that carry keys are copied, and those are few; most of the rest have text or media besides.
-    if m.conversation.is_some() || m.extended_text_message.is_set() || media(m).is_some() {
-        return false;
-    }
-    let mut rest = m.clone();
-    rest.message_context_info = MessageField::none();
-    rest.sender_key_distribution_message = MessageField::none();
-    rest.fast_ratchet_key_sender_key_distribution_message = MessageField::none();
-    waproto::codec::message_encoded_len(&rest) == 0
-}
 
 /// The text or the caption; for kinds without either, what names them.
 pub(super) fn body(m: &wa::Message) -> String {
@@ -108,7 +19,9 @@ pub(super) fn body(m: &wa::Message) -> String {
         .or_else(|| name(m))
         .or_else(|| answer(m))
         .or_else(|| business(m))
+        .or_else(|| payment(m))
         .cloned()
+        .or_else(|| rich_response(m))
         .unwrap_or_default()
 }
 
@@ -117,6 +30,9 @@ fn text(m: &wa::Message) -> Option<&String> {
         .as_ref()
         .or_else(|| m.extended_text_message.as_option()?.text.as_ref())
         .or_else(|| text(m.comment_message.as_option()?.message.as_option()?))
+        .or_else(|| m.status_question_answer_message.as_option()?.text.as_ref())
+        .or_else(|| m.question_response_message.as_option()?.text.as_ref())
+        .or_else(|| m.status_quoted_message.as_option()?.text.as_ref())
 }
 
 fn caption(m: &wa::Message) -> Option<&String> {
@@ -129,6 +45,8 @@ fn caption(m: &wa::Message) -> Option<&String> {
         .or_else(|| m.sticker_pack_message.as_option()?.caption.as_ref())
         .or_else(|| m.group_invite_message.as_option()?.caption.as_ref())
         .or_else(|| m.newsletter_admin_invite_message.as_option()?.caption.as_ref())
+        .or_else(|| m.newsletter_follower_invite_message_v2.as_option()?.caption.as_ref())
+        .or_else(|| m.bcall_message.as_option()?.caption.as_ref())
         .or_else(|| m.event_invite_message.as_option()?.caption.as_ref())
 }
 
@@ -139,6 +57,10 @@ fn name(m: &wa::Message) -> Option<&String> {
         .or_else(|| place(m)?.name.as_ref())
         .or_else(|| poll(m)?.name.as_ref())
         .or_else(|| m.event_message.as_option()?.name.as_ref())
+        .or_else(|| m.poll_result_snapshot_message.as_option()?.name.as_ref())
+        .or_else(|| m.poll_result_snapshot_message_v3.as_option()?.name.as_ref())
+        .or_else(|| m.scheduled_call_creation_message.as_option()?.title.as_ref())
+        .or_else(|| m.chat.as_option()?.display_name.as_ref())
 }
 
 /// What somebody chose from a list or from buttons.
@@ -170,18 +92,48 @@ fn business(m: &wa::Message) -> Option<&String> {
     let buttons = || -> Option<&String> { m.buttons_message.as_option()?.content_text.as_ref() };
     buttons()
         .or_else(|| m.list_message.as_option()?.description.as_ref())
-        .or_else(|| template(m)?.hydrated_content_text.as_ref())
-        .or_else(|| m.interactive_message.as_option()?.body.as_option()?.text.as_ref())
+        .or_else(|| template(m.template_message.as_option()?))
+        .or_else(|| template(m.highly_structured_message.as_option()?.hydrated_hsm.as_option()?))
+        .or_else(|| interactive(m.interactive_message.as_option()?))
         .or_else(|| m.product_message.as_option()?.body.as_ref())
         .or_else(|| m.order_message.as_option()?.message.as_ref())
         .or_else(|| m.invoice_message.as_option()?.note.as_ref())
 }
 
-fn template(m: &wa::Message) -> Option<&wa::message::template_message::HydratedFourRowTemplate> {
-    m.template_message.as_option()?.hydrated_template.as_option()
+fn template(template: &wm::TemplateMessage) -> Option<&String> {
+    use wm::template_message::Format;
+    let hydrated = template.hydrated_template.as_option();
+    hydrated
+        .and_then(|rows| rows.hydrated_content_text.as_ref())
+        .or_else(|| match template.format.as_ref()? {
+            Format::HydratedFourRowTemplate(rows) => rows.hydrated_content_text.as_ref(),
+            Format::InteractiveMessageTemplate(message) => interactive(message),
+            Format::FourRowTemplate(_) => None,
+        })
 }
 
-fn poll(m: &wa::Message) -> Option<&wa::message::PollCreationMessage> {
+fn interactive(message: &wm::InteractiveMessage) -> Option<&String> {
+    message.body.as_option()?.text.as_ref()
+}
+
+/// What people write when they pay, or want to be paid.
+fn payment(m: &wa::Message) -> Option<&String> {
+    let sent = || -> Option<&String> { text(m.send_payment_message.as_option()?.note_message.as_option()?) };
+    sent()
+        .or_else(|| text(m.request_payment_message.as_option()?.note_message.as_option()?))
+        .or_else(|| m.payment_reminder_message.as_option()?.description.as_ref())
+        .or_else(|| m.split_payment_message.as_option()?.description.as_ref())
+}
+
+/// What an assistant answers, part by part.
+fn rich_response(m: &wa::Message) -> Option<String> {
+    let parts = &m.rich_response_message.as_option()?.submessages;
+    let texts: Vec<&str> = parts.iter().filter_map(|part| part.message_text.as_deref()).collect();
+    Some(texts.join("\n"))
+}
+
+/// A poll as it was created.
+pub(crate) fn poll(m: &wa::Message) -> Option<&wa::message::PollCreationMessage> {
     m.poll_creation_message
         .as_option()
         .or_else(|| m.poll_creation_message_v2.as_option())
@@ -192,39 +144,6 @@ fn poll(m: &wa::Message) -> Option<&wa::message::PollCreationMessage> {
 
 fn place(m: &wa::Message) -> Option<&wa::message::LocationMessage> {
     m.location_message.as_option()
-}
-
-/// Its picture, sound, video or file.
-pub(super) fn media(m: &wa::Message) -> Option<MessageMedia> {
-    let unnamed = |mimetype: &Option<String>, size| MessageMedia {
-        mimetype: mimetype.clone(),
-        filename: None,
-        size,
-    };
-    let image = m.image_message.as_option();
-    image
-        .map(|image| unnamed(&image.mimetype, image.file_length))
-        .or_else(|| video(m).map(|video| unnamed(&video.mimetype, video.file_length)))
-        .or_else(|| {
-            let audio = m.audio_message.as_option()?;
-            Some(unnamed(&audio.mimetype, audio.file_length))
-        })
-        .or_else(|| {
-            let sticker = m.sticker_message.as_option()?;
-            Some(unnamed(&sticker.mimetype, sticker.file_length))
-        })
-        .or_else(|| {
-            let document = m.document_message.as_option()?;
-            Some(MessageMedia {
-                mimetype: document.mimetype.clone(),
-                filename: document.file_name.clone().or_else(|| document.title.clone()),
-                size: document.file_length,
-            })
-        })
-}
-
-fn video(m: &wa::Message) -> Option<&wa::message::VideoMessage> {
-    m.video_message.as_option().or_else(|| m.ptv_message.as_option())
 }
 
 /// Its place on the map, if it is one: a coordinate that is no number would be none anywhere else either.
@@ -320,4 +239,16 @@ fn structured_context(m: &wa::Message) -> Option<&MessageField<wa::ContextInfo>>
         .or_else(|| m.group_invite_message.as_option().map(|m| &m.context_info))
         .or_else(|| m.product_message.as_option().map(|m| &m.context_info))
         .or_else(|| m.order_message.as_option().map(|m| &m.context_info))
+        .or_else(|| m.newsletter_admin_invite_message.as_option().map(|m| &m.context_info))
+        .or_else(|| {
+            m.newsletter_follower_invite_message_v2
+                .as_option()
+                .map(|m| &m.context_info)
+        })
+        .or_else(|| m.event_invite_message.as_option().map(|m| &m.context_info))
+        .or_else(|| m.request_phone_number_message.as_option().map(|m| &m.context_info))
+        .or_else(|| m.poll_result_snapshot_message.as_option().map(|m| &m.context_info))
+        .or_else(|| m.poll_result_snapshot_message_v3.as_option().map(|m| &m.context_info))
+        .or_else(|| m.rich_response_message.as_option().map(|m| &m.context_info))
+        .or_else(|| m.split_payment_message.as_option().map(|m| &m.context_info))
 }

@@ -7,7 +7,9 @@ use wharf_core::message::{Location, MessageKind, MessageMedia};
 
 use super::*;
 
+mod changes;
 mod hostile;
+mod kinds;
 
 const ALICE: &str = "12025550101@c.us";
 const BOB: &str = "12025550102@c.us";
@@ -240,70 +242,6 @@ fn endless_envelopes_end() {
         };
     }
     assert_eq!(read(&proto).body, "");
-}
-
-#[test]
-fn tells_content_from_control() {
-    let reaction = wa::Message {
-        reaction_message: MessageField::some(wm::ReactionMessage {
-            text: some("👍"),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let revoke = wa::Message {
-        protocol_message: MessageField::some(wm::ProtocolMessage {
-            r#type: Some(wm::protocol_message::Type::REVOKE),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let edit = wa::Message {
-        edited_message: wrapped(wa::Message {
-            protocol_message: MessageField::some(wm::ProtocolMessage {
-                r#type: Some(wm::protocol_message::Type::MESSAGE_EDIT),
-                ..Default::default()
-            }),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let vote = wa::Message {
-        poll_update_message: MessageField::some(wm::PollUpdateMessage::default()),
-        ..Default::default()
-    };
-    let keys = wa::Message {
-        sender_key_distribution_message: MessageField::some(wm::SenderKeyDistributionMessage {
-            group_id: some(GROUP),
-            ..Default::default()
-        }),
-        message_context_info: MessageField::some(wa::MessageContextInfo::default()),
-        ..Default::default()
-    };
-    let keys_and_text = wa::Message {
-        conversation: some("hi"),
-        ..keys.clone()
-    };
-    let keys_and_poll = wa::Message {
-        poll_creation_message: MessageField::some(wm::PollCreationMessage {
-            name: some("?"),
-            ..Default::default()
-        }),
-        ..keys.clone()
-    };
-    for (proto, kind) in [
-        (reaction, MessageKind::Control),
-        (revoke, MessageKind::Control),
-        (edit, MessageKind::Control),
-        (vote, MessageKind::Control),
-        (keys, MessageKind::Control),
-        (wa::Message::default(), MessageKind::Control),
-        (keys_and_text, MessageKind::Content),
-        (keys_and_poll, MessageKind::Content),
-        (text(""), MessageKind::Content),
-    ] {
-        assert_eq!(read(&proto).kind, kind, "{proto:?}");
-    }
 }
 
 #[test]

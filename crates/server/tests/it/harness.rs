@@ -33,6 +33,7 @@ use wharf_core::session::Me;
 use wharf_core::store::{Batch, Collection, Condition, Document, Page, Query, Storage, Store, StoreError};
 use wharf_server::config::{Config, Environment};
 use wharf_server::{Parts, Server};
+use wharf_storage::media::LocalMedia;
 use wharf_storage::sqlite::{LocalConfig, LocalStorage};
 
 pub(crate) const KEY: &str = "test-key";
@@ -118,6 +119,7 @@ impl Wharf {
             config.clone(),
             Parts {
                 storage: Arc::clone(&storage) as _,
+                media: Arc::new(LocalMedia::new(folder.path().join("media"))),
                 connector: Arc::new(PlayedConnector {
                     links: sender,
                     connecting: Arc::clone(&connecting),
@@ -626,7 +628,7 @@ const FILE: &[u8] = b"the file";
 
 #[async_trait]
 impl Media for PlayedEngine {
-    async fn download(&self, _message: &Message, to: &Path) -> Result<u64, MediaError> {
+    async fn download(&self, _message: &Message, to: &Path, _bytes_max: u64) -> Result<u64, MediaError> {
         self.downloading.pass().await;
         if let Some(error) = self.undownloadable.lock().unwrap().pop_front() {
             return Err(error);
