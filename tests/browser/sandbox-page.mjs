@@ -75,6 +75,68 @@ async function converse(page) {
   await bubble(page, answer).locator("blockquote strong", { hasText: "You" }).waitFor();
 }
 
+const api = async (number, what, body) => {
+  const answer = await fetch(`${base}/admin/phones/${number}/${what}`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  assert.equal(answer.status, 201, await answer.clone().text());
+  return (await answer.json()).id;
+};
+const byMessage = (page, id) => page.locator(`.bubble[data-id="${id}"]`);
+
+async function menu(page, message, entry) {
+  await message.hover();
+  await message.locator(".more").click();
+  await page.locator("#menu").getByRole("button", { name: entry }).click();
+}
+
+/** Files, reactions, edits, polls, places, contacts and deletions, as both sides see them. */
+async function everyKind(page, other) {
+  await other.goto(`${base}/#/${BOB}/chats/${ALICE}`);
+  await page.goto(`${base}/#/${ALICE}/chats/${BOB}`);
+  const picture = { name: "page.png", mimeType: "image/png", buffer: await page.screenshot({ clip: { x: 0, y: 0, width: 320, height: 200 } }) };
+  await page.fill("#composer-text", `look ${run}`);
+  await page.setInputFiles("#attach", picture);
+  const sent = bubble(other, `look ${run}`);
+  await sent.locator("img.image").waitFor();
+  await other.waitForFunction((img) => img.naturalWidth === 320, await sent.locator("img.image").elementHandle());
+  assert.equal(await page.inputValue("#composer-text"), "");
+  await page.setInputFiles("#attach", { name: "plan.pdf", mimeType: "application/pdf", buffer: Buffer.from("%PDF-1.4") });
+  await other.locator(".file", { hasText: "plan.pdf" }).last().waitFor();
+
+  await menu(other, sent, "React with 👍");
+  await bubble(page, `look ${run}`).locator(".reactions", { hasText: "👍" }).waitFor();
+  await menu(page, bubble(page, `look ${run}`), "Edit");
+  await page.fill("#composer-text", `see ${run}`);
+  await page.press("#composer-text", "Enter");
+  await bubble(other, `see ${run}`).locator(".marks", { hasText: "Edited" }).waitFor();
+
+  const poll = await api(ALICE, "send", { to: BOB, poll: { name: "Lunch?", options: ["Soup", "Salad"] } });
+  await byMessage(other, poll).getByRole("button", { name: "Soup" }).click();
+  await byMessage(page, poll).locator(".option", { hasText: "Soup" }).locator(".votes", { hasText: "1" }).waitFor();
+  await byMessage(other, poll).getByRole("button", { name: "Salad" }).click();
+  await byMessage(page, poll).locator(".option", { hasText: "Salad" }).locator(".votes", { hasText: "1" }).waitFor();
+  await byMessage(page, poll).locator(".option", { hasText: "Soup" }).locator(".votes", { hasText: "0" }).waitFor();
+
+  await api(ALICE, "send", { to: BOB, location: { latitude: 47.48711, longitude: 19.05797, name: "Market Hall", address: "Vámház krt. 1" } });
+  await other.locator(".card", { hasText: "Market Hall" }).last().waitFor();
+  const vcard = "BEGIN:VCARD\nVERSION:3.0\nFN:Dora\nTEL;type=CELL:+1 202 555 0119\nEND:VCARD";
+  await api(ALICE, "send", { to: BOB, contact: { name: "Dora", vcard } });
+  await other.locator(".card", { hasText: "+1 202 555 0119" }).last().waitFor();
+  const voice = { kind: "voice", data: Buffer.from("OggS").toString("base64"), seconds: 3 };
+  await api(BOB, "send", { to: ALICE, media: voice, forwarded: true });
+  await page.locator(".bubble audio").last().waitFor();
+
+  const slip = await api(ALICE, "send", { to: BOB, text: `a slip ${run}` });
+  await byMessage(other, slip).waitFor();
+  await menu(page, byMessage(page, slip), "Delete for everyone");
+  await page.locator("#menu").getByRole("button", { name: "Really delete?" }).click();
+  await byMessage(other, slip).getByText("This message was deleted").waitFor();
+  await session.screenshot(page, "desktop-messages");
+}
+
 async function typing(page, other) {
   await other.goto(`${base}/#/${BOB}/chats/${ALICE}`);
   await page.goto(`${base}/#/${ALICE}/chats/${BOB}`);
@@ -150,7 +212,9 @@ finish("sandbox page", session, async () => {
   await desktop.locator("#health.good, #health.bad").waitFor();
   await addPhone(desktop);
   await converse(desktop);
-  await typing(desktop, await session.open(DESKTOP));
+  const other = await session.open(DESKTOP);
+  await everyKind(desktop, other);
+  await typing(desktop, other);
   await webhooks(desktop);
   await linking(desktop);
   await fits(desktop);

@@ -17,3 +17,6 @@ export const post = (path, body = {}) =>
 
 export const phonePath = (number, action = "") =>
   `/admin/phones/${encodeURIComponent(number)}${action && `/${action}`}`;
+
+export const messagePath = (number, chat, id, part) =>
+  phonePath(number, `chats/${encodeURIComponent(chat)}/${encodeURIComponent(id)}/${part}`);

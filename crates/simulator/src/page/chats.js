@@ -1,5 +1,6 @@
 // The lists to choose from: phones, and the chosen phone's chats and contacts.
 
+import { summary } from "/message.js";
 import { addressOf, changed, conversation, nameOf, phone, state } from "/store.js";
 import { avatar, byId, el, readable, sync, text, when } from "/dom.js";
 
@@ -85,7 +86,7 @@ function updateChat(item, chat) {
   const link = update(item, chat.chat, nameOf(chat.chat));
   const last = conversation(chat.chat).messages.at(-1);
   const typing = typingText(chat.typing);
-  const preview = last ? `${last.fromMe ? "You: " : ""}${last.text ?? "Waiting for this message"}` : readable(chat.chat);
+  const preview = last ? `${last.fromMe ? "You: " : ""}${summary(last)}` : readable(chat.chat);
   const sub = link.querySelector(".sub");
   text(sub, typing ?? preview);
   sub.classList.toggle("typing", typing !== null);

@@ -1,7 +1,11 @@
 // The open chat: bubbles with ticks and quotes, the message field, read receipts, and typing while the person types.
+// What is in a bubble besides its text is in message.js.
 
 import { phonePath, post } from "/api.js";
 import { typingText } from "/chats.js";
+import { sendFile } from "/files.js";
+import { openMenu } from "/menu.js";
+import { createChoices, createParts, partsKey, summary, updateMarks } from "/message.js";
 import { addressOf, chatOf, conversation, nameOf, phone, state } from "/store.js";
 import { act, avatar, byId, clock, dayOf, el, icon, readable, sameDay, sync, text, toast } from "/dom.js";
 
@@ -12,9 +16,12 @@ const NEAR_END_PX = 80;
 const TICK = "M4 13l5 5 10-12";
 const TICKS = "M1 13l5 5 9.5-12M10.5 16.5l1.5 1.5 10-12";
 const REPLY = "M10 6l-6 6 6 6M4 12h10a6 6 0 016 6";
+const MORE = "M5 12h.01M12 12h.01M19 12h.01";
 
 /** The message that the next one quotes. */
 let quoted = null;
+/** The message whose text is in the field to be changed. */
+let edited = null;
 /** Which chat the log shows. */
 let shown = null;
 /** Whether the log shows its newest message. */
@@ -26,7 +33,8 @@ const field = () => byId("composer-text");
 
 export function startConversation() {
   byId("back").addEventListener("click", () => (location.hash = addressOf(state.number)));
-  byId("quote-cancel").addEventListener("click", () => quote(null));
+  byId("quote-cancel").addEventListener("click", leaveMessage);
+  byId("attach").addEventListener("change", (event) => attach(event.currentTarget));
   byId("mark-read").addEventListener("click", (event) => act(event.currentTarget, markRead));
   byId("composer").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -40,7 +48,7 @@ export function startConversation() {
   // A screen keyboard takes room from the log.
   new ResizeObserver(stayAtEnd).observe(byId("log"));
   field().addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && quoted) quote(null);
+    if (event.key === "Escape" && (quoted || edited)) leaveMessage();
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
     send();
@@ -91,6 +99,7 @@ function drawHead(id, chat) {
 /** Shows another chat: a new log, so that a screen reader does not read all of it as news. */
 function open(key) {
   stopTyping();
+  if (edited) leaveMessage();
   if (shown) drafts.set(shown, field().value);
   shown = key;
   quote(null);
@@ -131,25 +140,36 @@ function createItem(item) {
   if (item.typing) return el("li", { class: "bubble in dots", "aria-label": item.typing }, el("i"), el("i"), el("i"));
   const { message } = item;
   const reply = el("button", { type: "button", class: "icon reply", "aria-label": "Reply", onclick: () => quote(message) }, icon(REPLY));
+  const more = el("button", { type: "button", class: "icon more", "aria-label": "More",
+    onclick: (event) => openMenu(event.currentTarget, message, { quote, edit }) }, icon(MORE));
   const body = el("div", { class: "body" });
   if (state.chat.includes("@") && !message.fromMe) body.append(el("strong", { class: "sender" }, nameOf(message.from)));
-  if (message.replyTo) body.append(createQuote(message.replyTo));
-  body.append(el("span", { class: "text" }), el("span", { class: "foot" }, el("time", {}, clock(message.at)), el("span", { class: "ticks" })));
-  return el("li", { class: message.fromMe ? "bubble out" : "bubble in", "data-id": message.id }, body, reply);
+  if (message.replyTo) body.append(createQuote(message));
+  const foot = el("span", { class: "foot" }, el("span", { class: "marks" }), el("time", {}, clock(message.at)), el("span", { class: "ticks" }));
+  body.append(el("div", { class: "above" }), el("span", { class: "text" }), foot, el("div", { class: "below" }), el("span", { class: "reactions", hidden: true }));
+  return el("li", { class: message.fromMe ? "bubble out" : "bubble in", "data-id": message.id }, body, reply, more);
 }
 
-function createQuote(id) {
-  const original = conversation(state.chat).known.get(id);
+function createQuote(message) {
+  const original = conversation(state.chat).known.get(message.replyTo);
   const who = original ? (original.fromMe ? "You" : nameOf(original.from)) : "Quoted message";
-  return el("blockquote", {}, el("strong", {}, who), el("span", {}, original?.text ?? "An earlier message"));
+  const words = original ? summary(original) : (message.content?.quoted?.text ?? "An earlier message");
+  return el("blockquote", {}, el("strong", {}, who), el("span", {}, words));
 }
 
 function updateItem(node, item) {
   if (!item.message) return;
   const { message } = item;
   node.classList.toggle("follows", Boolean(item.follows));
-  text(node.querySelector(".text"), message.text ?? "Waiting for this message. It was asked for again.");
-  node.classList.toggle("waits", message.text === null);
+  const isGone = message.waits || message.revoked;
+  const instead = message.revoked ? summary(message) : "Waiting for this message. It was asked for again.";
+  text(node.querySelector(".text"), isGone ? instead : (message.text ?? ""));
+  node.classList.toggle("waits", isGone);
+  node.querySelector(".reply").hidden = node.querySelector(".more").hidden = isGone;
+  const key = [partsKey(message)];
+  sync(node.querySelector(".above"), key, (it) => it, () => createParts(message));
+  sync(node.querySelector(".below"), key, (it) => it, () => createChoices(message));
+  updateMarks(node, message);
   if (!message.fromMe) return;
   const label = ["Sent", "Delivered", "Read"][message.progress];
   const ticks = node.querySelector(".ticks");
@@ -158,42 +178,83 @@ function updateItem(node, item) {
 }
 
 function quote(message) {
+  if (edited) leaveMessage();
   quoted = message;
+  showBar(message, message?.fromMe ? "You" : nameOf(message?.from ?? ""));
+}
+
+/** Puts the text of an own message into the field, to be changed. */
+function edit(message) {
+  quoted = null;
+  edited = message;
+  field().value = message.text;
+  grow();
+  showBar(message, "Edit message");
+}
+
+function showBar(message, title) {
   byId("quote").hidden = message === null;
   if (message === null) return;
-  text(byId("quote-who"), message.fromMe ? "You" : nameOf(message.from));
-  text(byId("quote-text"), message.text ?? "");
+  text(byId("quote-who"), title);
+  text(byId("quote-text"), summary(message));
   field().focus();
+}
+
+/** Neither quotes nor edits any more. */
+function leaveMessage() {
+  if (edited) field().value = "";
+  edited = null;
+  quote(null);
+  grow();
 }
 
 async function send() {
   const { number, chat } = state;
   const body = field().value;
   if (body.trim() === "" || !chat) return;
-  const replyTo = quoted;
+  const [replyTo, changes] = [quoted, edited];
+  clearField();
+  try {
+    if (changes) await post(phonePath(number, "edit"), { chat, id: changes.id, text: body });
+    else await post(phonePath(number, "send"), { to: chat, text: body, ...(replyTo && { reply_to: replyTo.id }) });
+  } catch (error) {
+    toast(error.message);
+    // The text goes back where it was, unless the person went on.
+    if (state.number !== number || state.chat !== chat || field().value !== "") return;
+    if (changes) edit(changes);
+    else quote(replyTo);
+    field().value = body;
+    grow();
+  }
+}
+
+function clearField() {
   field().value = "";
   drafts.delete(shown);
+  edited = null;
   quote(null);
   grow();
   typing.active = null;
   clearTimeout(typing.idle);
-  try {
-    await post(phonePath(number, "send"), { to: chat, text: body, ...(replyTo && { reply_to: replyTo.id }) });
-  } catch (error) {
-    toast(error.message);
-    // The text goes back where it was, unless the person went on.
-    if (state.number === number && state.chat === chat && field().value === "") {
-      field().value = body;
-      quote(replyTo);
-      grow();
-    }
-  }
+}
+
+/** Sends the chosen file, with what is in the field as its caption. */
+async function attach(input) {
+  const { number, chat } = state;
+  const [file] = input.files;
+  const [caption, replyTo] = [edited ? "" : field().value.trim(), quoted];
+  input.value = "";
+  if (!file || !chat) return;
+  await act(input, async () => {
+    await sendFile(file, number, chat, caption, replyTo);
+    if (state.chat === chat && field().value.trim() === caption) clearField();
+  });
 }
 
 async function markRead() {
   const { number, chat } = state;
   const unread = chatOf(phone(), chat)?.unread ?? 0;
-  const latest = conversation(chat).messages.filter((message) => !message.fromMe && message.text !== null).slice(-unread);
+  const latest = conversation(chat).messages.filter((message) => !message.fromMe && !message.waits).slice(-unread);
   for (const message of latest) await post(phonePath(number, "receipt"), { chat, id: message.id, type: "read" });
 }
 

@@ -126,6 +126,19 @@ export function conversation(chat) {
   return found;
 }
 
+/** What changes of a message, by kind of entry. */
+const CHANGES = {
+  reaction: (message, { from, text }) => (text ? message.reactions.set(from, text) : message.reactions.delete(from)),
+  edit: (message, { text }) => Object.assign(message, { text: text ?? null, edited: true }),
+  revoke: (message) => {
+    Object.assign(message, { revoked: true, text: null, content: null, pinned: false, starred: false, edited: false });
+    message.reactions.clear();
+  },
+  vote: (message, { from, votes }) => (votes ? message.votes.set(from, votes) : message.votes.delete(from)),
+  pin: (message, { state: pinned }) => (message.pinned = pinned === "pinned"),
+  star: (message, { state: starred }) => (message.starred = starred === "starred"),
+};
+
 /** Puts one inbox entry where the phone would show it. */
 function show(entry) {
   const chat = conversation(entry.chat);
@@ -137,11 +150,17 @@ function show(entry) {
     Object.assign(message, {
       from: entry.from,
       fromMe: entry.from_me,
+      waits: entry.kind === "undecryptable",
       text: entry.text ?? null,
+      content: entry.content ?? null,
       replyTo: entry.reply_to ?? null,
       at: entry.timestamp * 1000,
+      reactions: new Map(),
+      votes: new Map(),
     });
     if (!known) remember(chat, message);
+  } else if (known && CHANGES[entry.kind]) {
+    CHANGES[entry.kind](known, entry);
   } else if (entry.kind === "receipt" && known?.fromMe) {
     known.progress = Math.max(known.progress, PROGRESS[entry.receipt] ?? 0);
   } else if (entry.kind === "presence" && !entry.from_me) {

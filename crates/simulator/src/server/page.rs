@@ -10,7 +10,7 @@ use axum::routing::get;
 use super::routes::AppState;
 
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-    img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    img-src 'self'; media-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// A file of the page: path, content type, content.
 type Asset = (&'static str, &'static str, &'static str);
@@ -20,10 +20,11 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-const ASSETS: [Asset; 14] = [
+const ASSETS: [Asset; 18] = [
     ("/", HTML, include_str!("../page/index.html")),
     ("/page.css", CSS, include_str!("../page/page.css")),
     ("/panels.css", CSS, include_str!("../page/panels.css")),
+    ("/message.css", CSS, include_str!("../page/message.css")),
     ("/narrow.css", CSS, include_str!("../page/narrow.css")),
     ("/page.js", SCRIPT, include_str!("../page/page.js")),
     ("/api.js", SCRIPT, include_str!("../page/api.js")),
@@ -31,6 +32,9 @@ const ASSETS: [Asset; 14] = [
     ("/store.js", SCRIPT, include_str!("../page/store.js")),
     ("/chats.js", SCRIPT, include_str!("../page/chats.js")),
     ("/conversation.js", SCRIPT, include_str!("../page/conversation.js")),
+    ("/message.js", SCRIPT, include_str!("../page/message.js")),
+    ("/menu.js", SCRIPT, include_str!("../page/menu.js")),
+    ("/files.js", SCRIPT, include_str!("../page/files.js")),
     ("/devices.js", SCRIPT, include_str!("../page/devices.js")),
     ("/health.js", SCRIPT, include_str!("../page/health.js")),
     ("/webhooks.js", SCRIPT, include_str!("../page/webhooks.js")),
