@@ -6,6 +6,7 @@ mod cards;
 mod changes;
 mod deprecated;
 mod interactive;
+mod media;
 mod polls;
 mod seen;
 mod text;
@@ -37,6 +38,7 @@ const LABEL_CHARS_MAX: usize = 1_024;
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(text::router())
+        .merge(media::router())
         .merge(cards::router())
         .merge(polls::router())
         .merge(interactive::router())

@@ -15,6 +15,7 @@ use wharf_core::ids::SessionName;
 use wharf_core::session::SessionStatus;
 use wharf_core::store::StoreError;
 
+use crate::media::FileError;
 use crate::sessions::{CommandError, CreateError, SendError};
 
 /// What handlers return.
@@ -53,6 +54,8 @@ pub(crate) enum ApiError {
     ForeignPage,
     /// There is nothing under this address; the text says what.
     NotFound(String),
+    /// There is no such file, or no longer.
+    FileNotFound,
     /// The body is larger than it may be.
     TooLarge,
     /// The body took too long to arrive.
@@ -126,6 +129,7 @@ impl IntoResponse for ApiError {
                     .into(),
             ),
             Self::NotFound(message) => (StatusCode::NOT_FOUND, message.into()),
+            Self::FileNotFound => return file_not_found(),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "request entity too large".into()),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive".into()),
             Self::Refused(message) => (StatusCode::UNPROCESSABLE_ENTITY, message.into()),
@@ -179,6 +183,18 @@ fn not_let_in(status: StatusCode, hint: &str) -> Response {
     (status, Json(body)).into_response()
 }
 
+/// WAHA's body for a file that is not there.
+fn file_not_found() -> Response {
+    let status = StatusCode::NOT_FOUND;
+    let body = json!({"error": {
+        "code": status.as_u16(),
+        "key": "FILE_NOT_FOUND",
+        "message": "File not found",
+        "details": "File not found or no longer available",
+    }});
+    (status, Json(body)).into_response()
+}
+
 /// What may be tried again after so many seconds.
 fn later(status: StatusCode, message: Value, seconds: HeaderValue) -> Response {
     let mut response = waha_error(status, message);
@@ -213,7 +229,8 @@ impl From<EngineError> for ApiError {
                 "the session is not connected now, it dials again by itself; try again soon".to_owned(),
             ),
             EngineError::NotLinked => Self::Refused(format!("{message}; scan its QR code first")),
-            EngineError::UnknownRecipient(_) | EngineError::Refused { .. } => Self::Refused(message),
+            EngineError::UnknownRecipient(_) => Self::Refused(format!("chatId: {message}")),
+            EngineError::Refused { .. } => Self::Refused(message),
             EngineError::NotSynced => Self::Refused(format!("{message}; try again in a moment")),
             EngineError::Invalid(problem) => Self::Invalid(vec![problem]),
             EngineError::TooLarge { .. } => Self::Invalid(vec![format!("file: {message}")]),
@@ -233,6 +250,18 @@ impl From<SendError> for ApiError {
             SendError::CutOff => Self::TimedOut(error.to_string()),
             SendError::UnderWay => Self::UnderWay(error.to_string()),
             SendError::KeyUsed | SendError::IdUsed(_) => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+impl From<FileError> for ApiError {
+    fn from(error: FileError) -> Self {
+        let message = error.to_string();
+        match error {
+            FileError::Invalid(problem) => Self::Invalid(vec![problem]),
+            FileError::Refused(message) => Self::Refused(message),
+            FileError::Full | FileError::Busy => Self::Unavailable(message),
+            FileError::Io(cause) => Self::Internal(cause.into()),
         }
     }
 }

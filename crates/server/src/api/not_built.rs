@@ -25,12 +25,7 @@ pub(super) const OPERATIONS: &[(Method, &str, Access)] = &[
     (Method::PUT, "/api/{session}/profile/picture", SEND),
     (Method::DELETE, "/api/{session}/profile/picture", SEND),
     // Chatting
-    (Method::POST, "/api/sendImage", SEND),
-    (Method::POST, "/api/sendFile", SEND),
-    (Method::POST, "/api/sendVoice", SEND),
-    (Method::POST, "/api/sendVideo", SEND),
     (Method::POST, "/api/send/link-custom-preview", SEND),
-    (Method::POST, "/api/sendButtons", SEND),
     (Method::GET, "/api/messages", READ),
     // Chats
     (Method::GET, "/api/{session}/chats", READ),

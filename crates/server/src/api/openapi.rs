@@ -1,8 +1,10 @@
 //! The OpenAPI document, made from the handlers and the event catalog.
 
+use std::collections::BTreeMap;
+
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
+use utoipa::openapi::{AllOf, ComponentsBuilder, InfoBuilder, Object, OpenApi, OpenApiBuilder, RefOr, Schema, Type};
 
 use super::{operations, policy, refusals, sending, upload};
 use crate::events;
@@ -24,7 +26,42 @@ pub fn openapi() -> OpenApi {
 
 /// The document with what is declared for many operations at once.
 pub(super) fn completed(document: OpenApi) -> OpenApi {
-    refusals::declare(sending::declare(upload::declare(document)))
+    refusals::declare(sending::declare(upload::declare(merged(document))))
+}
+
+/// The document with the fields in one place that a type has flattened into it: many generators of clients do not understand
+/// `allOf`.
+fn merged(mut document: OpenApi) -> OpenApi {
+    let Some(components) = &mut document.components else {
+        return document;
+    };
+    let before = components.schemas.clone();
+    for schema in components.schemas.values_mut() {
+        if let RefOr::T(Schema::AllOf(parts)) = schema
+            && let Some(whole) = one_object(parts, &before)
+        {
+            *schema = RefOr::T(whole.into());
+        }
+    }
+    document
+}
+
+fn one_object(parts: &AllOf, schemas: &BTreeMap<String, RefOr<Schema>>) -> Option<Object> {
+    let mut whole = Object::with_type(Type::Object);
+    whole.description = parts.description.clone();
+    for part in &parts.items {
+        let part = match part {
+            RefOr::T(part) => part,
+            RefOr::Ref(reference) => match schemas.get(reference.ref_location.rsplit('/').next()?)? {
+                RefOr::T(part) => part,
+                RefOr::Ref(_) => return None,
+            },
+        };
+        let Schema::Object(part) = part else { return None };
+        whole.properties.extend(part.properties.clone());
+        whole.required.extend(part.required.iter().cloned());
+    }
+    Some(whole)
 }
 
 /// What the document has beside the operations.

@@ -1,5 +1,7 @@
 //! A running connection, as the API uses it: the engine, and the inbox that keeps what is sent.
 
+mod media;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
-use wharf_core::engine::{Engine, EngineError, Inbox as _, SeenRequest, SendRequest, Typing};
+use wharf_core::engine::{Engine, EngineError, Inbox as _, Proxy, SeenRequest, SendRequest, Typing};
 use wharf_core::ids::{ChatId, MessageId, MessageRef};
 use wharf_core::message::{Message, Source};
 use wharf_core::store::StoreError;
@@ -27,12 +29,16 @@ const TASKS_END_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) struct Connection {
     engine: Arc<dyn Engine>,
     inbox: Arc<SessionInbox>,
+    /// What everything of the session goes through.
+    proxy: Option<Arc<Proxy>>,
     /// The sends that have keys.
     sends: Arc<Sends>,
     /// Everything that sends and keeps, so that none of it outlives the connection.
     tasks: TaskTracker,
     /// Cuts off what does not end, and what begins too late.
     over: CancellationToken,
+    /// Cuts off what fetches files.
+    ending: CancellationToken,
     /// Somebody uses it.
     activity: Arc<Notify>,
     /// Where what it logs belongs.
@@ -101,13 +107,21 @@ pub(crate) enum Begun {
 }
 
 impl Connection {
-    pub(super) fn new(engine: Arc<dyn Engine>, inbox: Arc<SessionInbox>, sends: Arc<Sends>, span: Span) -> Self {
+    pub(super) fn new(
+        engine: Arc<dyn Engine>,
+        inbox: Arc<SessionInbox>,
+        sends: Arc<Sends>,
+        proxy: Option<Proxy>,
+        span: Span,
+    ) -> Self {
         Self {
             engine,
+            proxy: proxy.map(Arc::new),
             inbox,
             sends,
             tasks: TaskTracker::new(),
             over: CancellationToken::new(),
+            ending: CancellationToken::new(),
             activity: Arc::default(),
             span,
         }
@@ -132,6 +146,11 @@ impl Connection {
     /// The engine, for what leaves no trace of ours.
     pub(crate) fn engine(&self) -> &dyn Engine {
         self.engine.as_ref()
+    }
+
+    /// The proxy that everything of the session goes through.
+    pub(crate) fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_deref()
     }
 
     /// What it reports to.
@@ -206,7 +225,12 @@ impl Connection {
             let mut read = messages::with_own_ids(inbox.store(), &own_ids).await?;
             read.retain(|stored| ids.iter().any(|id| may_be(&stored.message.id, id)));
             let is_kept = |id: &MessageId| read.iter().any(|stored| may_be(&stored.message.id, id));
-            let unknown = ids.into_iter().filter(|id| !is_kept(id)).collect();
+            let unknown: Vec<_> = ids.into_iter().filter(|id| !is_kept(id)).collect();
+            let nobodys = unknown.iter().find(|id| id.participant.is_none() && !chat.is_person());
+            if let Some(MessageId { id, .. }) = nobodys {
+                let problem = format!("participant: the message {id} is not known here, say who wrote it");
+                return Err(EngineError::Invalid(problem).into());
+            }
             let requests: Vec<_> = receipts(&chat, &read).chain(by_sender(&chat, unknown)).collect();
             for request in requests {
                 engine.send_seen(request).await?;

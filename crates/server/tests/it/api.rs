@@ -111,7 +111,7 @@ async fn errors_have_wahas_bodies() {
         ),
         (Method::GET, "/api/nobody/auth/qr", not_found(not_started)),
         (Method::POST, "/api/sendText?session=nobody", not_found(not_started)),
-        (Method::POST, "/api/sendImage", not_built.clone()),
+        (Method::POST, "/api/contacts/block", not_built.clone()),
         (Method::GET, "/api/nobody/groups/1@g.us", not_built.clone()),
         (Method::PUT, "/api/nobody/contacts/1%40c.us", not_built),
     ] {

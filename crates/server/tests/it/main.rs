@@ -9,6 +9,7 @@ mod api;
 mod authorization;
 mod boot;
 mod changes;
+mod chatting;
 mod commands;
 mod crash;
 mod deprecated;

@@ -28,7 +28,7 @@ fn cases() -> Vec<(EngineError, Expected)> {
         ),
         (
             EngineError::UnknownRecipient(ALICE.parse().unwrap()),
-            refused(&format!("whatsapp does not know {ALICE}")),
+            refused(&format!("chatId: whatsapp does not know {ALICE}")),
         ),
         (EngineError::Refused { reason }, refused("whatsapp refused: 463")),
         (

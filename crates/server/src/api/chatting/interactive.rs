@@ -1,11 +1,12 @@
 //! Lists to choose from, buttons, and the answer to buttons.
 
+use axum::extract::State;
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use wharf_core::engine::{Content, List, ListRow, ListSection};
+use wharf_core::engine::{self, ButtonAction, Buttons, Content, List, ListRow, ListSection, MediaKind};
 use wharf_core::events::MessagePayload;
 
 use super::{Addressed, LABEL_CHARS_MAX, TEXT_CHARS_MAX};
@@ -14,6 +15,8 @@ use crate::api::error::{ApiError, ApiResult};
 use crate::api::extract::Body;
 use crate::api::sending::{NewMessage, Sending, Sent};
 use crate::api::target;
+use crate::api::upload::{self, File};
+use crate::media::FileInput;
 use crate::validate::Fields;
 
 /// The most rows of a list, over all of its sections; WhatsApp shows no more.
@@ -22,9 +25,11 @@ const ROWS_MAX: usize = 10;
 const BUTTONS_MAX: usize = 4;
 
 /// The routes of this topic.
+#[expect(deprecated, reason = "for callers of the HTTP API it is")]
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(send_list))
+        .routes(routes!(send_buttons))
         .routes(routes!(send_buttons_reply))
 }
 
@@ -78,6 +83,63 @@ struct Row {
     /// What the answer names it by.
     #[schema(example = "option1")]
     row_id: String,
+}
+
+/// A text with buttons, to be sent.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct SendButtonsRequest {
+    #[serde(flatten)]
+    to: Addressed,
+    /// Its heading.
+    #[schema(example = "How are you?")]
+    header: Option<String>,
+    /// A picture above it.
+    #[schema(value_type = Option<File>)]
+    header_image: Option<FileInput>,
+    /// The text.
+    #[schema(example = "Tell us how are you please 🙏")]
+    body: Option<String>,
+    /// The small print.
+    #[schema(example = "If you have any questions, please send it in the chat")]
+    footer: Option<String>,
+    /// What can be pressed, 1 to 4.
+    buttons: Vec<Button>,
+}
+
+/// A button.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Button {
+    /// What it does: answers with its id, opens a page, calls a number, or copies a code.
+    #[serde(default, rename = "type")]
+    action: ButtonType,
+    /// What stands on it.
+    #[schema(example = "Button Text")]
+    text: String,
+    /// What the answer names it by; its place in the row where none is given.
+    #[schema(example = "321321")]
+    id: Option<String>,
+    /// The page, for `url`.
+    #[schema(example = "https://example.com")]
+    url: Option<String>,
+    /// The number, for `call`.
+    #[schema(example = "+1234567890")]
+    phone_number: Option<String>,
+    /// The code, for `copy`.
+    #[schema(example = "4321")]
+    copy_code: Option<String>,
+}
+
+/// What a button does.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ButtonType {
+    #[default]
+    Reply,
+    Url,
+    Call,
+    Copy,
 }
 
 /// The answer to a message with buttons.
@@ -151,6 +213,33 @@ fn check_rows(list: &mut Fields<'_>) {
     }
 }
 
+impl Body for SendButtonsRequest {
+    fn check(fields: &mut Fields<'_>) {
+        Addressed::check(fields);
+        fields.text("header", LABEL_CHARS_MAX);
+        upload::check_optional_file(fields, "headerImage");
+        fields.text("body", TEXT_CHARS_MAX);
+        fields.text("footer", LABEL_CHARS_MAX);
+        fields.required_array("buttons", 1..=BUTTONS_MAX);
+        fields.objects("buttons", BUTTONS_MAX, check_button);
+    }
+}
+
+fn check_button(button: &mut Fields<'_>) {
+    button.one_of("type", &["reply", "url", "call", "copy"]);
+    button.required_text("text", LABEL_CHARS_MAX);
+    button.text("id", LABEL_CHARS_MAX);
+    match button.get("type").and_then(Value::as_str) {
+        Some("url") => {
+            button.required_text("url", TEXT_CHARS_MAX);
+            button.link("url");
+        }
+        Some("call") => button.required_text("phoneNumber", LABEL_CHARS_MAX),
+        Some("copy") => button.required_text("copyCode", LABEL_CHARS_MAX),
+        _ => {}
+    }
+}
+
 impl Body for SendButtonsReplyRequest {
     fn check(fields: &mut Fields<'_>) {
         fields.required_string("chatId");
@@ -183,6 +272,38 @@ async fn send_list(Sending { sender, body }: Sending<SendListRequest>) -> ApiRes
     sender.send(to.message(content)).await
 }
 
+/// Send a text with buttons.
+#[utoipa::path(
+    post, path = "/api/sendButtons", tag = "📤 Chatting", request_body = SendButtonsRequest,
+    responses((status = 201, description = "The message as it was sent", body = MessagePayload)),
+    security(("api_key" = ["send"]))
+)]
+#[deprecated(note = "WhatsApp may stop showing buttons at any time: `POST /api/sendPoll`")]
+async fn send_buttons(
+    State(state): State<AppState>,
+    Sending { sender, body }: Sending<SendButtonsRequest>,
+) -> ApiResult<Sent> {
+    let to = body.to.destination(&sender).await?;
+    let picture = match body.header_image {
+        Some(file) => Some(
+            state
+                .files
+                .prepare("headerImage", file, MediaKind::Image, false)
+                .await?,
+        ),
+        None => None,
+    };
+    let (picture, guard) = picture.map(|picture| (picture.media, picture.guard)).unzip();
+    let content = Content::Buttons(Buttons {
+        header: body.header,
+        picture,
+        body: body.body.unwrap_or_default(),
+        footer: body.footer,
+        buttons: body.buttons.into_iter().enumerate().map(Button::made).collect(),
+    });
+    sender.send_with(to.message(content), guard).await
+}
+
 /// Answer buttons, as if one had been pressed.
 #[utoipa::path(
     post, path = "/api/send/buttons/reply", tag = "📤 Chatting", request_body = SendButtonsReplyRequest,
@@ -204,6 +325,24 @@ async fn send_buttons_reply(Sending { sender, body }: Sending<SendButtonsReplyRe
         ..NewMessage::new(chat, content)
     };
     sender.send(message).await
+}
+
+impl Button {
+    /// The button in this place. What its type needs was checked.
+    fn made((place, button): (usize, Self)) -> engine::Button {
+        let action = match button.action {
+            ButtonType::Reply => ButtonAction::Reply {
+                id: button.id.unwrap_or_else(|| (place + 1).to_string()),
+            },
+            ButtonType::Url => ButtonAction::Url(button.url.unwrap_or_default()),
+            ButtonType::Call => ButtonAction::Call(button.phone_number.unwrap_or_default()),
+            ButtonType::Copy => ButtonAction::Copy(button.copy_code.unwrap_or_default()),
+        };
+        engine::Button {
+            text: button.text,
+            action,
+        }
+    }
 }
 
 impl From<Section> for ListSection {

@@ -81,10 +81,13 @@ impl Dial {
             Arc::clone(&self.shared.clock),
             self.shared.idempotency,
         );
+        // Only a session that is being deleted has none.
+        let jobs = self.shared.media_jobs.of(&self.name).ok_or(EngineError::Offline)?;
         let (inbox, reports) = SessionInbox::new(
             self.name.clone(),
             Arc::clone(&store),
             Arc::clone(&self.shared.events),
+            jobs,
             self.view,
             self.counters,
             self.settings.ignore,
@@ -102,7 +105,7 @@ impl Dial {
             device_name,
             browser_name,
             history,
-            proxy,
+            proxy: proxy.clone(),
             span: span.clone(),
         };
         let engine = self.shared.connector.connect(options, Arc::clone(&inbox) as _).await?;
@@ -111,7 +114,7 @@ impl Dial {
         records.spawn(async move { keeper.keep_records(reports.records).await }.instrument(span.clone()));
         Ok(Live {
             presence: PresenceKeeper::new(online),
-            connection: Connection::new(engine, inbox, sends, span),
+            connection: Connection::new(engine, inbox, sends, proxy, span),
             signals: reports.lifecycle,
             records,
             place: Some(place),

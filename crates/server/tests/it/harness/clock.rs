@@ -1,5 +1,6 @@
-//! The machine's clock, plus what a test lets pass.
+//! A clock that goes as the machine's, shortly after the messages of the tests, plus what a test lets pass.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,6 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use wharf_core::clock::{Clock, SystemClock};
+
+/// When the tests begin on the servers' clock, in seconds since 1970: a little after what [`super::text`] wrote.
+const BEGIN_SECONDS: i64 = 1_790_000_200;
+/// When they begin on the machine's: one moment for all, so that a server that is started again goes on.
+static BEGUN: LazyLock<Timestamp> = LazyLock::new(|| SystemClock.now());
 
 /// A clock that tests move.
 #[derive(Default)]
@@ -25,7 +31,9 @@ impl TestClock {
 #[async_trait]
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        SystemClock.now() + *self.later.borrow()
+        let begun = *BEGUN;
+        let passed = SystemClock.now().duration_since(begun);
+        Timestamp::from_second(BEGIN_SECONDS).unwrap() + passed + *self.later.borrow()
     }
 
     async fn sleep_until(&self, moment: Timestamp) {
