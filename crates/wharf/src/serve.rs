@@ -10,12 +10,17 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use url::Url;
 use wharf_core::clock::{Clock, SystemClock};
+use wharf_core::media::MediaStorage;
 use wharf_core::lookup::SystemLookup;
 use wharf_core::random::Random;
 use wharf_core::store::Storage;
 use wharf_engine::{Network, WhatsApp, WhatsAppConfig};
-use wharf_server::config::{ApiKey, Config, Environment, LogFormat, keep_generated_key, keep_generated_master_key};
+use wharf_server::config::{
+    ApiKey, Config, Environment, LogFormat, MediaStorageConfig, PostgresUrl, S3Settings, keep_generated_key,
+    keep_generated_master_key,
+};
 use wharf_server::{Parts, Server};
+use wharf_storage::media::{LocalMedia, PostgresMedia, S3Config, S3Media};
 use wharf_storage::{LocalConfig, LocalStorage};
 
 use crate::cli::ServeArgs;
@@ -46,6 +51,7 @@ pub enum Peer {
 pub struct Running {
     server: Arc<Server>,
     storage: Arc<dyn Storage>,
+    media: Arc<dyn MediaStorage>,
     sandbox: Option<Sandbox>,
 }
 
@@ -65,6 +71,7 @@ impl Running {
     pub async fn stop(self) {
         self.server.shut_down().await;
         self.storage.close().await;
+        self.media.close().await;
         if let Some(sandbox) = self.sandbox {
             sandbox.stop().await;
         }
@@ -88,6 +95,25 @@ pub async fn open_storage(config: &Config) -> anyhow::Result<Arc<dyn Storage>> {
     ))
 }
 
+/// The storage of media that the configuration names. It is contacted when it is used: a server starts without it.
+fn open_media(config: &Config) -> anyhow::Result<Arc<dyn MediaStorage>> {
+    Ok(match &config.media.storage {
+        MediaStorageConfig::Local(folder) => Arc::new(LocalMedia::new(folder)),
+        MediaStorageConfig::S3(settings) => {
+            let config = S3Config {
+                region: settings.region.clone(),
+                bucket: settings.bucket.clone(),
+                access_key_id: settings.access_key_id.clone(),
+                secret_access_key: settings.secret_access_key.clone(),
+                endpoint: settings.endpoint.clone(),
+                path_style: settings.path_style,
+            };
+            Arc::new(S3Media::new(&config).map_err(S3Settings::wrong)?)
+        }
+        MediaStorageConfig::Postgres(url) => Arc::new(PostgresMedia::new(&url.0).map_err(PostgresUrl::wrong)?),
+    })
+}
+
 /// Starts a server with this configuration on an open store, which [`Running::stop`] closes.
 pub async fn start_on(
     storage: Arc<dyn Storage>,
@@ -108,8 +134,10 @@ pub async fn start_on(
         clock: Arc::clone(&clock),
         version: None,
     })?;
+    let media = open_media(&config)?;
     let parts = Parts {
         storage: Arc::clone(&storage),
+        media: Arc::clone(&media),
         connector: Arc::new(engine),
         clock,
         random,
@@ -123,6 +151,7 @@ pub async fn start_on(
     Ok(Running {
         server,
         storage,
+        media,
         sandbox,
     })
 }

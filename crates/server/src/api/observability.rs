@@ -13,6 +13,10 @@ use utoipa_axum::routes;
 use super::AppState;
 use crate::events::ServerEnvironment;
 use crate::keys::Caller;
+use crate::media::Health;
+
+/// The name of what is told of the storage of media, which is WAHA's also where there is no disk.
+const MEDIA: &str = "mediaFiles.space";
 
 /// The routes of this tag.
 #[expect(deprecated, reason = "deprecated operations are served too")]
@@ -79,7 +83,7 @@ async fn ping() -> Json<PingResponse> {
     })
 }
 
-/// Whether the server can do its work: its storage takes writes.
+/// Whether the server can do its work: its storage takes writes, and that of media takes files.
 #[utoipa::path(
     get, path = "/health", tag = "🔍 Observability",
     responses(
@@ -99,6 +103,11 @@ async fn health(State(state): State<AppState>, _caller: Caller) -> Response {
                 json!({"status": "down", "message": cause.to_string()}),
             )
         }
+    };
+    let (media, is_well) = media_health(&state).await;
+    match is_well {
+        true => info.insert(MEDIA.to_owned(), media),
+        false => error.insert(MEDIA.to_owned(), media),
     };
     let (code, status) = match error.is_empty() {
         true => (StatusCode::OK, "ok"),
@@ -121,6 +130,20 @@ async fn health(State(state): State<AppState>, _caller: Caller) -> Response {
         Json(body),
     )
         .into_response()
+}
+
+/// How the storage of media is, as WAHA tells it, and whether it is well.
+async fn media_health(state: &AppState) -> (Value, bool) {
+    let (mut told, space) = match state.library.check().await {
+        Health::Up(space) => (json!({"status": "up"}), space),
+        Health::Down { space, message } => (json!({"status": "down", "message": message}), space),
+    };
+    let is_well = told["status"] == "up";
+    if let Some(space) = space {
+        told["free"] = space.free_bytes.into();
+        told["threshold"] = state.library.free_bytes_min().into();
+    }
+    (told, is_well)
 }
 
 /// Get the version of the server.

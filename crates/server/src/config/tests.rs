@@ -199,7 +199,7 @@ fn names_without_effect_warn_once_but_for_those_of_browsers() {
     let config = read(&[
         ("WAHA_NOPE", "1"),
         ("WAHA_CHROME_ARGS", "--x"),
-        ("WHATSAPP_FILES_LIFETIME", "180"),
+        ("WHATSAPP_HEALTH_MONGODB_TIMEOUT", "5000"),
         ("HOME", "/"),
         ("WHARF_SANDBOX_URL", "ws://127.0.0.1:3900/ws/chat"),
     ])
@@ -208,7 +208,7 @@ fn names_without_effect_warn_once_but_for_those_of_browsers() {
         config.warnings,
         [
             "WAHA_NOPE is not known and has no effect",
-            "WHATSAPP_FILES_LIFETIME belongs to what is not built yet and has no effect"
+            "WHATSAPP_HEALTH_MONGODB_TIMEOUT belongs to what is not built yet and has no effect"
         ]
     );
 }

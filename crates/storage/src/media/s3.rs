@@ -325,7 +325,9 @@ fn on_read(error: object_store::Error) -> MediaStorageError {
 /// its errors has the status apart.
 fn is_refusal(error: &object_store::Error) -> bool {
     let text = error.to_string();
-    let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+    let code = text
+        .split_once("<Code>")
+        .and_then(|(_, rest)| rest.split_once("</Code>"));
     code.is_some_and(|(code, _)| REFUSALS.contains(&code))
 }
 

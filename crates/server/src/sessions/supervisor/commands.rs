@@ -136,6 +136,8 @@ impl Supervisor {
             view.problem = None;
         });
         self.shared.storage.delete_session(&self.name).await?;
+        self.shared.media_jobs.forget(&self.name).await?;
+        self.shared.library.delete_session(&self.name).await?;
         self.shared.keys.forget(&self.name).await?;
         self.shared.events.forget(&self.name, forget(&self.name)).await
     }
