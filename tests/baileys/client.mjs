@@ -4,16 +4,24 @@
 //
 // Events:   qr {qr}, code {code} (to be entered on the phone), open {}, close {code} (no code when this side closed),
 //           history {chats, messages, contacts} (how many of each; one event for each piece that the phone sends),
-//           message {from, id, text, fromMe}, receipt {chat, id, status} (`WebMessageInfo.Status`),
-//           exists {number, exists}, error {command, error}
-// Commands: code {number} (once there is a QR code; links without scanning it); send {to, text}; read {id} (of a message event, whose other fields may come along);
+//           message {from, id, text, fromMe, media} (media: {kind, mimetype, size, sha256, seconds, isVoice, hasThumbnail}, once
+//           it is downloaded and decrypted), receipt {chat, id, status} (`WebMessageInfo.Status`),
+//           reaction {id, text}, edited {id, text}, revoked {id}, vote {id, options} (id: the message that it is about),
+//           sent {id} (after each command that sends), exists {number, exists}, error {command, error}
+// Commands: code {number} (once there is a QR code; links without scanning it); send {to, text};
+//           image {to, path, caption}; voice {to, path, seconds}; poll {to, name, options};
+//           read, react {text}, edit {text} and revoke, each with the {id} of a message that came or was sent here;
 //           typing {to, state} (composing or paused); exists {number}; reconnect; quit
-// Credentials live in memory. After the pairing's restart (515) it reconnects by itself.
+// Credentials live in memory. After the pairing's restart (515) it reconnects by itself. Media hosts are trusted through
+// NODE_EXTRA_CA_CERTS.
 
+import { createHash } from 'node:crypto'
 import { createInterface } from 'node:readline'
 import makeWASocket, {
 	BufferJSON,
 	DisconnectReason,
+	decryptPollVote,
+	downloadMediaMessage,
 	initAuthCreds,
 	jidNormalizedUser,
 	makeCacheableSignalKeyStore
@@ -76,9 +84,9 @@ const logger = {
 
 const creds = initAuthCreds()
 const keys = makeCacheableSignalKeyStore(memoryKeys(), logger)
-// What was sent, for those who ask for it again; the keys of what came, for read receipts.
+// What was sent, for those who ask for it again; the keys of what came and of what was sent, for what is done to it.
 const sent = new Map()
-const received = new Map()
+const known = new Map()
 let socket
 let leaving = false
 
@@ -86,6 +94,48 @@ let leaving = false
 const person = key =>
 	jidNormalizedUser([key.remoteJidAlt, key.remoteJid].find(jid => jid?.endsWith('@s.whatsapp.net')) ?? key.remoteJid)
 const textOf = message => message?.conversation ?? message?.extendedTextMessage?.text
+const kinds = { imageMessage: 'image', videoMessage: 'video', audioMessage: 'audio', documentMessage: 'document', stickerMessage: 'sticker' }
+
+// The file of a message, fetched and decrypted, and what the message says of it.
+const mediaOf = async message => {
+	const field = Object.keys(kinds).find(field => message.message?.[field])
+	if (!field) return undefined
+	const said = message.message[field]
+	const bytes = await downloadMediaMessage(message, 'buffer', {})
+	return {
+		kind: kinds[field],
+		mimetype: said.mimetype,
+		size: bytes.length,
+		sha256: createHash('sha256').update(bytes).digest('hex'),
+		seconds: said.seconds,
+		isVoice: said.ptt ?? false,
+		hasThumbnail: (said.jpegThumbnail?.length ?? 0) > 0
+	}
+}
+
+// The options that somebody chose in a poll that was sent here. Either address of a person may have gone into the key.
+const chosen = (update, key) => {
+	const poll = sent.get(update.pollCreationMessageKey.id)
+	const [own, theirs] = [
+		[creds.me.id, creds.me.lid],
+		[key.remoteJid, key.remoteJidAlt]
+	].map(jids => jids.filter(Boolean).map(jidNormalizedUser))
+	const secret = { pollMsgId: update.pollCreationMessageKey.id, pollEncKey: poll.messageContextInfo.messageSecret }
+	for (const pollCreatorJid of own) {
+		for (const voterJid of theirs) {
+			try {
+				const vote = decryptPollVote(update.vote, { ...secret, pollCreatorJid, voterJid })
+				const hashes = vote.selectedOptions.map(hash => Buffer.from(hash).toString('hex'))
+				const poll3 = poll.pollCreationMessageV3 ?? poll.pollCreationMessage
+				const names = poll3.options.map(option => option.optionName)
+				return names.filter(name => hashes.includes(createHash('sha256').update(name).digest('hex')))
+			} catch {
+				// Another pair of addresses.
+			}
+		}
+	}
+	throw new Error('a vote cannot be read')
+}
 
 const connect = () => {
 	socket = makeWASocket({
@@ -101,11 +151,17 @@ const connect = () => {
 	socket.ev.on('creds.update', update => Object.assign(creds, update))
 	socket.ev.on('connection.update', onConnection)
 	socket.ev.on('messages.upsert', ({ messages }) => {
-		for (const message of messages) onMessage(message)
+		for (const message of messages) onMessage(message).catch(error => emit('error', { error: String(error.stack) }))
+	})
+	socket.ev.on('messages.reaction', reactions => {
+		for (const { key, reaction } of reactions) emit('reaction', { id: key.id, text: reaction.text ?? '' })
 	})
 	socket.ev.on('messages.update', updates => {
 		for (const { key, update } of updates) {
 			if (update.status !== undefined) emit('receipt', { chat: person(key), id: key.id, status: update.status })
+			const edited = update.message?.editedMessage?.message
+			if (edited) emit('edited', { id: key.id, text: textOf(edited) })
+			if (update.message === null) emit('revoked', { id: key.id })
 		}
 	})
 	socket.ev.on('messaging-history.set', ({ chats, contacts, messages }) =>
@@ -123,27 +179,46 @@ const onConnection = ({ connection, lastDisconnect, qr }) => {
 	if (code === DisconnectReason.restartRequired) connect()
 }
 
-const onMessage = message => {
-	const text = textOf(message.message)
-	if (text === undefined || text === null) return
-	received.set(message.key.id, message.key)
+const onMessage = async message => {
+	const vote = message.message?.pollUpdateMessage
+	if (vote && !message.key.fromMe) {
+		emit('vote', { id: vote.pollCreationMessageKey.id, options: chosen(vote, message.key) })
+		return
+	}
+	const media = await mediaOf(message)
+	const text = textOf(message.message) ?? message.message?.imageMessage?.caption ?? message.message?.pollCreationMessageV3?.name
+	if (!media && (text === undefined || text === null)) return
+	known.set(message.key.id, message.key)
 	// The library merges an early receipt into the message that it announces.
 	if (message.key.fromMe && message.status > 2) {
 		emit('receipt', { chat: person(message.key), id: message.key.id, status: message.status })
 	}
-	emit('message', { from: person(message.key), id: message.key.id, text, fromMe: message.key.fromMe ?? false })
+	emit('message', { from: person(message.key), id: message.key.id, text, fromMe: message.key.fromMe ?? false, media })
+}
+
+const send = async (to, content) => {
+	const message = await socket.sendMessage(to, content)
+	sent.set(message.key.id, message.message)
+	known.set(message.key.id, message.key)
+	emit('sent', { id: message.key.id })
+}
+
+const keyOf = id => {
+	if (!known.has(id)) throw new Error(`no message ${id} is known`)
+	return known.get(id)
 }
 
 const commands = {
 	code: async ({ number }) => emit('code', { code: await socket.requestPairingCode(number) }),
-	send: async ({ to, text }) => {
-		const message = await socket.sendMessage(to, { text })
-		sent.set(message.key.id, message.message)
-	},
-	read: async ({ id }) => {
-		if (!received.has(id)) throw new Error(`no message ${id} came`)
-		await socket.readMessages([received.get(id)])
-	},
+	send: async ({ to, text }) => send(to, { text }),
+	image: async ({ to, path, caption }) => send(to, { image: { url: path }, caption }),
+	voice: async ({ to, path, seconds }) =>
+		send(to, { audio: { url: path }, ptt: true, mimetype: 'audio/ogg; codecs=opus', seconds }),
+	poll: async ({ to, name, options }) => send(to, { poll: { name, values: options, selectableCount: 1 } }),
+	react: async ({ id, text }) => send(keyOf(id).remoteJid, { react: { key: keyOf(id), text } }),
+	edit: async ({ id, text }) => send(keyOf(id).remoteJid, { text, edit: keyOf(id) }),
+	revoke: async ({ id }) => send(keyOf(id).remoteJid, { delete: keyOf(id) }),
+	read: async ({ id }) => socket.readMessages([keyOf(id)]),
 	typing: async ({ to, state }) => socket.sendPresenceUpdate(state, to),
 	exists: async ({ number }) => {
 		const found = await socket.onWhatsApp(number)

@@ -5,10 +5,12 @@
 
 mod moto;
 mod postgres;
+mod python;
 mod s3;
 
 pub use moto::Moto;
 pub use postgres::Postgres;
+pub use python::python;
 pub use s3::S3;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

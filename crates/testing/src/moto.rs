@@ -1,11 +1,7 @@
 //! S3 by `moto`, a second implementation that shares nothing with the first; it checks no signatures.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-
-/// Where `./dev test` puts the Python packages of `tests/python`, unless it says where.
-const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/python/bin/python");
 
 /// A running `moto` server.
 pub struct Moto {
@@ -16,7 +12,7 @@ pub struct Moto {
 impl Moto {
     /// Starts one on a free port, and waits until it answers.
     pub fn start() -> Self {
-        let python = std::env::var_os("WHARF_TEST_PYTHON").map_or_else(|| PYTHON.into(), PathBuf::from);
+        let python = crate::python();
         let mut process = Command::new(&python)
             .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", "0"])
             .env("PYTHONUNBUFFERED", "1")

@@ -1,97 +1,24 @@
 //! The independent check: Baileys, an unmodified client of another origin, on the same sandbox network.
 
 use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use sha2::{Digest as _, Sha256};
 use wharf_simulator::{InboxEntry, InboxKind};
 
-use crate::support::{ALICE, CAROL, NOBODY, TestWharf};
+use crate::support::baileys::{Baileys, patiently};
+use crate::support::samples::{SOUND_SECONDS, Samples};
+use crate::support::{ALICE, CAROL, NOBODY, Receiver, TestWharf};
 
-/// The longest that anything takes with Baileys: it starts an interpreter, and stretches keys of codes in it.
-const BAILEYS_PATIENCE: Duration = Duration::from_secs(60);
 /// Baileys' number for a message that was read (`WebMessageInfo.Status`).
 const READ: i64 = 4;
-
-/// A Baileys client in a process of its own; `tests/baileys/client.mjs` says what it prints and takes.
-struct Baileys {
-    child: Child,
-    commands: ChildStdin,
-    events: Lines<BufReader<ChildStdout>>,
-}
-
-impl Baileys {
-    fn start(wharf: &TestWharf) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/baileys/client.mjs");
-        let mut child = Command::new("node")
-            .arg(script)
-            .args([
-                "--url",
-                &format!("ws://{}/ws/chat", wharf.sandbox_address()),
-                "--name",
-                "Carol",
-            ])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("node runs; `./dev test` installs it and the npm packages");
-        let commands = child.stdin.take().unwrap();
-        let events = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self {
-            child,
-            commands,
-            events,
-        }
-    }
-
-    async fn quit(mut self) {
-        self.command(json!({ "cmd": "quit" })).await;
-        patiently("baileys to end", self.child.wait()).await.unwrap();
-    }
-
-    async fn command(&mut self, command: Value) {
-        self.commands
-            .write_all(format!("{command}\n").as_bytes())
-            .await
-            .unwrap();
-    }
-
-    async fn wait_for(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let search = async {
-            loop {
-                let line = self.events.next_line().await.unwrap().expect("baileys ended");
-                let event: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("baileys printed {line}"));
-                if wanted(&event) {
-                    return event;
-                }
-            }
-        };
-        patiently(&format!("{what} from baileys"), search).await
-    }
-}
-
-async fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let done = tokio::time::timeout(BAILEYS_PATIENCE, future).await;
-    done.unwrap_or_else(|_| panic!("waited in vain for {what}"))
-}
-
-/// A Baileys client that is linked to Carol's phone.
-async fn linked_to_carol(wharf: &TestWharf) -> Baileys {
-    let mut baileys = Baileys::start(wharf);
-    let qr = baileys.wait_for("a qr code", |event| event["event"] == "qr").await;
-    wharf.network.scan(CAROL, qr["qr"].as_str().unwrap()).await.unwrap();
-    baileys.wait_for("a connection", |event| event["event"] == "open").await;
-    baileys
-}
 
 #[tokio::test]
 async fn baileys_is_linked_by_a_code_that_is_entered_on_the_phone() {
     let (wharf, receiver) = TestWharf::with_alice().await;
-    let mut baileys = Baileys::start(&wharf);
+    let mut baileys = Baileys::start(&wharf).await;
     baileys.wait_for("a qr code", |event| event["event"] == "qr").await;
     baileys.command(json!({ "cmd": "code", "number": CAROL })).await;
     let code = baileys.wait_for("a code", |event| event["event"] == "code").await;
@@ -131,7 +58,7 @@ fn to_alice(text: &str) -> Value {
 #[tokio::test]
 async fn baileys_and_wharf_write_to_each_other_end_to_end_encrypted() {
     let (wharf, receiver) = TestWharf::with_alice().await;
-    let mut baileys = linked_to_carol(&wharf).await;
+    let mut baileys = Baileys::linked_to_carol(&wharf).await;
 
     let sent = wharf.post("/api/sendText", to_carol("from wharf")).await.expect(201);
     let is_text = |it: &Value| it["event"] == "message" && it["text"] == "from wharf";
@@ -170,7 +97,7 @@ async fn baileys_and_wharf_write_to_each_other_end_to_end_encrypted() {
 #[tokio::test]
 async fn baileys_gets_its_history_looks_people_up_types_and_comes_back() {
     let (wharf, _receiver) = TestWharf::with_alice().await;
-    let mut baileys = linked_to_carol(&wharf).await;
+    let mut baileys = Baileys::linked_to_carol(&wharf).await;
     // It comes in pieces, in any order.
     let has_chats = |it: &Value| it["event"] == "history" && it["chats"].as_u64().is_some_and(|chats| chats > 0);
     baileys.wait_for("a piece of history with chats", has_chats).await;
@@ -204,4 +131,182 @@ async fn baileys_gets_its_history_looks_people_up_types_and_comes_back() {
     wharf.settled().await;
     baileys.quit().await;
     wharf.finish().await;
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// A file of a request.
+fn data(path: &Path, mimetype: &str) -> Value {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    json!({ "mimetype": mimetype, "filename": name, "data": BASE64.encode(std::fs::read(path).unwrap()) })
+}
+
+/// WhatsApp's own part of a full message id.
+fn own_id(message: &Value) -> &str {
+    message["id"].as_str().unwrap().rsplit('_').next().unwrap()
+}
+
+#[tokio::test]
+async fn baileys_gets_what_wharf_sends_with_its_bytes() {
+    let (wharf, _receiver) = TestWharf::with_alice().await;
+    let (mut baileys, samples) = (Baileys::linked_to_carol(&wharf).await, Samples::make().await);
+
+    let picture = data(&samples.picture(), "image/jpeg");
+    let request = json!({ "chatId": format!("{CAROL}@c.us"), "file": picture, "caption": "look" });
+    wharf.post("/api/sendImage", request).await.expect(201);
+    let came = baileys
+        .wait_for("the picture", |it| it["media"]["kind"] == "image")
+        .await;
+    assert_eq!(came["text"], "look");
+    let bytes = std::fs::read(samples.picture()).unwrap();
+    assert_eq!(came["media"]["sha256"], sha256(&bytes));
+    assert_eq!(came["media"]["hasThumbnail"], true);
+
+    let voice = data(&samples.voice(), "audio/ogg; codecs=opus");
+    let request = json!({ "chatId": format!("{CAROL}@c.us"), "file": voice, "convert": false });
+    wharf.post("/api/sendVoice", request).await.expect(201);
+    let came = baileys
+        .wait_for("the voice message", |it| it["media"]["kind"] == "audio")
+        .await;
+    let bytes = std::fs::read(samples.voice()).unwrap();
+    assert_eq!(came["media"]["sha256"], sha256(&bytes));
+    assert_eq!(
+        (&came["media"]["isVoice"], &came["media"]["seconds"]),
+        (&json!(true), &json!(SOUND_SECONDS))
+    );
+    wharf.settled().await;
+    baileys.quit().await;
+    wharf.finish().await;
+}
+
+#[tokio::test]
+async fn wharf_gets_what_baileys_sends_with_its_bytes() {
+    let (wharf, receiver) = TestWharf::with_alice().await;
+    let (mut baileys, samples) = (Baileys::linked_to_carol(&wharf).await, Samples::make().await);
+    let to = format!("{ALICE}@s.whatsapp.net");
+
+    let picture = json!({ "cmd": "image", "to": to, "path": samples.picture(), "caption": "look here" });
+    baileys.command(picture).await;
+    let event = receiver
+        .wait_for("the picture", |it| it["payload"]["body"] == "look here")
+        .await
+        .event;
+    assert_eq!(event["payload"]["media"]["mimetype"], "image/jpeg");
+    assert_eq!(file_of(&wharf, &event).await, std::fs::read(samples.picture()).unwrap());
+
+    let voice = json!({ "cmd": "voice", "to": to, "path": samples.voice(), "seconds": SOUND_SECONDS });
+    baileys.command(voice).await;
+    let is_voice = |it: &Value| it["payload"]["media"]["mimetype"] == "audio/ogg; codecs=opus";
+    let event = receiver.wait_for("the voice message", is_voice).await.event;
+    assert_eq!(file_of(&wharf, &event).await, std::fs::read(samples.voice()).unwrap());
+    wharf.settled().await;
+    baileys.quit().await;
+    wharf.finish().await;
+}
+
+/// The file that an event points at.
+async fn file_of(wharf: &TestWharf, event: &Value) -> Vec<u8> {
+    let url = event["payload"]["media"]["url"].as_str().expect("the file is there");
+    let path = &url[url.find("/api/files/").expect("it is served here")..];
+    let answer = wharf.get(path).await;
+    assert_eq!(answer.status, 200);
+    answer.body
+}
+
+#[tokio::test]
+async fn baileys_sees_what_wharf_does_to_messages() {
+    let (wharf, receiver) = TestWharf::with_alice().await;
+    let mut baileys = Baileys::linked_to_carol(&wharf).await;
+
+    baileys.command(to_alice("react to this")).await;
+    let came = receiver
+        .wait_for("a text", |it| it["payload"]["body"] == "react to this")
+        .await
+        .event;
+    let reaction = json!({ "messageId": came["payload"]["id"], "reaction": "👍" });
+    wharf.put("/api/reaction", reaction).await.expect(200);
+    let seen = baileys.wait_for("the reaction", |it| it["event"] == "reaction").await;
+    assert_eq!(
+        (seen["id"].as_str(), &seen["text"]),
+        (Some(own_id(&came["payload"])), &json!("👍"))
+    );
+
+    let sent = wharf.post("/api/sendText", to_carol("frist")).await.expect(201);
+    baileys.wait_for("the text", |it| it["text"] == "frist").await;
+    let path = format!(
+        "/api/default/chats/{CAROL}@c.us/messages/{}",
+        sent["id"].as_str().unwrap()
+    );
+    wharf.put(&path, json!({ "text": "first" })).await.expect(200);
+    let edited = baileys.wait_for("the edit", |it| it["event"] == "edited").await;
+    assert_eq!(
+        (edited["id"].as_str(), &edited["text"]),
+        (Some(own_id(&sent)), &json!("first"))
+    );
+    wharf.delete(&path).await.expect(200);
+    let revoked = baileys.wait_for("the deletion", |it| it["event"] == "revoked").await;
+    assert_eq!(revoked["id"].as_str(), Some(own_id(&sent)));
+
+    let poll =
+        json!({ "cmd": "poll", "to": format!("{ALICE}@s.whatsapp.net"), "name": "Tea?", "options": ["Yes", "No"] });
+    baileys.command(poll).await;
+    let poll = receiver
+        .wait_for("the poll", |it| it["payload"]["body"] == "Tea?")
+        .await
+        .event;
+    let vote = json!({
+        "chatId": format!("{CAROL}@c.us"), "pollMessageId": poll["payload"]["id"], "votes": ["Yes"],
+    });
+    wharf.post("/api/sendPollVote", vote).await.expect(201);
+    let voted = baileys.wait_for("the vote", |it| it["event"] == "vote").await;
+    assert_eq!(
+        (voted["id"].as_str(), &voted["options"]),
+        (Some(own_id(&poll["payload"])), &json!(["Yes"]))
+    );
+    wharf.settled().await;
+    baileys.quit().await;
+    wharf.finish().await;
+}
+
+#[tokio::test]
+async fn wharf_tells_what_baileys_does_to_messages() {
+    let (wharf, receiver) = TestWharf::with_alice().await;
+    let mut baileys = Baileys::linked_to_carol(&wharf).await;
+
+    let sent = wharf.post("/api/sendText", to_carol("react to this")).await.expect(201);
+    baileys.wait_for("the text", |it| it["text"] == "react to this").await;
+    baileys
+        .command(json!({ "cmd": "react", "id": own_id(&sent), "text": "🎉" }))
+        .await;
+    let event = told(&receiver, "message.reaction").await;
+    assert_eq!(event["reaction"], json!({ "text": "🎉", "messageId": sent["id"] }));
+
+    baileys.command(to_alice("frist")).await;
+    let came = receiver
+        .wait_for("a text", |it| it["payload"]["body"] == "frist")
+        .await
+        .event;
+    let id = own_id(&came["payload"]);
+    baileys
+        .command(json!({ "cmd": "edit", "id": id, "text": "first" }))
+        .await;
+    let event = told(&receiver, "message.edited").await;
+    assert_eq!(
+        (event["editedMessageId"].as_str(), &event["body"]),
+        (Some(id), &json!("first"))
+    );
+    baileys.command(json!({ "cmd": "revoke", "id": id })).await;
+    let event = told(&receiver, "message.revoked").await;
+    assert_eq!(event["revokedMessageId"].as_str(), Some(id));
+    wharf.settled().await;
+    baileys.quit().await;
+    wharf.finish().await;
+}
+
+/// The payload of the next event of this name.
+async fn told(receiver: &Receiver, name: &str) -> Value {
+    let mut event = receiver.wait_for(name, |it| it["event"] == name).await.event;
+    event["payload"].take()
 }

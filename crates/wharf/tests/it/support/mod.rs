@@ -1,5 +1,6 @@
 //! What the tests stand on: a server on a sandbox network of its own, a checked client, a webhook receiver.
 
+pub(crate) mod baileys;
 pub(crate) mod contract;
 pub(crate) mod mortal;
 pub(crate) mod open_metrics;

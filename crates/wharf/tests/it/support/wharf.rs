@@ -237,6 +237,13 @@ impl TestWharf {
             .local_addr()
     }
 
+    /// The certificate of the authority that the network's media hosts have theirs from, PEM.
+    pub(crate) async fn sandbox_authority(&self) -> String {
+        let url = format!("http://{}/admin/ca.pem", self.sandbox_address());
+        let answer = self.client.get(url).send().await.unwrap();
+        answer.error_for_status().unwrap().text().await.unwrap()
+    }
+
     /// Where the API is.
     pub(crate) fn url(&self, path: &str) -> String {
         format!(
