@@ -187,3 +187,7 @@ fn recaption(carrier: &mut Message, edited: &wa::Message, target: &Message) {
         carrier.media.clone_from(&target.media);
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "sandbox")]
+mod tests;
