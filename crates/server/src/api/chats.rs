@@ -19,7 +19,7 @@ use super::AppState;
 use super::chatting::TEXT_CHARS_MAX;
 use super::error::{ApiError, ApiResult};
 use super::extract::{Body, Id};
-use super::sending::{NewMessage, Sender, Sending, Sent, Success};
+use super::sending::{NewMessage, PreviewWanted, Sender, Sending, Sent, Success};
 use super::target::{self, Mentioned, chat_id};
 use crate::validate::Fields;
 
@@ -130,17 +130,19 @@ async fn edit_message(
     let message = path.message(&sender).await?;
     check_editable(&message, state.clock.now())?;
     let mentions = body.mentions.mentions()?;
+    let wanted = PreviewWanted::new(body.link_preview, body.link_preview_high_quality);
+    let (preview, guard) = wanted.make(&state, &sender, &body.text).await;
     let content = Content::Edit {
         target: message.id.clone(),
         proto: message.proto,
         text: body.text,
-        preview: None,
+        preview,
     };
     let edit = NewMessage {
         mentions,
         ..NewMessage::new(message.id.chat, content)
     };
-    sender.send(edit).await
+    sender.send_with(edit, guard).await
 }
 
 /// Delete a message for everyone.

@@ -25,7 +25,6 @@ pub(super) const OPERATIONS: &[(Method, &str, Access)] = &[
     (Method::PUT, "/api/{session}/profile/picture", SEND),
     (Method::DELETE, "/api/{session}/profile/picture", SEND),
     // Chatting
-    (Method::POST, "/api/send/link-custom-preview", SEND),
     (Method::GET, "/api/messages", READ),
     // Chats
     (Method::GET, "/api/{session}/chats", READ),
@@ -142,9 +141,6 @@ pub(super) const OPERATIONS: &[(Method, &str, Access)] = &[
     (Method::GET, "/api/server/debug/cpu", Access::Admin),
     (Method::GET, "/api/server/debug/heapsnapshot", Access::Admin),
     (Method::GET, "/api/server/debug/browser/trace/{session}", Access::Admin),
-    // Media
-    (Method::POST, "/api/{session}/media/convert/voice", SEND),
-    (Method::POST, "/api/{session}/media/convert/video", SEND),
     // Apps
     (Method::GET, "/api/apps", APP),
     (Method::POST, "/api/apps", APP),

@@ -12,12 +12,13 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
+use tempfile::TempPath;
 use url::form_urlencoded;
 use utoipa::ToSchema;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Ref, Schema, Type};
 use utoipa::openapi::{OpenApi, RefOr};
-use wharf_core::engine::{Content, Mentions, Quote, SendRequest};
+use wharf_core::engine::{Content, LinkPreview, Mentions, Quote, SendRequest};
 use wharf_core::events::MessagePayload;
 use wharf_core::ids::{ChatId, MessageRef};
 
@@ -65,6 +66,17 @@ pub(super) struct NewMessage {
     pub(super) quote: Option<Quote>,
     /// Who is mentioned.
     pub(super) mentions: Mentions,
+}
+
+/// What a caller wants to be shown of the first link in a text.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum PreviewWanted {
+    /// Nothing.
+    No,
+    /// The page's title and a small picture.
+    Small,
+    /// The same with a large picture.
+    Large,
 }
 
 /// Something that has left, now or before.
@@ -171,6 +183,33 @@ impl Sender {
             answer,
             status: self.status,
         })
+    }
+}
+
+impl PreviewWanted {
+    /// By `linkPreview` and `linkPreviewHighQuality`.
+    pub(super) fn new(preview: Option<bool>, high_quality: Option<bool>) -> Self {
+        match (preview.unwrap_or(true), high_quality.unwrap_or_default()) {
+            (false, _) => Self::No,
+            (true, false) => Self::Small,
+            (true, true) => Self::Large,
+        }
+    }
+
+    /// Makes the preview, and what guards its picture until that was sent.
+    pub(super) async fn make(
+        self,
+        state: &AppState,
+        sender: &Sender,
+        text: &str,
+    ) -> (Option<LinkPreview>, Option<TempPath>) {
+        let high_quality = match self {
+            Self::No => return (None, None),
+            Self::Small => false,
+            Self::Large => true,
+        };
+        let made = state.previews.of(text, high_quality, sender.connection.proxy()).await;
+        made.map_or((None, None), |made| (Some(made.preview), made.guard))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Operations that WAHA keeps for its older clients; each has a newer one that does the same.
 
 use axum::Json;
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -13,7 +14,7 @@ use super::{LABEL_CHARS_MAX, TEXT_CHARS_MAX};
 use crate::api::AppState;
 use crate::api::error::{ApiError, ApiResult};
 use crate::api::extract::{Body, Working};
-use crate::api::sending::{NewMessage, Sending, Sent};
+use crate::api::sending::{NewMessage, PreviewWanted, Sending, Sent};
 use crate::api::target::chat_id;
 use crate::validate::Fields;
 
@@ -117,13 +118,17 @@ impl Body for CheckNumberQuery {
     security(("api_key" = ["send"]))
 )]
 #[deprecated(note = "`POST /api/sendText`")]
-async fn send_text_by_get(Sending { sender, body }: Sending<SendTextQuery>) -> ApiResult<Sent> {
+async fn send_text_by_get(
+    State(state): State<AppState>,
+    Sending { sender, body }: Sending<SendTextQuery>,
+) -> ApiResult<Sent> {
     let chat = chat_id("phone", &body.phone)?;
+    let (preview, guard) = PreviewWanted::Small.make(&state, &sender, &body.text).await;
     let content = Content::Text {
         text: body.text,
-        preview: None,
+        preview,
     };
-    sender.send(NewMessage::new(chat, content)).await
+    sender.send_with(NewMessage::new(chat, content), guard).await
 }
 
 /// Answer a message with a text.
@@ -133,8 +138,8 @@ async fn send_text_by_get(Sending { sender, body }: Sending<SendTextQuery>) -> A
     security(("api_key" = ["send"]))
 )]
 #[deprecated(note = "`POST /api/sendText` with `reply_to`")]
-async fn reply(sending: Sending<SendTextRequest>) -> ApiResult<Sent> {
-    text::send(sending).await
+async fn reply(State(state): State<AppState>, sending: Sending<SendTextRequest>) -> ApiResult<Sent> {
+    text::send(&state, sending).await
 }
 
 /// Send a link with a title.
