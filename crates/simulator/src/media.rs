@@ -48,7 +48,7 @@ pub(crate) enum MediaError {
 }
 
 impl MediaRef {
-    /// The file that a message carries, if it carries one.
+    /// The file that a message carries, if it carries one, where it has no wrapper any more.
     pub(crate) fn of(message: &Message) -> Option<Self> {
         fn named(file: &impl Downloadable) -> Option<MediaRef> {
             Some(MediaRef {
@@ -61,16 +61,12 @@ impl MediaRef {
                 sidecar: None,
             })
         }
-        let captioned = message.document_with_caption_message.as_option();
-        let captioned = captioned.and_then(|wrapped| wrapped.message.as_option());
-        let document = message.document_message.as_option();
-        let document = document.or_else(|| captioned.and_then(|message| message.document_message.as_option()));
         let video = message.video_message.as_option().or(message.ptv_message.as_option());
         let image = message.image_message.as_option().and_then(named);
         image
             .or_else(|| video.and_then(named))
             .or_else(|| message.audio_message.as_option().and_then(named))
-            .or_else(|| document.and_then(named))
+            .or_else(|| message.document_message.as_option().and_then(named))
             .or_else(|| message.sticker_message.as_option().and_then(named))
     }
 

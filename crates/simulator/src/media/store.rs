@@ -179,6 +179,13 @@ impl MediaStore {
         Ok(shelf.address(token))
     }
 
+    /// Removes a file, for phones too.
+    pub(crate) fn forget(&self, token: &str) -> io::Result<()> {
+        let mut shelf = self.shelf();
+        shelf.order.retain(|kept| kept != token);
+        shelf.remove(token)
+    }
+
     /// The file at the address `/v/{kind}/{name}?{query}`, and its length.
     pub(crate) fn open(&self, kind: &str, name: &str, query: &str) -> Result<(File, u64), Refusal> {
         let name = name.strip_suffix(".enc").ok_or(Refusal::Mangled)?;

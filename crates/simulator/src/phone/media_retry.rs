@@ -13,6 +13,7 @@ use wacore_libsignal::crypto::aes_256_gcm_encrypt;
 use waproto::whatsapp::media_retry_notification::ResultType;
 use waproto::whatsapp::{MediaRetryNotification, ServerErrorReceipt};
 
+use super::content::unwrapped;
 use super::{Desk, PhoneError};
 use crate::media::{MediaRef, token};
 use crate::model::{DeviceRef, Space};
@@ -55,7 +56,8 @@ impl Desk<'_> {
     /// The file of a message in one of the phone's chats.
     fn file_of(&self, chat: &Jid, id: &str) -> Option<MediaRef> {
         let number = self.network.lock().resolve(chat)?.number.clone();
-        MediaRef::of(&self.memory.chats.message(&number, id)?.message())
+        let message = self.memory.chats.message(&number, id)?.message();
+        MediaRef::of(unwrapped(&message))
     }
 
     /// Uploads a file again; the hosts give it another address.

@@ -1,8 +1,9 @@
 //! What the media hosts ask of the network: who uploads, which fault befalls a request, and what is counted.
 
-use super::Sandbox;
+use super::{Sandbox, digits};
+use crate::error::SandboxError;
 use crate::faults::{FaultAction, FaultDirection};
-use crate::media::MediaStore;
+use crate::media::{MediaStore, token};
 
 impl Sandbox {
     /// The files of the media hosts.
@@ -21,6 +22,21 @@ impl Sandbox {
     pub(crate) fn media_fault(&self, direction: FaultDirection, path: &str, from: Option<&str>) -> Option<FaultAction> {
         let mut rng = self.0.env().random.rng();
         self.0.lock().faults.judge_media(direction, path, from, &mut rng)
+    }
+
+    /// The media hosts lose the file of a message in a chat of this phone, which still has it; or the phone has lost it too.
+    ///
+    /// # Errors
+    /// When phone or message do not exist, or the message has no file.
+    pub fn lose_media(&self, number: &str, chat: &str, id: &str, with_phone: bool) -> Result<(), SandboxError> {
+        let (file, _) = self.find(number)?.file(&digits(chat)?, id)?;
+        let name = token(&file.file_enc_sha256);
+        let lost = match with_phone {
+            true => self.media_store().forget(&name),
+            // Nobody is told of the new address, so nobody finds it.
+            false => self.media_store().renew(&name).map(drop),
+        };
+        lost.map_err(|error| SandboxError::Refused(error.to_string()))
     }
 
     /// A file came in.

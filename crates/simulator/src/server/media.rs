@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, SeekFrom};
 use tokio::time::sleep;
 
 use super::error::ApiError;
-use super::extract::{Path, Query};
+use super::extract::{Chat, Json, Number, Path, Query};
 use super::reset::Reset;
 use super::routes::AppState;
 use crate::faults::{FaultAction, FaultDirection};
@@ -49,6 +49,36 @@ pub(crate) fn router() -> Router<AppState> {
     Router::new()
         .route("/mms/{kind}/{token}", post(upload))
         .route("/v/{kind}/{name}", get(download))
+}
+
+/// The part of the control API that is about them.
+pub(crate) fn admin() -> Router<AppState> {
+    Router::new().route("/admin/phones/{number}/lose-media", post(lose))
+}
+
+/// Which file is lost.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lose {
+    chat: Chat,
+    id: String,
+    /// Whether the phone has lost it, too.
+    #[serde(default)]
+    phone: bool,
+}
+
+async fn lose(
+    State(state): State<AppState>,
+    Path(Number(number)): Path<Number>,
+    Json(request): Json<Lose>,
+) -> Result<StatusCode, ApiError> {
+    let Lose {
+        chat: Chat(chat),
+        id,
+        phone,
+    } = request;
+    state.sandbox.lose_media(&number, &chat, &id, phone)?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The query of an upload.

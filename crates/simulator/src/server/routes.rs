@@ -68,7 +68,8 @@ pub(crate) fn plain(state: AppState, access: Access) -> Router {
         .merge(messages::router())
         .merge(linking::router())
         .merge(traffic::router())
-        .merge(network::router());
+        .merge(network::router())
+        .merge(media::admin());
     // These bring body limits of their own, so they join after the common one.
     let routes = routes
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

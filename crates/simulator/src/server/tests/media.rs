@@ -190,6 +190,39 @@ async fn faults_befall_media() {
 }
 
 #[tokio::test]
+async fn the_hosts_lose_a_file_and_the_phone_too_if_told_so() {
+    let (server, client) = start().await;
+    let media = serde_json::json!({"kind": "document", "mimetype": "text/plain", "filename": "a.txt", "data": "YQ=="});
+    let sent = client.post(
+        "/admin/phones/12025550102/send",
+        serde_json::json!({"to": ALICE, "media": media}),
+    );
+    let id = sent.await.expect(201)["id"].as_str().unwrap().to_owned();
+    let path = format!("/admin/phones/{BOB}/lose-media");
+    let bytes = || async {
+        client
+            .get(&format!("/admin/phones/{BOB}/chats/{ALICE}/{id}/media"))
+            .await
+            .status
+    };
+    client
+        .post(&path, serde_json::json!({"chat": ALICE, "id": id}))
+        .await
+        .expect(204);
+    assert_eq!(bytes().await, 200, "the phone has it");
+    client
+        .post(&path, serde_json::json!({"chat": ALICE, "id": id, "phone": true}))
+        .await
+        .expect(204);
+    assert_eq!(bytes().await, 409, "it is gone");
+    client
+        .post(&path, serde_json::json!({"chat": ALICE, "id": "none"}))
+        .await
+        .refusal(404);
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn media_outlive_the_process_beside_the_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     let snapshot = folder.path().join("network.json");
