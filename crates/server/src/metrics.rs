@@ -1,6 +1,6 @@
 //! What `/metrics` tells, every number under its name, in one place.
 //!
-//! Each number lives with what it counts ([`HttpMetrics`], [`EventMetrics`], [`SessionMetrics`]); what is only known at the time
+//! Each number lives with what it counts ([`HttpMetrics`], [`EventMetrics`], [`SessionMetrics`], [`MediaMetrics`]); what is only known at the time
 //! of a scrape is set here. Every label has few values, which this program knows: never a session, a chat, an address, or a path
 //! as somebody sent it.
 
@@ -20,6 +20,7 @@ use wharf_core::session::SessionStatus;
 use self::process::Process;
 use crate::api::HttpMetrics;
 use crate::events::{EventMetrics, ServerEnvironment};
+use crate::media::MediaMetrics;
 use crate::sessions::SessionMetrics;
 
 /// The last line of a page in the OpenMetrics format.
@@ -65,6 +66,7 @@ impl Metrics {
         started_at: Timestamp,
         events: &EventMetrics,
         sessions: &SessionMetrics,
+        media: &MediaMetrics,
     ) -> Self {
         let mut metrics = Self {
             http: HttpMetrics::default(),
@@ -83,6 +85,7 @@ impl Metrics {
         name_http(wharf, &metrics.http);
         name_sessions(wharf, sessions);
         name_events(wharf, events);
+        name_media(wharf, media);
         metrics.name_own(wharf);
         metrics.registry = registry;
         metrics
@@ -164,6 +167,23 @@ fn name_events(wharf: &mut Registry, events: &EventMetrics) {
     wharf.register("readers_too_slow", about, events.too_slow.clone());
 }
 
+fn name_media(wharf: &mut Registry, media: &MediaMetrics) {
+    let about = "Events that wait for the files of their messages";
+    wharf.register("media_held_events", about, media.held.clone());
+    let about = "Files of messages that are wanted and not there";
+    wharf.register("media_waiting", about, media.waiting.clone());
+    let about = "Files of messages that are being fetched";
+    wharf.register("media_running", about, media.running.clone());
+    let about = "Files of messages that were fetched and stored";
+    wharf.register("media_fetched", about, media.fetched.clone());
+    let about = "Bytes of the files that were fetched and stored";
+    wharf.register("media_fetched_bytes", about, media.bytes.clone());
+    let about = "Tries to fetch a file that came to nothing";
+    wharf.register("media_failed_tries", about, media.failed_tries.clone());
+    let about = "Files of messages that were given up";
+    wharf.register("media_given_up", about, media.given_up.clone());
+}
+
 /// The same page in the older text format of Prometheus (0.0.4), in which a counter's description has the ending of its samples.
 pub(crate) fn plain(page: &str) -> String {
     let counter = |line: &str| Some(line.strip_prefix("# TYPE ")?.strip_suffix(" counter")?.to_owned());
@@ -194,8 +214,8 @@ mod tests {
     #[test]
     fn what_the_store_does_not_tell_is_no_number_and_the_rest_is_shown() {
         let environment = ServerEnvironment::new(Dialect::Gows, "");
-        let (events, sessions) = (EventMetrics::default(), SessionMetrics::default());
-        let metrics = Metrics::new(&environment, Timestamp::UNIX_EPOCH, &events, &sessions);
+        let (events, sessions, media) = Default::default();
+        let metrics = Metrics::new(&environment, Timestamp::UNIX_EPOCH, &events, &sessions, &media);
         let scrape = Scrape {
             statuses: vec![SessionStatus::Working; 3],
             websockets: 2,

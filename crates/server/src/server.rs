@@ -1,6 +1,7 @@
 //! One running server: what it is made of, how it starts, and how it stops without losing anything.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use wharf_core::clock::Clock;
 use wharf_core::engine::Connector;
 use wharf_core::ids::SessionName;
+use wharf_core::media::MediaStorage;
 use wharf_core::lookup::Lookup;
 use wharf_core::random::Random;
 use wharf_core::store::{Storage, StoreError};
@@ -21,7 +23,10 @@ use crate::config::Config;
 use crate::egress::{Egress, EgressError};
 use crate::events::{Delivery, EventLog, Keeper, ServerEnvironment};
 use crate::keys::Keys;
+use crate::link_preview::LinkPreviews;
 use crate::listener;
+use crate::media::jobs::{Filter, MediaJobs, Tools};
+use crate::media::{Files, Library, Rendering, TempFolder};
 use crate::metrics::Metrics;
 use crate::sessions::{Registry, Shared, ShownQr};
 
@@ -37,6 +42,8 @@ const REST_STOP_WITHIN: Duration = Duration::from_secs(1);
 pub struct Parts {
     /// Where data is kept. The caller closes it after the server has stopped.
     pub storage: Arc<dyn Storage>,
+    /// Where the files of messages are kept. The caller closes it too.
+    pub media: Arc<dyn MediaStorage>,
     /// What connects to WhatsApp.
     pub connector: Arc<dyn Connector>,
     /// The time of day.
@@ -65,6 +72,15 @@ pub enum StartError {
     /// Webhooks could not be delivered.
     #[error(transparent)]
     Egress(#[from] EgressError),
+    /// There is no place for the files that callers send.
+    #[error("cannot use the folder {} for files that are being sent", folder.display())]
+    Files {
+        /// Which.
+        folder: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
 }
 
 /// A running server.
@@ -93,6 +109,7 @@ impl Server {
         let (registry, sockets) = (Arc::clone(&app.registry), app.sockets.clone());
         tasks.spawn(Arc::clone(&app.delivery).run(stop_delivery.clone()));
         tasks.spawn(keeper.run(stop_delivery.clone()));
+        tasks.spawn(Arc::clone(&app.library).sweep_on(stop_delivery.clone()));
         let router = api::router(AppState(Arc::new(app)));
         http.spawn(listener::serve(listener, router, stop_http.clone()));
         Ok(Self {
@@ -150,6 +167,12 @@ impl Server {
     }
 }
 
+/// The folder for files that are needed for a moment.
+fn temp_folder(config: &Config) -> Result<TempFolder, StartError> {
+    let folder = config.storage.temp_dir();
+    TempFolder::open(folder.clone()).map_err(|cause| StartError::Files { folder, cause })
+}
+
 /// Puts together what requests work with, and what keeps the log within its bounds. Starts the sessions that ran before.
 async fn compose(
     config: Config,
@@ -159,6 +182,7 @@ async fn compose(
 ) -> Result<(App, Keeper), StartError> {
     let Parts {
         storage,
+        media,
         connector,
         clock,
         random,
@@ -168,6 +192,11 @@ async fn compose(
     let outbound = &config.egress;
     let egress = Egress::new(outbound.allow.clone(), outbound.ca_file.as_deref(), lookup)?;
     let egress = Arc::new(egress);
+    let temp = Arc::new(temp_folder(&config)?);
+    let files = Arc::new(Files::new(config.files.clone(), Arc::clone(&temp), Arc::clone(&egress)));
+    if !files.ffmpeg().is_there() {
+        tracing::warn!("ffmpeg was not found: voice messages and videos are not converted, and are sent without pictures and length");
+    }
     let (dialect, started_at) = (config.engine.dialect, clock.now());
     let environment = ServerEnvironment::new(dialect, &config.sessions.worker_id);
     let events = EventLog::open(
@@ -188,8 +217,26 @@ async fn compose(
         tasks.clone(),
     );
     let keys = keys.await?;
+    let library = Library::new(media, storage.server(), Arc::clone(&clock), &config);
+    let media_jobs = Arc::new(MediaJobs::new(Tools {
+        store: storage.server(),
+        events: Arc::clone(&events),
+        rendering: Rendering::new(dialect, Arc::clone(&library)),
+        library: Arc::clone(&library),
+        temp,
+        clock: Arc::clone(&clock),
+        random: Arc::clone(&random),
+        config: config.fetching,
+        filter: Filter {
+            download: config.media.download,
+            mimetypes: config.media.mimetypes.clone(),
+        },
+        metrics: Arc::default(),
+    }));
     let shared = Shared::new(
         Arc::clone(&storage),
+        Arc::clone(&library),
+        Arc::clone(&media_jobs),
         connector,
         Arc::clone(&events),
         Arc::clone(&keys),
@@ -198,6 +245,7 @@ async fn compose(
         &config,
     );
     let registry = Registry::open(Arc::new(shared), &config.sessions).await?;
+    media_jobs.resume().await?;
     let delivery = Delivery::new(
         Arc::clone(&events),
         Arc::clone(&egress),
@@ -207,7 +255,7 @@ async fn compose(
     );
     let app = App {
         started_at,
-        metrics: Metrics::new(&environment, started_at, events.metrics(), registry.metrics()),
+        metrics: Metrics::new(&environment, started_at, events.metrics(), registry.metrics(), media_jobs.metrics()),
         config,
         registry,
         keys,
@@ -215,6 +263,9 @@ async fn compose(
         replays: Replays::default(),
         events,
         egress,
+        previews: LinkPreviews::new(Arc::clone(&files)),
+        files,
+        library,
         delivery,
         storage,
         clock,

@@ -22,6 +22,9 @@ mod webhook;
 pub(crate) use config::{ClientSessionConfig, IgnoreConfig, SessionConfig};
 pub(crate) use connection::{Answering, Begun, Connection, Draft, GivenId, SendError};
 pub(crate) use idempotency::{Answer, IdempotencyKey};
+pub(crate) use messages::{MessageQuery, body};
+#[cfg(test)]
+pub(crate) use messages::tests as messages_tests;
 pub(crate) use metrics::SessionMetrics;
 pub(crate) use registry::{CommandError, CreateError, Registry, Session};
 pub(crate) use state::{Passkey, View};
@@ -43,6 +46,7 @@ use self::pace::Pace;
 use crate::config::{Config, ProxiesConfig, SessionDefaults};
 use crate::events::EventLog;
 use crate::keys::Keys;
+use crate::media::{Library, MediaJobs};
 
 /// Connections that are set up at the same time, over all sessions, until each works, waits for a scan or fails: at boot
 /// they would otherwise all dial at once.
@@ -64,6 +68,10 @@ pub struct ShownQr {
 pub(crate) struct Shared {
     /// Where data is kept.
     pub(crate) storage: Arc<dyn Storage>,
+    /// The files of messages.
+    pub(crate) library: Arc<Library>,
+    /// What fetches those.
+    pub(crate) media_jobs: Arc<MediaJobs>,
     /// What makes connections.
     pub(crate) connector: Arc<dyn Connector>,
     /// Where events go.
@@ -97,8 +105,11 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// What every session works with.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the server, and they are put together once")]
     pub(crate) fn new(
         storage: Arc<dyn Storage>,
+        library: Arc<Library>,
+        media_jobs: Arc<MediaJobs>,
         connector: Arc<dyn Connector>,
         events: Arc<EventLog>,
         keys: Arc<Keys>,
@@ -108,6 +119,8 @@ impl Shared {
     ) -> Self {
         Self {
             storage,
+            library,
+            media_jobs,
             connector,
             events,
             keys,

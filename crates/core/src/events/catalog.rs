@@ -75,10 +75,12 @@ catalog! {
 
     /// Somebody wrote to us.
     ///
-    /// Comes once per message that this account did not write, and is followed by `message.any` of the same message. What
-    /// changes it later has events of its own: `message.edited`, `message.revoked`, `message.reaction`. Messages of channels,
-    /// status messages, and messages that our phone had to send again have the weaker promise of events that WhatsApp does not
-    /// hold back.
+    /// Comes once per message that this account did not write, and is followed by `message.any` of the same message. A message
+    /// with a file waits for it, at most `WHARF_MEDIA_HOLD_SECONDS`, and then comes with `media.error` and no `media.url`; the
+    /// file is at its URL once it is there. Other messages of the chat do not wait. What changes it later has events of its own,
+    /// and has it told first where it still waits: `message.edited`, `message.revoked`, `message.reaction`. Messages of
+    /// channels, status messages, and messages that our phone had to send again have the weaker promise of events that WhatsApp
+    /// does not hold back.
     Message = "message", MessagePayload, Held, Emitted;
 
     /// Somebody reacted to a message, or took a reaction back.
@@ -89,12 +91,14 @@ catalog! {
     /// Anybody wrote a message, this account included.
     ///
     /// Comes once per message: after `message` for what others write, before the request is answered for what is sent through
-    /// this API. For this account's own messages `message.ack` follows. The exceptions of `message` hold here too.
+    /// this API without a file; what has a file waits for it as `message` does. For this account's own messages `message.ack`
+    /// follows. The exceptions of `message` hold here too.
     MessageAny = "message.any", MessagePayload, Held, Emitted;
 
     /// A message of this account has come further.
     ///
-    /// Comes after the message's own event, once per state, never backwards. The next state raises what was lost.
+    /// Comes after the message's own event, for which it waits, once per state, never backwards. The next state raises what was
+    /// lost.
     MessageAck = "message.ack", MessageAckPayload, Live, Emitted;
 
     /// A participant of a group has received, read or played a message of this account.
@@ -112,12 +116,14 @@ catalog! {
 
     /// A message was deleted for everyone.
     ///
-    /// Comes after the message's own event, once. Nothing follows for that message.
+    /// Comes after the message's own event, once, with what the message was in `before` where it is known here; it is forgotten
+    /// then. Nothing follows for that message.
     MessageRevoked = "message.revoked", MessageRevokedPayload, Held, Emitted;
 
     /// A message was edited.
     ///
-    /// Comes after the message's own event, once per edit.
+    /// Comes after the message's own event, once per edit, with the new text in `body`. `id` is that of the message that carried
+    /// the edit.
     MessageEdited = "message.edited", MessageEditedPayload, Held, Emitted;
 
     /// The state of an engine's connection changed; `session.status` comes instead.

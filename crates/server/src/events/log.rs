@@ -256,11 +256,6 @@ impl EventLog {
         Ok((log, keeper))
     }
 
-    /// In which WAHA engine's words events are told.
-    pub(crate) fn dialect(&self) -> Dialect {
-        self.dialect
-    }
-
     /// What serves the API, as events tell it.
     pub(crate) fn environment(&self) -> &ServerEnvironment {
         &self.environment

@@ -198,10 +198,15 @@ impl Files {
             (Some(part), None, None) => part,
             (None, Some(url), None) => self.fetch(field, &url).await?,
             (None, None, Some(data)) => self.decode(field, &data).await?,
-            _ => return Err(FileError::Invalid(format!("{field} must have either url or data"))),
+            _ => {
+                return Err(FileError::Invalid(format!(
+                    "{} must have either url or data",
+                    whole(field)
+                )));
+            }
         };
         if file.size == 0 {
-            return Err(FileError::Invalid(format!("{field} is empty")));
+            return Err(FileError::Invalid(format!("{} is empty", whole(field))));
         }
         if mimetype
             .as_deref()
@@ -244,8 +249,8 @@ impl Files {
         let fetched = self.egress.fetch(url, &how, &mut file).await;
         let fetched = fetched.map_err(|error| match error {
             FetchError::Write(error) => error.into(),
-            FetchError::OutOfReach => FileError::Invalid(format!("{field}.url {error}")),
-            error => FileError::Refused(format!("{field}.url {error}")),
+            FetchError::OutOfReach => FileError::Invalid(format!("{} {error}", named(field, "url"))),
+            error => FileError::Refused(format!("{} {error}", named(field, "url"))),
         })?;
         Ok(LocalFile {
             size: file.metadata().await?.len(),
@@ -262,7 +267,7 @@ impl Files {
         };
         let (mut file, path) = self.temp.file()?;
         let size = decode(text, &mut file).await.map_err(|error| match error.kind() {
-            ErrorKind::InvalidData => FileError::Invalid(format!("{field}.data must be base64")),
+            ErrorKind::InvalidData => FileError::Invalid(format!("{} must be base64", named(field, "data"))),
             _ => error.into(),
         })?;
         Ok(LocalFile {
@@ -315,6 +320,7 @@ async fn converted(path: TempPath, mimetype: &str, from: &LocalFile) -> Result<L
 }
 
 fn not_converted(field: &str, problem: &str, error: FfmpegError) -> FileError {
+    let field = whole(field);
     match error {
         FfmpegError::Busy => FileError::Busy,
         FfmpegError::Io(error) => error.into(),
@@ -322,6 +328,22 @@ fn not_converted(field: &str, problem: &str, error: FfmpegError) -> FileError {
         FfmpegError::Missing | FfmpegError::TooSlow(_) => {
             FileError::Refused(format!("{field} cannot be converted: {error}"))
         }
+    }
+}
+
+/// How a request calls a file; one that stands in no field of its own has no name.
+fn whole(field: &str) -> &str {
+    match field {
+        "" => "the file",
+        field => field,
+    }
+}
+
+/// How a request calls a part of what it says about a file.
+fn named(field: &str, name: &str) -> String {
+    match field {
+        "" => name.to_owned(),
+        field => format!("{field}.{name}"),
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
-use wharf_core::engine::{Engine, EngineError, Inbox as _, Proxy, SeenRequest, SendRequest, Typing};
+use wharf_core::engine::{Engine, EngineError, Proxy, SeenRequest, SendRequest, Typing};
 use wharf_core::ids::{ChatId, MessageId, MessageRef};
 use wharf_core::message::{Message, Source};
 use wharf_core::store::StoreError;
@@ -285,9 +285,7 @@ impl Connection {
             let id = message.id.clone();
             let kept = async {
                 let answer = reservation.map(|reservation| reservation.answered(&message, &body));
-                inbox
-                    .commit(vec![message], answer.transpose()?.unwrap_or_default())
-                    .await
+                inbox.keep_sent(message, answer.transpose()?.unwrap_or_default()).await
             };
             if let Err(error) = kept.await {
                 // It has left; an error answer would make the caller send it twice.

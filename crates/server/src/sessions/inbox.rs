@@ -3,11 +3,12 @@
 //! The order is what makes it safe (each step can be repeated with the same result): the message with the engine's marks
 //! in the session's store, then the event with its deliveries in the log, then the engine may tell WhatsApp. Never calls
 //! the engine: it is called from inside it. What nobody waits for is kept in [`records`], what becomes of a message after it was
-//! kept is in [`acks`] and [`changes`].
+//! kept is in [`acks`] and [`changes`], the events of messages in [`telling`].
 
 mod acks;
 mod changes;
 mod records;
+mod telling;
 mod together;
 
 use std::collections::HashMap;
@@ -22,7 +23,6 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use wharf_core::engine::{AckUpdate, Inbox, Signal};
-use wharf_core::events::EventName;
 use wharf_core::ids::{ChatId, SessionName};
 use wharf_core::message::{Message, MessageKind, Source};
 use wharf_core::store::{Batch, Store, StoreError};
@@ -32,19 +32,19 @@ use super::connection::{GivenId, SendError};
 use super::counters::Counters;
 use super::messages;
 use super::state::View;
-use crate::events::{EventLog, EventSource, Identity, NewEvent};
+use crate::events::{EventLog, EventSource};
+use crate::media::SessionJobs;
 pub(super) use acks::may_be_in;
 pub(super) use records::Record;
 use together::Wanted;
-
-/// What a reduced message says of itself in `_data`.
-const REDUCED: &str = "the message cannot be stored as it came, most of it was left out";
 
 /// What a connection reports to.
 pub(crate) struct SessionInbox {
     name: SessionName,
     store: Arc<dyn Store>,
     events: Arc<EventLog>,
+    /// What fetches the files of messages.
+    jobs: Arc<SessionJobs>,
     view: watch::Receiver<View>,
     /// One commit at a time, so that events are logged in the order in which messages were kept.
     turn: tokio::sync::Mutex<()>,
@@ -106,6 +106,7 @@ impl SessionInbox {
         name: SessionName,
         store: Arc<dyn Store>,
         events: Arc<EventLog>,
+        jobs: Arc<SessionJobs>,
         view: watch::Receiver<View>,
         counters: Arc<Counters>,
         ignore: IgnoreConfig,
@@ -116,6 +117,7 @@ impl SessionInbox {
             name,
             store,
             events,
+            jobs,
             view,
             turn: tokio::sync::Mutex::new(()),
             waiting: Mutex::default(),
@@ -193,21 +195,7 @@ impl SessionInbox {
             self.counters.active(newest);
         }
         let targets = self.targets(told).await?;
-        let mut events = Vec::new();
-        for received in told.iter() {
-            match received.change() {
-                None => self.add_message_events(received, &mut events)?,
-                Some(change) => events.push(self.change_event(&received.message, change, &targets)?),
-            }
-        }
-        let appended = match are_new {
-            true => self.events.append_new(&self.source(), events.clone(), Batch::new()).await,
-            false => self.events.append(&self.source(), events.clone(), Batch::new()).await,
-        };
-        match appended {
-            Err(StoreError::Conflict { .. }) => self.events.append(&self.source(), events, Batch::new()).await?,
-            outcome => outcome?,
-        }
+        self.tell(told, &targets, are_new).await?;
         self.take_effect(told, targets).await
     }
 
@@ -272,28 +260,18 @@ impl SessionInbox {
         }
     }
 
-    /// `message.any` for everything, and `message` for what others write.
-    fn add_message_events(&self, received: &Received, events: &mut Vec<NewEvent>) -> Result<(), StoreError> {
-        let Received { message, is_reduced } = received;
-        let mut payload = self.events.dialect().message(message);
-        if *is_reduced {
-            payload.data = serde_json::json!({ "error": REDUCED });
+    /// Keeps and tells what was sent, with the answer to who sent it.
+    pub(super) async fn keep_sent(&self, message: Message, answer: Batch) -> Result<(), StoreError> {
+        match message.kind {
+            MessageKind::Content => self.keep(vec![message], answer, Batch::new()).await,
+            // It is not kept itself, so whoever repeats the request has it sent again, and told of, until it was told of.
+            MessageKind::Change(_) | MessageKind::Control => self.keep(vec![message], Batch::new(), answer).await,
         }
-        let identity = Identity::Repeatable {
-            at: message.timestamp,
-            key: message.stanza.clone(),
-        };
-        let any = NewEvent::new(EventName::MessageAny, &payload, identity)?.in_chat(&message.id.chat);
-        if !message.id.from_me {
-            events.push(any.also(EventName::Message));
-        }
-        events.push(any);
-        Ok(())
     }
 
     /// A message as answers have it.
     pub(super) fn rendered(&self, message: &Message) -> Result<Box<RawValue>, StoreError> {
-        let payload = self.events.dialect().message(message);
+        let payload = self.jobs.rendering().without_files(message);
         to_raw_value(&payload).map_err(|error| StoreError::Internal(error.into()))
     }
 

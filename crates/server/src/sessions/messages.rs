@@ -2,6 +2,7 @@
 
 pub(crate) mod body;
 mod changes;
+mod query;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use wharf_core::store::{Batch, Collection, Condition, Document, Expect, Field, Q
 
 use body::BodyError;
 pub(crate) use changes::Changes;
+pub(crate) use query::MessageQuery;
 
 /// One document per message, under what its stanza called it.
 static MESSAGES: Collection = Collection {
@@ -182,7 +184,7 @@ fn decode(document: &Document) -> Result<StoredMessage, BodyError> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use jiff::Timestamp;
     use proptest::collection::vec;

@@ -293,7 +293,7 @@ impl Registry {
     pub(crate) async fn shut_down(&self) {
         self.shared.shutdown.cancel();
         self.shared.tasks.close();
-        self.shared.tasks.wait().await;
+        tokio::join!(self.shared.tasks.wait(), self.shared.media_jobs.shut_down());
     }
 
     fn run(self: &Arc<Self>, name: SessionName, document: SessionDocument) -> Arc<Session> {
@@ -307,6 +307,7 @@ impl Registry {
             receiver,
             Arc::clone(&counters),
         );
+        self.shared.media_jobs.add(&name, view.clone());
         let session = Arc::new(Session {
             name: name.clone(),
             turn,

@@ -308,6 +308,17 @@ impl Wharf {
         answer.unwrap_or_else(|| panic!("{path} did not become what it should: {last}"))
     }
 
+    /// Asks until a file is served.
+    pub(crate) async fn until_served(&self, path: &str) {
+        let mut looking = interval(LOOK_EVERY);
+        let served = async {
+            while self.get(path).await.status != 200 {
+                looking.tick().await;
+            }
+        };
+        timeout(PATIENCE, served).await.unwrap_or_else(|_| panic!("{path} is not served"));
+    }
+
     /// A session that works, with this configuration.
     pub(crate) async fn working(&mut self, name: &str, config: Value) -> Link {
         let made = self

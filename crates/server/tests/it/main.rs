@@ -18,6 +18,7 @@ mod full_disk;
 mod harness;
 mod keyless;
 mod keys;
+mod media;
 mod messages;
 mod pairing;
 mod poison;

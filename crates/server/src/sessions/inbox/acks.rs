@@ -92,8 +92,13 @@ impl SessionInbox {
         update
     }
 
-    /// Raises acks, those of many messages together, and leaves none.
-    pub(super) async fn raise_acks(&self, updates: &mut Vec<AckUpdate>) -> Result<(), StoreError> {
+    /// Raises acks, those of many messages together, and leaves none. Those of messages whose own event is still to come are put
+    /// `aside`.
+    pub(super) async fn raise_acks(
+        &self,
+        updates: &mut Vec<AckUpdate>,
+        aside: &mut Vec<AckUpdate>,
+    ) -> Result<(), StoreError> {
         let updates = updates.drain(..).map(|update| self.without_outgoing(update));
         let mut updates = updates.peekable();
         while let Some(first) = updates.next() {
@@ -102,16 +107,24 @@ impl SessionInbox {
                 ids += next.ids.len();
                 together.push(next);
             }
-            self.raise_together(together).await?;
+            aside.extend(self.raise_together(together).await?);
         }
         Ok(())
     }
 
-    async fn raise_together(&self, updates: Vec<AckUpdate>) -> Result<(), StoreError> {
-        let ids: BTreeSet<String> = updates.iter().flat_map(|update| update.ids.iter().cloned()).collect();
-        let ids: Vec<String> = ids.into_iter().collect();
+    /// Raises these acks, and has the events told that they would have to come after.
+    pub(super) async fn raise_at_once(&self, mut updates: Vec<AckUpdate>) -> Result<(), StoreError> {
+        for stored in messages::with_own_ids(self.store(), &ids_of(&updates)).await? {
+            self.jobs.tell_now(&stored.message.stanza).await?;
+        }
+        self.raise_acks(&mut updates, &mut Vec::new()).await
+    }
+
+    /// Raises these acks but those that it returns: their messages' own events are still to come.
+    async fn raise_together(&self, updates: Vec<AckUpdate>) -> Result<Vec<AckUpdate>, StoreError> {
+        let ids = ids_of(&updates);
         if ids.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let _turn = self.turn.lock().await;
         let mut kept: HashMap<String, Vec<Kept>> = HashMap::new();
@@ -122,10 +135,16 @@ impl SessionInbox {
                 is_changed: false,
             });
         }
-        let mut events = Vec::new();
+        let (mut events, mut aside) = (Vec::new(), Vec::new());
         for update in &updates {
             for id in &update.ids {
                 for message in kept.get_mut(id).into_iter().flatten() {
+                    let Message { id: of, stanza, .. } = &message.stored.message;
+                    if of.from_me && may_be_in(&of.chat, &update.chat) && self.jobs.is_held(stanza) {
+                        let ids = vec![id.clone()];
+                        aside.push(AckUpdate { ids, ..update.clone() });
+                        continue;
+                    }
                     events.extend(message.raise(update)?);
                 }
             }
@@ -136,8 +155,14 @@ impl SessionInbox {
             .try_fold(Batch::new(), messages::change)?;
         // The events first: were the state kept first, a crash in between would leave it risen and nobody told.
         self.events.append(&self.source(), events, Batch::new()).await?;
-        self.write(batch).await
+        self.write(batch).await?;
+        Ok(aside)
     }
+}
+
+fn ids_of(updates: &[AckUpdate]) -> Vec<String> {
+    let ids: BTreeSet<&String> = updates.iter().flat_map(|update| &update.ids).collect();
+    ids.into_iter().cloned().collect()
 }
 
 /// A message that is kept, and what became of it.

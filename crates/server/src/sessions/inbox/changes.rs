@@ -43,13 +43,13 @@ impl SessionInbox {
     }
 
     /// The event of a change.
-    pub(super) fn change_event(
+    pub(super) async fn change_event(
         &self,
         message: &Message,
         change: &Change,
         targets: &[StoredMessage],
     ) -> Result<NewEvent, StoreError> {
-        let target = change.target();
+        let (target, rendering) = (change.target(), self.jobs.rendering());
         let bare_id = Some(target.id.clone());
         let event = match change {
             Change::Reaction { text, .. } => {
@@ -57,8 +57,15 @@ impl SessionInbox {
                 event(EventName::MessageReaction, &payload, message)
             }
             Change::Edited { .. } => {
+                let mut edited = rendering.message(&self.name, message).await?;
+                let kept = place_of(targets, target).map(|place| &targets[place].message);
+                // The file is that of the message that was edited.
+                if let Some(kept) = kept.filter(|kept| kept.media.is_some()) {
+                    let kept = rendering.message(&self.name, kept).await?;
+                    (edited.has_media, edited.media, edited.media_url) = (true, kept.media, kept.media_url);
+                }
                 let payload = MessageEditedPayload {
-                    message: self.events.dialect().message(message),
+                    message: edited,
                     edited_message_id: bare_id,
                 };
                 event(EventName::MessageEdited, &payload, message)
@@ -66,10 +73,14 @@ impl SessionInbox {
             Change::Revoked { .. } => {
                 let before = place_of(targets, target).map(|place| &targets[place]);
                 let before = before.filter(|stored| stored.changes.revoked_at.is_none());
+                let before = match before {
+                    Some(stored) => Some(rendering.message(&self.name, &stored.message).await?),
+                    None => None,
+                };
                 let payload = MessageRevokedPayload {
                     revoked_message_id: bare_id,
-                    after: Some(self.events.dialect().message(message)),
-                    before: before.map(|stored| self.events.dialect().message(&stored.message)),
+                    after: Some(rendering.message(&self.name, message).await?),
+                    before,
                     data: None,
                 };
                 event(EventName::MessageRevoked, &payload, message)

@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::time::Duration;
 
+use tokio::select;
 use tokio::sync::mpsc;
 use wharf_core::engine::{AckUpdate, Closed, Signal};
 use wharf_core::events::EventName;
@@ -62,9 +63,19 @@ impl SessionInbox {
     }
 
     async fn keep_until_one_fails(&self, mut records: mpsc::UnboundedReceiver<Record>) -> Result<(), StoreError> {
-        let (mut waiting, mut acks) = (Vec::new(), Vec::new());
-        while records.recv_many(&mut waiting, RECORDS_AT_ONCE_MAX).await > 0 {
-            if waiting.iter().all(|record| matches!(record, Record::Ack(_))) {
+        let (mut waiting, mut acks, mut aside) = (Vec::new(), Vec::new(), Vec::new());
+        let mut told = self.jobs.told();
+        loop {
+            select! {
+                count = records.recv_many(&mut waiting, RECORDS_AT_ONCE_MAX) => if count == 0 {
+                    break;
+                },
+                // There is a sender as long as there are jobs.
+                Ok(()) = told.changed(), if !aside.is_empty() => {}
+            }
+            // First, because they came first.
+            acks.append(&mut aside);
+            if !waiting.is_empty() && waiting.iter().all(|record| matches!(record, Record::Ack(_))) {
                 tokio::time::sleep(ACKS_GATHERED_FOR).await;
                 let more = std::iter::from_fn(|| records.try_recv().ok());
                 waiting.extend(more.take(RECORDS_AT_ONCE_MAX));
@@ -73,18 +84,19 @@ impl SessionInbox {
                 match record {
                     Record::Ack(update) => acks.push(update),
                     Record::Message(message, marks) => {
-                        self.raise_acks(&mut acks).await?;
+                        self.raise_acks(&mut acks, &mut aside).await?;
                         self.keep_recovered(*message, marks).await?;
                     }
                     Record::Waiting(message, marks) => {
-                        self.raise_acks(&mut acks).await?;
+                        self.raise_acks(&mut acks, &mut aside).await?;
                         self.tell_waiting(*message, marks).await?;
                     }
                 }
             }
-            self.raise_acks(&mut acks).await?;
+            self.raise_acks(&mut acks, &mut aside).await?;
         }
-        Ok(())
+        // Nobody tells of these again.
+        self.raise_at_once(aside).await
     }
 
     /// Keeps a message that has no row at the engine's from which it could be taken in again. So the marks come last: once
@@ -102,7 +114,7 @@ impl SessionInbox {
         let _turn = self.turn.lock().await;
         let is_known = messages::same(self.store(), &message).await?.is_some();
         if !is_known && !self.ignores(&message) {
-            let payload = self.events.dialect().message(&message);
+            let payload = self.jobs.rendering().message(&self.name, &message).await?;
             let identity = Identity::Repeatable {
                 at: message.timestamp,
                 key: message.stanza.clone(),

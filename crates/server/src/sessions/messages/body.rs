@@ -35,9 +35,7 @@ pub(crate) fn encode(part: &impl Serialize, proto: &Bytes) -> Result<Bytes, Stor
 pub(crate) fn decode<T: DeserializeOwned>(body: &Bytes) -> Result<(T, Bytes), BodyError> {
     let length = body.first_chunk::<LENGTH_BYTES>().ok_or(BodyError::Length)?;
     let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| BodyError::Length)?;
-    let (json, proto) = body[LENGTH_BYTES..]
-        .split_at_checked(length)
-        .ok_or(BodyError::Length)?;
+    let (json, proto) = body[LENGTH_BYTES..].split_at_checked(length).ok_or(BodyError::Length)?;
     // A copy, because a slice would keep all of the page that it was read with.
     Ok((serde_json::from_slice(json)?, Bytes::copy_from_slice(proto)))
 }

@@ -183,6 +183,7 @@ impl Supervisor {
             return true;
         };
         live.place = None;
+        live.connection.end_fetching();
         let ended = timeout(DISCONNECT_WITHIN, live.connection.engine().disconnect())
             .await
             .is_ok();

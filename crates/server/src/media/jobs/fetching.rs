@@ -1,0 +1,280 @@
+//! One job: fetches a file, and tries again until it is stored or hopeless.
+//!
+//! What is not the file's fault costs no try: a session that is not connected, a disk or a media storage that takes nothing.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use tokio::select;
+use tokio::time::{sleep, timeout};
+use wharf_core::engine::{EngineError, MediaError};
+use wharf_core::ids::MessageId;
+use wharf_core::media::MediaStorageError;
+use wharf_core::message::Message;
+use wharf_core::session::SessionStatus;
+use wharf_core::store::StoreError;
+
+use super::record::Record;
+use super::telling::Outcome;
+use super::{Job, SessionJobs, Wanted};
+use crate::media::metrics::Counted;
+use crate::sessions::Connection;
+
+/// The longest that one download may take: a file of 2 GiB at 1.2 MB/s.
+const DOWNLOAD_WITHIN: Duration = Duration::from_secs(30 * 60);
+/// How often the phone is asked to upload a file again.
+const REUPLOADS_MAX: u32 = 2;
+/// The wait after the first failure; it doubles with each.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+/// The longest wait between two tries.
+const DELAY_MAX: Duration = Duration::from_secs(10 * 60);
+/// The longest wait where nobody knows whether the next try is any better.
+const UNCOUNTED_DELAY_MAX: Duration = Duration::from_secs(60);
+/// The longest wait until the media storage is asked again whether it takes a file that is there.
+const STORAGE_DELAY_MAX: Duration = Duration::from_secs(5);
+/// The longest that a request waits for files that it asked for.
+const REQUEST_WITHIN: Duration = Duration::from_secs(30);
+
+/// What to do after a try that came to nothing.
+enum Failure {
+    /// Try again, as often as is allowed.
+    Counted(String),
+    /// Try again.
+    Uncounted(String),
+    /// Ask the phone for the file.
+    Gone,
+    /// Nothing.
+    Final(String),
+}
+
+impl SessionJobs {
+    /// Does a job: fetches the file, tells of the message, in time or with the file, and removes the job.
+    pub(super) async fn work(&self, job: &Job, record: Record) {
+        let metrics = &self.tools.metrics;
+        let _waiting = Counted::new(&metrics.waiting);
+        let Record { message, state } = record;
+        let mut fetching = pin!(self.fetch(&message, state.since));
+        let mut outcome = None;
+        if let Some(until) = state.held_until {
+            let _held = Counted::new(&metrics.held);
+            select! {
+                biased;
+                fetched = &mut fetching => outcome = Some(fetched),
+                () = self.tools.clock.sleep_until(until) => {
+                    self.tell_surely(job, &message.stanza, &Outcome::Unfinished).await;
+                }
+            }
+        }
+        let outcome = match outcome {
+            Some(outcome) => outcome,
+            None => fetching.await,
+        };
+        if let Outcome::GivenUp(why) = &outcome {
+            metrics.given_up.inc();
+            tracing::warn!(session = %self.session, id = %message.id, why, "the file of a message is given up");
+        }
+        self.tell_surely(job, &message.stanza, &outcome).await;
+    }
+
+    /// Fetches the file of a message, however often that takes.
+    async fn fetch(&self, message: &Message, since: Timestamp) -> Outcome {
+        let retry = self.tools.config.retry;
+        let give_up_at = since.saturating_add(retry).unwrap_or(since);
+        select! {
+            biased;
+            outcome = self.try_on(message.clone()) => outcome,
+            () = self.tools.clock.sleep_until(give_up_at) => {
+                Outcome::GivenUp(format!("it was not there after {} hours", retry.as_hours()))
+            }
+        }
+    }
+
+    async fn try_on(&self, mut message: Message) -> Outcome {
+        let (mut tries, mut failures, mut reuploads) = (0, 0, 0);
+        loop {
+            let connection = self.working().await;
+            let failure = match self.try_once(&connection, &message).await {
+                Ok(()) => return Outcome::Fetched,
+                Err(Failure::Gone) if reuploads < REUPLOADS_MAX => {
+                    reuploads += 1;
+                    match connection.request_reupload(&message).await {
+                        Ok(again) => {
+                            message = again;
+                            continue;
+                        }
+                        Err(error) => Failure::of(error),
+                    }
+                }
+                Err(failure) => failure,
+            };
+            // Whatever waits here must not keep a connection that has ended.
+            drop(connection);
+            self.tools.metrics.failed_tries.inc();
+            failures += 1;
+            let (why, delay_max) = match failure {
+                Failure::Final(why) => return Outcome::GivenUp(why),
+                Failure::Gone => return Outcome::GivenUp(MediaError::Gone.to_string()),
+                Failure::Uncounted(why) => (why, UNCOUNTED_DELAY_MAX),
+                Failure::Counted(why) => {
+                    tries += 1;
+                    if tries >= self.tools.config.tries {
+                        return Outcome::GivenUp(why);
+                    }
+                    (why, DELAY_MAX)
+                }
+            };
+            tracing::debug!(session = %self.session, id = %message.id, failures, why, "a file could not be fetched");
+            sleep(self.delay(failures, delay_max)).await;
+        }
+    }
+
+    /// The session's connection, as soon as it works.
+    async fn working(&self) -> Connection {
+        let mut view = self.view.clone();
+        loop {
+            let connection = {
+                let view = view.borrow_and_update();
+                let is_working = view.status == SessionStatus::Working;
+                view.connection.clone().filter(|_| is_working)
+            };
+            match connection {
+                Some(connection) => return connection,
+                // Without another one the session is gone, and its jobs are being ended.
+                None if view.changed().await.is_err() => std::future::pending().await,
+                None => {}
+            }
+        }
+    }
+
+    /// Fetches a file and stores it, when it is its turn.
+    async fn try_once(&self, connection: &Connection, message: &Message) -> Result<(), Failure> {
+        // Nobody closes these.
+        let _own = self.own_at_once.acquire().await.map_err(Failure::counted)?;
+        let _place = self.at_once.acquire().await.map_err(Failure::counted)?;
+        let metrics = &self.tools.metrics;
+        let _running = Counted::new(&metrics.running);
+        let path = self.tools.temp.path().map_err(MediaError::Disk).map_err(Failure::of)?;
+        let download = connection.download(message, &path, self.tools.config.bytes_max);
+        let bytes = match timeout(DOWNLOAD_WITHIN, download).await {
+            Ok(bytes) => bytes.map_err(Failure::of)?,
+            Err(error) => return Err(Failure::counted(error)),
+        };
+        self.store(message, &path).await?;
+        metrics.fetched.inc();
+        metrics.bytes.inc_by(bytes);
+        Ok(())
+    }
+
+    /// Stores a file that is there, however long the storage takes nothing: it would only have to be fetched again, and others
+    /// wait for the same storage.
+    async fn store(&self, message: &Message, path: &Path) -> Result<(), Failure> {
+        let media = message.media.as_ref();
+        let mimetype = media.and_then(|media| media.mimetype.as_deref());
+        let filename = media.and_then(|media| media.filename.as_deref());
+        for failures in 1.. {
+            let saved = self
+                .tools
+                .library
+                .save(&self.session, &message.id, mimetype, filename, path);
+            match saved.await {
+                Ok(_) => return Ok(()),
+                Err(error @ (MediaStorageError::Unavailable(_) | MediaStorageError::Refused(_))) => {
+                    self.warn_of_storage(&message.id, &error);
+                    sleep(self.delay(failures, STORAGE_DELAY_MAX)).await;
+                }
+                Err(error) => return Err(Failure::counted(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn warn_of_storage(&self, id: &MessageId, error: &(dyn Error + 'static)) {
+        tracing::warn!(session = %self.session, %id, error, "a file waits for the media storage");
+    }
+
+    async fn try_one_of<'a>(
+        &self,
+        connection: &Connection,
+        message: &'a Message,
+    ) -> (&'a Message, Result<(), Failure>) {
+        (message, self.try_once(connection, message).await)
+    }
+
+    /// The wait after so many failures; half of it is random, so that not all come back at once.
+    fn delay(&self, failures: u32, max: Duration) -> Duration {
+        let doublings = failures.saturating_sub(1).min(16);
+        let full = FIRST_DELAY.saturating_mul(1 << doublings).min(max);
+        let share = f64::from(u16::from_be_bytes(self.tools.random.bytes())) / f64::from(u16::MAX);
+        full.mul_f64(0.5 + share / 2.0)
+    }
+
+    /// Fetches those of these messages' files that are not there, all at the same time and once each, and answers why some are
+    /// not there then.
+    pub(crate) async fn fetch_now(
+        &self,
+        connection: &Connection,
+        messages: &[Message],
+    ) -> Result<HashMap<MessageId, String>, StoreError> {
+        let wanted: Vec<MessageId> = messages
+            .iter()
+            .filter(|message| self.wanted(message) == Wanted::Job)
+            .map(|message| message.id.clone())
+            .collect();
+        let mut missing = HashMap::new();
+        if wanted.is_empty() {
+            return Ok(missing);
+        }
+        let there = self.tools.library.find(&self.session, &wanted).await?;
+        let mut fetching = FuturesUnordered::new();
+        for message in messages.iter().filter(|message| wanted.contains(&message.id)) {
+            if !there.contains_key(&message.id) {
+                missing.insert(message.id.clone(), "it is still being fetched".to_owned());
+                fetching.push(self.try_one_of(connection, message));
+            }
+        }
+        let fetch_all = async {
+            while let Some((message, outcome)) = fetching.next().await {
+                match outcome {
+                    Ok(()) => missing.remove(&message.id),
+                    Err(failure) => missing.insert(message.id.clone(), failure.why()),
+                };
+            }
+        };
+        // What is not there by then is in a later answer, or not: the caller asks again.
+        let _ = timeout(REQUEST_WITHIN, fetch_all).await;
+        drop(fetching);
+        Ok(missing)
+    }
+}
+
+impl Failure {
+    fn counted(error: impl std::error::Error) -> Self {
+        Self::Counted(error.to_string())
+    }
+
+    fn of(error: MediaError) -> Self {
+        let why = error.to_string();
+        match error {
+            MediaError::Gone => Self::Gone,
+            MediaError::None | MediaError::Lost | MediaError::TooLarge { .. } => Self::Final(why),
+            MediaError::Disk(_) => Self::Uncounted(why),
+            MediaError::Engine(EngineError::Offline | EngineError::NotLinked | EngineError::Throttled { .. }) => {
+                Self::Uncounted(why)
+            }
+            MediaError::Damaged | MediaError::Engine(_) => Self::Counted(why),
+        }
+    }
+
+    fn why(self) -> String {
+        match self {
+            Self::Counted(why) | Self::Uncounted(why) | Self::Final(why) => why,
+            Self::Gone => MediaError::Gone.to_string(),
+        }
+    }
+}
