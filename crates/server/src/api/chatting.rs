@@ -5,6 +5,7 @@
 mod cards;
 mod changes;
 mod deprecated;
+mod history;
 mod interactive;
 mod media;
 mod polls;
@@ -44,6 +45,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         .merge(interactive::router())
         .merge(changes::router())
         .merge(seen::router())
+        .merge(history::router())
         .merge(deprecated::router())
         .routes(routes!(new_message_id))
 }

@@ -237,7 +237,7 @@ pub(super) fn page_limit(query: &str) -> ApiResult<usize> {
 }
 
 /// A whole number in a query; `None` where it is not there.
-fn number(query: &str, name: &str, allowed: std::ops::RangeInclusive<u64>) -> ApiResult<Option<u64>> {
+pub(super) fn number(query: &str, name: &str, allowed: std::ops::RangeInclusive<u64>) -> ApiResult<Option<u64>> {
     let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(known, _)| known == name);
     let Some((_, value)) = values.next() else {
         return Ok(None);

@@ -24,8 +24,6 @@ pub(super) const OPERATIONS: &[(Method, &str, Access)] = &[
     (Method::PUT, "/api/{session}/profile/status", SEND),
     (Method::PUT, "/api/{session}/profile/picture", SEND),
     (Method::DELETE, "/api/{session}/profile/picture", SEND),
-    // Chatting
-    (Method::GET, "/api/messages", READ),
     // Chats
     (Method::GET, "/api/{session}/chats", READ),
     (Method::GET, "/api/{session}/chats/overview", READ),
