@@ -17,6 +17,7 @@ mod outgoing;
 mod peers;
 mod polls;
 mod retries;
+mod secrets;
 mod showing;
 pub(crate) mod signal;
 mod stars;

@@ -12,6 +12,7 @@ use waproto::whatsapp::message::pin_in_chat_message::Type as PinType;
 use waproto::whatsapp::message::protocol_message::Type as ProtocolType;
 
 use super::content::{poll_of, unwrapped};
+use super::secrets::sealed_edit;
 use crate::stanza::{self, Malformed};
 
 /// `edit` of a message that replaces the text of another one.
@@ -91,6 +92,9 @@ fn edit(message: &Message, inner: &Message) -> Option<&'static str> {
         .is_some_and(|reaction| reaction.text.as_deref().unwrap_or_default().is_empty())
     {
         return Some(REVOKE);
+    }
+    if sealed_edit(inner).is_some() {
+        return Some(EDIT);
     }
     let protocol = inner.protocol_message.as_option();
     match protocol.and_then(|protocol| protocol.r#type) {
@@ -201,6 +205,7 @@ fn is_known(message: &Message) -> bool {
     message.conversation.is_some()
         || message.extended_text_message.is_set()
         || message.protocol_message.is_set()
+        || sealed_edit(message).is_some()
         || message.reaction_message.is_set()
         || message.pin_in_chat_message.is_set()
         || message.poll_update_message.is_set()

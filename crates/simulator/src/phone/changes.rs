@@ -14,6 +14,7 @@ use super::Desk;
 use super::compose::check_text;
 use super::content::{said, unwrapped};
 use super::inbox::{ChatMessage, entry};
+use super::secrets::sealed_edit;
 use crate::error::SandboxError;
 use crate::model::Space;
 use crate::stanza::Malformed;
@@ -71,9 +72,17 @@ impl Desk<'_> {
                 ..Default::default()
             }),
             Change::Edit(text) => {
-                own(target, "edited")?;
-                check_text("a text", text)?;
-                Ok(edit(key, replaced(target, text)?, now_ms))
+                let edit = edit(key, target, text, now_ms)?;
+                Ok(Message {
+                    edited_message: MessageField::some(FutureProofMessage {
+                        message: MessageField::some(edit),
+                    }),
+                    ..Default::default()
+                })
+            }
+            Change::EncryptedEdit(text) => {
+                let edit = edit(key.clone(), target, text, now_ms)?;
+                self.seal_edit(chat, target, key, &edit)
             }
             Change::Revoke => {
                 own(target, "deleted for everyone")?;
@@ -119,6 +128,12 @@ impl Desk<'_> {
         } else if let Some(pin) = message.pin_in_chat_message.as_option() {
             let is_pinned = pin.r#type == Some(PinType::PIN_FOR_ALL);
             self.pin(changed, &pin.key, is_pinned);
+        } else if let Some(sealed) = sealed_edit(message) {
+            let opened = self.open_edit(changed.chat, changed.by, sealed);
+            match opened.as_ref().and_then(|edit| edit.protocol_message.as_option()) {
+                Some(protocol) => self.edit(changed, protocol)?,
+                None => return Err(Malformed::new("an encrypted edit that cannot be read")),
+            }
         } else if let Some(protocol) = message.protocol_message.as_option() {
             match protocol.r#type {
                 Some(ProtocolType::REVOKE) => self.revoke(changed, &protocol.key)?,
@@ -253,24 +268,26 @@ fn theirs(target: &ChatMessage, is_own: bool, done: &str) -> Result<(), Malforme
     }
 }
 
-fn edit(key: MessageField<MessageKey>, edited: Message, timestamp_ms: Option<i64>) -> Message {
+/// The edit of an own message.
+fn edit(
+    key: MessageField<MessageKey>,
+    target: &ChatMessage,
+    text: &str,
+    timestamp_ms: Option<i64>,
+) -> Result<Message, SandboxError> {
+    own(target, "edited")?;
+    check_text("a text", text)?;
     let protocol = ProtocolMessage {
         key,
         r#type: Some(ProtocolType::MESSAGE_EDIT),
-        edited_message: MessageField::some(edited),
+        edited_message: MessageField::some(replaced(target, text)?),
         timestamp_ms,
         ..Default::default()
     };
-    let message = Message {
+    Ok(Message {
         protocol_message: MessageField::some(protocol),
         ..Default::default()
-    };
-    Message {
-        edited_message: MessageField::some(FutureProofMessage {
-            message: MessageField::some(message),
-        }),
-        ..Default::default()
-    }
+    })
 }
 
 /// The message with another text or caption.

@@ -2,19 +2,18 @@
 //!
 //! It reads only; what changes another message is in [`super::changes`].
 
+mod choices;
+
+use std::borrow::Cow;
+
 use buffa::MessageField;
-use waproto::whatsapp::message::interactive_message::InteractiveMessage as Interactive;
-use waproto::whatsapp::message::interactive_message::native_flow_message::NativeFlowButton;
 use waproto::whatsapp::message::{
-    ButtonsMessage, DocumentMessage, ExtendedTextMessage, FutureProofMessage, InteractiveMessage, ListMessage,
-    PollCreationMessage, VideoMessage, buttons_message, buttons_response_message,
+    DocumentMessage, ExtendedTextMessage, FutureProofMessage, PollCreationMessage, VideoMessage,
 };
 use waproto::whatsapp::{ContextInfo, Message};
 
-use crate::views::{
-    Button, Buttons, Contact, Content, LinkPreview, List, ListRow, ListSection, Location, MediaKind, MediaView, Poll,
-    PollOption, Quoted, Selected,
-};
+use self::choices::{buttons, list, selected};
+use crate::views::{Contact, Content, LinkPreview, Location, MediaKind, MediaView, Poll, PollOption, Quoted};
 
 /// Wrappers within each other before a message counts as unreadable.
 const WRAPPERS_MAX: usize = 8;
@@ -56,6 +55,32 @@ pub(crate) fn unwrapped(message: &Message) -> &Message {
     inner
 }
 
+/// The unwrapped message with its file where every message has it: of buttons, the picture above them.
+pub(crate) fn with_file(message: &Message) -> Cow<'_, Message> {
+    use waproto::whatsapp::message::buttons_message::Header;
+    use waproto::whatsapp::message::interactive_message::header::Media as Above;
+
+    let above = message
+        .interactive_message
+        .as_option()
+        .and_then(|it| it.header.as_option()?.media.as_ref());
+    let header = message.buttons_message.as_option().and_then(|it| it.header.as_ref());
+    let mut file = Message::default();
+    match (above, header) {
+        (Some(Above::ImageMessage(image)), _) | (_, Some(Header::ImageMessage(image))) => {
+            file.image_message = MessageField::some((**image).clone());
+        }
+        (Some(Above::VideoMessage(video)), _) | (_, Some(Header::VideoMessage(video))) => {
+            file.video_message = MessageField::some((**video).clone());
+        }
+        (Some(Above::DocumentMessage(document)), _) | (_, Some(Header::DocumentMessage(document))) => {
+            file.document_message = MessageField::some((**document).clone());
+        }
+        _ => return Cow::Borrowed(message),
+    }
+    Cow::Owned(file)
+}
+
 /// What a message says. Who is quoted is an address still.
 pub(crate) fn said(message: &Message) -> Said {
     let inner = unwrapped(message);
@@ -63,7 +88,7 @@ pub(crate) fn said(message: &Message) -> Said {
     let mut said = Said {
         text: text(inner),
         content: Content {
-            media: media(inner),
+            media: media(&with_file(inner)),
             location: location(inner),
             contacts: contacts(inner),
             poll: poll_of(inner).map(poll),
@@ -327,114 +352,5 @@ fn link_preview(text: &ExtendedTextMessage) -> Option<LinkPreview> {
         description: text.description.clone(),
         thumbnail: text.jpeg_thumbnail.as_ref().is_some_and(|bytes| !bytes.is_empty()),
         high_quality: text.thumbnail_direct_path.is_some(),
-    })
-}
-
-fn list(list: &ListMessage) -> List {
-    let sections = list.sections.iter().map(|section| {
-        let rows = section.rows.iter().map(|row| ListRow {
-            id: row.row_id.clone().unwrap_or_default(),
-            title: row.title.clone().unwrap_or_default(),
-            description: row.description.clone(),
-        });
-        ListSection {
-            title: section.title.clone(),
-            rows: rows.collect(),
-        }
-    });
-    List {
-        title: list.title.clone(),
-        footer: list.footer_text.clone(),
-        button: list.button_text.clone(),
-        sections: sections.collect(),
-    }
-}
-
-fn buttons(message: &Message) -> Option<Buttons> {
-    if let Some(buttons) = message.buttons_message.as_option() {
-        return Some(plain_buttons(buttons));
-    }
-    let interactive = message.interactive_message.as_option()?;
-    let Some(Interactive::NativeFlowMessage(flow)) = &interactive.interactive_message else {
-        return None;
-    };
-    Some(Buttons {
-        header: header_of(interactive),
-        footer: interactive.footer.as_option().and_then(|footer| footer.text.clone()),
-        buttons: flow.buttons.iter().map(native_button).collect(),
-    })
-}
-
-fn plain_buttons(message: &ButtonsMessage) -> Buttons {
-    let header = match &message.header {
-        Some(buttons_message::Header::Text(text)) => Some(text.clone()),
-        _ => None,
-    };
-    let button = |button: &buttons_message::Button| Button {
-        kind: "reply".to_owned(),
-        text: button
-            .button_text
-            .as_option()
-            .and_then(|text| text.display_text.clone())
-            .unwrap_or_default(),
-        value: button.button_id.clone(),
-    };
-    Buttons {
-        header,
-        footer: message.footer_text.clone(),
-        buttons: message.buttons.iter().map(button).collect(),
-    }
-}
-
-fn header_of(interactive: &InteractiveMessage) -> Option<String> {
-    let header = interactive.header.as_option()?;
-    header.title.clone().filter(|title| !title.is_empty())
-}
-
-/// A button of a native flow has its words in JSON.
-fn native_button(button: &NativeFlowButton) -> Button {
-    let parameters: serde_json::Value = button
-        .button_params_json
-        .as_deref()
-        .and_then(|json| serde_json::from_str(json).ok())
-        .unwrap_or_default();
-    let word = |key: &str| parameters[key].as_str().map(str::to_owned);
-    let name = button.name.clone().unwrap_or_default();
-    Button {
-        kind: if name == "quick_reply" {
-            "reply".to_owned()
-        } else {
-            name
-        },
-        text: word("display_text").unwrap_or_default(),
-        value: word("id")
-            .or_else(|| word("url"))
-            .or_else(|| word("phone_number"))
-            .or_else(|| word("copy_code")),
-    }
-}
-
-fn selected(message: &Message) -> Option<Selected> {
-    if let Some(list) = message.list_response_message.as_option() {
-        let row = list.single_select_reply.as_option()?;
-        return Some(Selected {
-            id: row.selected_row_id.clone().unwrap_or_default(),
-            title: list.title.clone(),
-        });
-    }
-    if let Some(button) = message.buttons_response_message.as_option() {
-        let text = |response: &buttons_response_message::Response| match response {
-            buttons_response_message::Response::SelectedDisplayText(text) => text.clone(),
-        };
-        let title = button.response.as_ref().map(text);
-        return Some(Selected {
-            id: button.selected_button_id.clone().unwrap_or_default(),
-            title,
-        });
-    }
-    let button = message.template_button_reply_message.as_option()?;
-    Some(Selected {
-        id: button.selected_id.clone().unwrap_or_default(),
-        title: button.selected_display_text.clone(),
     })
 }

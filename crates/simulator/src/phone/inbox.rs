@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use buffa::Message as _;
+use buffa::{Message as _, MessageField};
 use serde::{Deserialize, Serialize};
-use waproto::whatsapp::Message;
+use waproto::whatsapp::{Message, MessageContextInfo};
 
+use super::secrets::secret_of;
 use crate::keys::Blob;
 use crate::views::{InboxEntry, InboxKind, InboxPage, ReceiptKind, TypingState};
 
@@ -39,6 +40,9 @@ pub(crate) struct ChatMessage {
     /// The encoded message, where it is more than a text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     content: Option<Blob>,
+    /// What votes and edits are encrypted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    secret: Option<Blob>,
     #[serde(default, skip_serializing_if = "Marks::is_none")]
     pub(crate) marks: Marks,
 }
@@ -73,6 +77,7 @@ impl ChatMessage {
             timestamp,
             receipt: None,
             content: None,
+            secret: None,
             marks: Marks::default(),
         }
     }
@@ -88,8 +93,13 @@ impl ChatMessage {
             timestamp,
             receipt: None,
             content: (!is_text).then(|| Blob(message.encode_to_vec())),
+            secret: secret_of(message).map(Blob::from),
             marks: Marks::default(),
         }
+    }
+
+    pub(crate) fn secret(&self) -> Option<&[u8]> {
+        self.secret.as_ref().map(|secret| &secret.0[..])
     }
 
     /// The message as it was sent, with the text that it has now where it is a plain one.
@@ -98,6 +108,12 @@ impl ChatMessage {
         let decoded = content.and_then(|content| Message::decode_from_slice(&content.0).ok());
         decoded.unwrap_or_else(|| Message {
             conversation: self.text.clone(),
+            message_context_info: self.secret().map_or_else(MessageField::none, |secret| {
+                MessageField::some(MessageContextInfo {
+                    message_secret: Some(secret.to_vec()),
+                    ..Default::default()
+                })
+            }),
             ..Default::default()
         })
     }
@@ -106,6 +122,7 @@ impl ChatMessage {
     pub(crate) fn revoke(&mut self) {
         self.text = None;
         self.content = None;
+        self.secret = None;
         self.marks = Marks {
             revoked: true,
             ..Marks::default()

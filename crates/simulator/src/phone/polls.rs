@@ -1,20 +1,15 @@
-//! Votes: encrypted with the secret of the poll, readable only by who has the poll.
-//!
-//! The key is made of the addresses of the poll's author and of the voter, both in the same space (WhatsApp Web
-//! `WAWebAddonEncryption`, wacore `poll.rs`). A vote names options by their hash, and replaces the one before.
+//! Votes in polls: options are named by their hashes, and a vote replaces the one before.
 
 use buffa::MessageField;
-use wacore::poll::{
-    PollVoteCiphertext, compute_option_hash, decrypt_poll_vote_with_secret, encrypt_poll_vote_with_secret,
-};
+use wacore::poll::compute_option_hash;
 use waproto::whatsapp::Message;
 use waproto::whatsapp::message::{PollEncValue, PollUpdateMessage};
 
 use super::Desk;
 use super::content::{poll_of, said, unwrapped};
 use super::inbox::ChatMessage;
+use super::secrets::secret_of;
 use crate::error::SandboxError;
-use crate::model::Space;
 use crate::stanza::Malformed;
 use crate::views::Poll;
 
@@ -23,8 +18,7 @@ impl Desk<'_> {
     pub(super) fn vote(&self, chat: &str, id: &str, options: &[String]) -> Result<Message, SandboxError> {
         let poll = self.memory.chats.message(chat, id);
         let poll = poll.ok_or_else(|| SandboxError::not_found("message", id))?;
-        let message = poll.message();
-        let (names, multiple) = choices(&message)
+        let (names, multiple) = choices(poll)
             .ok_or_else(|| SandboxError::Invalid(format!("message {id} is no poll, and nobody can vote in it")))?;
         if let Some(unknown) = options.iter().find(|option| !names.contains(option)) {
             return Err(SandboxError::Invalid(format!("the poll has no option {unknown:?}")));
@@ -32,23 +26,13 @@ impl Desk<'_> {
         if options.len() > 1 && !multiple {
             return Err(SandboxError::Invalid("the poll is for one option".to_owned()));
         }
-        let secret =
-            secret(&message).ok_or_else(|| SandboxError::Refused("the poll came without its secret".to_owned()))?;
-        let author = self.address(self.author(chat, poll), Space::Lid);
-        let voter = self.address(self.number, Space::Lid);
         let hashes: Vec<Vec<u8>> = options
             .iter()
             .map(|option| compute_option_hash(option).to_vec())
             .collect();
-        let (payload, iv) = encrypt_poll_vote_with_secret(&hashes, secret, id, &author, &voter)
-            .map_err(|error| SandboxError::Refused(format!("the vote cannot be encrypted: {error}")))?;
-        let vote = PollEncValue {
-            enc_payload: Some(payload),
-            enc_iv: Some(iv.to_vec()),
-        };
         let update = PollUpdateMessage {
             poll_creation_message_key: MessageField::some(self.key_of(chat, poll)),
-            vote: MessageField::some(vote),
+            vote: MessageField::some(self.seal_vote(chat, poll, &hashes)?),
             sender_timestamp_ms: i64::try_from(self.network.env().clock.now_ms()).ok(),
             ..Default::default()
         };
@@ -66,52 +50,20 @@ impl Desk<'_> {
         by: &str,
         vote: &PollEncValue,
     ) -> Option<Vec<String>> {
-        let message = poll.message();
-        let (names, _) = choices(&message)?;
-        let ciphertext = PollVoteCiphertext {
-            enc_payload: vote.enc_payload.as_deref()?,
-            enc_iv: vote.enc_iv.as_deref()?,
-        };
-        let author = self.author(chat, poll);
-        let hashes = [Space::Lid, Space::Pn].into_iter().find_map(|space| {
-            let (author, voter) = (self.address(author, space), self.address(by, space));
-            decrypt_poll_vote_with_secret(ciphertext, secret(&message)?, &poll.id, &author, &voter).ok()
-        })?;
+        let (names, _) = choices(poll)?;
         let name = |hash: &Vec<u8>| {
-            names
-                .iter()
-                .find(|name| compute_option_hash(name)[..] == hash[..])
-                .cloned()
+            let mut names = names.iter();
+            names.find(|name| compute_option_hash(name)[..] == hash[..]).cloned()
         };
-        hashes.iter().map(name).collect()
-    }
-
-    fn author<'a>(&'a self, chat: &'a str, message: &ChatMessage) -> &'a str {
-        if message.from_me { self.number } else { chat }
-    }
-
-    /// The address of an account; its number where it is gone, which fits nothing.
-    fn address(&self, number: &str, space: Space) -> String {
-        let state = self.network.lock();
-        let account = state.account(number);
-        account.map_or_else(|| number.to_owned(), |account| account.user_jid(space).to_string())
+        self.open_vote(chat, poll, by, vote)?.iter().map(name).collect()
     }
 }
 
 /// The options of a poll, and whether one can choose several.
-fn choices(message: &Message) -> Option<(Vec<String>, bool)> {
-    let poll = said(message).content.poll?;
-    Some((
-        poll.options.into_iter().map(|option| option.name).collect(),
-        poll.multiple,
-    ))
-}
-
-fn secret(message: &Message) -> Option<&[u8]> {
-    let context = [message, unwrapped(message)]
-        .into_iter()
-        .find_map(|message| message.message_context_info.as_option());
-    context?.message_secret.as_deref()
+fn choices(message: &ChatMessage) -> Option<(Vec<String>, bool)> {
+    let poll = said(&message.message()).content.poll?;
+    let names = poll.options.into_iter().map(|option| option.name);
+    Some((names.collect(), poll.multiple))
 }
 
 /// Objects to a poll in which nobody could vote.
@@ -119,7 +71,7 @@ fn secret(message: &Message) -> Option<&[u8]> {
 /// # Errors
 /// When a poll came without its secret.
 pub(super) fn check(message: &Message) -> Result<(), Malformed> {
-    match poll_of(unwrapped(message)).is_some() && secret(message).is_none() {
+    match poll_of(unwrapped(message)).is_some() && secret_of(message).is_none() {
         true => Err(Malformed::new("a poll without its message secret")),
         false => Ok(()),
     }

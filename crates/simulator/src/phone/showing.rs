@@ -2,7 +2,7 @@
 //!
 //! It changes nothing.
 
-use super::content::{self, Said, said, unwrapped};
+use super::content::{self, Said, said, unwrapped, with_file};
 use super::inbox::ChatMessage;
 use super::{Phone, polls};
 use crate::error::SandboxError;
@@ -103,8 +103,8 @@ impl Phone {
         let memory = self.memory();
         let message = memory.chats.message(chat, id);
         let message = message.ok_or_else(|| SandboxError::not_found("message", id))?.message();
-        let message = unwrapped(&message);
-        let file = MediaRef::of(message).zip(content::media(message));
+        let message = with_file(unwrapped(&message));
+        let file = MediaRef::of(&message).zip(content::media(&message));
         file.ok_or_else(|| SandboxError::not_found("file of message", id))
     }
 
@@ -113,7 +113,8 @@ impl Phone {
         let memory = self.memory();
         let message = memory.chats.message(chat, id);
         let message = message.ok_or_else(|| SandboxError::not_found("message", id))?.message();
-        let picture = content::thumbnail(unwrapped(&message));
+        let message = with_file(unwrapped(&message));
+        let picture = content::thumbnail(&message);
         let picture = picture.ok_or_else(|| SandboxError::not_found("thumbnail of message", id))?;
         Ok(picture.to_vec())
     }

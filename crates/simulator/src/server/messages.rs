@@ -144,6 +144,8 @@ struct Edit {
     chat: Chat,
     id: String,
     text: String,
+    #[serde(default)]
+    encrypted: bool,
 }
 
 async fn edit(
@@ -152,7 +154,11 @@ async fn edit(
     Json(request): Json<Edit>,
 ) -> SentAnswer {
     filled("text", request.text.trim(), TEXT_CHARS_MAX)?;
-    change(&state, &number, &request.chat, &request.id, Change::Edit(request.text)).await
+    let edit = match request.encrypted {
+        true => Change::EncryptedEdit(request.text),
+        false => Change::Edit(request.text),
+    };
+    change(&state, &number, &request.chat, &request.id, edit).await
 }
 
 #[derive(Deserialize)]

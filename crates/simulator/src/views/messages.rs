@@ -144,6 +144,8 @@ pub enum Change {
     React(String),
     /// Replace the text or the caption of an own message.
     Edit(String),
+    /// The same, encrypted once more with the secret of the message, as newer clients do.
+    EncryptedEdit(String),
     /// Delete an own message for everyone.
     Revoke,
     /// Vote in a poll, for all of these options and no other; for none takes the vote back.

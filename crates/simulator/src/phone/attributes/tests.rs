@@ -4,9 +4,10 @@ use buffa::MessageField;
 use wacore::send::{media_type_from_message, should_hide_decrypt_fail_for_send, stanza_type_from_message};
 use wacore::types::message::EditAttribute;
 use waproto::whatsapp::MessageKey;
+use waproto::whatsapp::message::secret_encrypted_message::SecretEncType;
 use waproto::whatsapp::message::{
     AudioMessage, FutureProofMessage, ImageMessage, ListMessage, LocationMessage, PinInChatMessage,
-    PollCreationMessage, PollEncValue, PollUpdateMessage, ReactionMessage,
+    PollCreationMessage, PollEncValue, PollUpdateMessage, ReactionMessage, SecretEncryptedMessage,
 };
 
 use super::*;
@@ -77,6 +78,14 @@ fn edit() -> Message {
     with(|it| it.protocol_message = MessageField::some(protocol))
 }
 
+fn encrypted_edit() -> Message {
+    let sealed = SecretEncryptedMessage {
+        secret_enc_type: Some(SecretEncType::MESSAGE_EDIT),
+        ..Default::default()
+    };
+    with(|it| it.secret_encrypted_message = MessageField::some(sealed))
+}
+
 #[test]
 fn what_goes_with_a_message_is_what_the_client_library_says() {
     for (message, kind) in [
@@ -98,6 +107,7 @@ fn what_goes_with_a_message_is_what_the_client_library_says() {
         (reaction(""), "reaction"),
         (edit(), "text"),
         (with(|it| it.edited_message = wrapped(edit())), "text"),
+        (encrypted_edit(), "text"),
         (revoke(true), "text"),
         (revoke(false), "text"),
         (

@@ -175,6 +175,18 @@ async fn a_caption_is_edited_and_the_media_stays() {
 }
 
 #[tokio::test]
+async fn an_edit_can_be_encrypted_once_more() {
+    let (server, client) = start().await;
+    let id = from_alice(client, json!({"text": "befor"})).await;
+    at_bob(client, &id).await;
+    let edit = json!({"id": id, "text": "before", "encrypted": true});
+    let seen = change(client, (ALICE, BOB), "edit", edit).await;
+    assert_eq!((&seen["kind"], &seen["text"]), (&json!("edit"), &json!("before")));
+    assert_eq!(now(client, BOB, ALICE, &id).await["text"], "before");
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn votes_are_counted_on_both_sides() {
     let (server, client) = start().await;
     let poll = json!({"name": "Lunch?", "options": ["Soup", "Salad", "Nothing"], "multiple": true});
