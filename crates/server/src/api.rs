@@ -6,13 +6,16 @@
 mod address;
 mod attempts;
 mod auth;
+mod chats;
 mod chatting;
 pub(crate) mod dialect;
 mod error;
 mod events;
 mod extract;
+mod files;
 mod headers;
 mod keys;
+mod media;
 mod metrics;
 mod not_built;
 mod observability;
@@ -24,6 +27,8 @@ mod refusals;
 mod sending;
 mod sessions;
 mod swagger;
+mod target;
+mod upload;
 mod webhooks;
 
 pub(crate) use attempts::Attempts;
@@ -49,12 +54,11 @@ use crate::config::Config;
 use crate::egress::Egress;
 use crate::events::{Delivery, EventLog};
 use crate::keys::Keys;
+use crate::link_preview::LinkPreviews;
+use crate::media::{Files, Library};
 use crate::metrics::Metrics;
 use crate::sessions::Registry;
 use error::ApiError;
-
-/// The largest body that is read, as in WAHA.
-const BODY_BYTES_MAX: usize = 50 * 1024 * 1024;
 
 /// What handlers work with. Cheap to clone.
 #[derive(Clone)]
@@ -69,6 +73,9 @@ pub(crate) struct App {
     pub(crate) replays: Replays,
     pub(crate) events: Arc<EventLog>,
     pub(crate) egress: Arc<Egress>,
+    pub(crate) files: Arc<Files>,
+    pub(crate) previews: LinkPreviews,
+    pub(crate) library: Arc<Library>,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -98,8 +105,11 @@ fn operations() -> OpenApiRouter<AppState> {
         .merge(sessions::router())
         .merge(pairing::router())
         .merge(chatting::router())
+        .merge(chats::router())
         .merge(events::router())
         .merge(webhooks::router())
+        .merge(media::router())
+        .merge(files::router())
         .merge(observability::router())
         .merge(metrics::router())
 }
@@ -115,7 +125,7 @@ pub(crate) fn router(state: AppState) -> Router {
             pages.serve(&method, uri.path(), &headers)
         })
         .method_not_allowed_fallback(no_route)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(state.config.files.body_bytes_max))
         .layer(axum::middleware::from_fn_with_state(state.clone(), headers::set))
         .with_state(state)
 }

@@ -15,6 +15,7 @@ use wharf_core::ids::SessionName;
 use wharf_core::session::SessionStatus;
 use wharf_core::store::StoreError;
 
+use super::files::FileNotFound;
 use crate::media::FileError;
 use crate::sessions::{CommandError, CreateError, SendError};
 
@@ -129,7 +130,7 @@ impl IntoResponse for ApiError {
                     .into(),
             ),
             Self::NotFound(message) => (StatusCode::NOT_FOUND, message.into()),
-            Self::FileNotFound => return file_not_found(),
+            Self::FileNotFound => return (StatusCode::NOT_FOUND, Json(FileNotFound::BODY)).into_response(),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "request entity too large".into()),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive".into()),
             Self::Refused(message) => (StatusCode::UNPROCESSABLE_ENTITY, message.into()),
@@ -180,18 +181,6 @@ impl IntoResponse for ApiError {
 fn not_let_in(status: StatusCode, hint: &str) -> Response {
     let message = status.canonical_reason().unwrap_or_default();
     let body = json!({"statusCode": status.as_u16(), "message": message, "hint": hint});
-    (status, Json(body)).into_response()
-}
-
-/// WAHA's body for a file that is not there.
-fn file_not_found() -> Response {
-    let status = StatusCode::NOT_FOUND;
-    let body = json!({"error": {
-        "code": status.as_u16(),
-        "key": "FILE_NOT_FOUND",
-        "message": "File not found",
-        "details": "File not found or no longer available",
-    }});
     (status, Json(body)).into_response()
 }
 

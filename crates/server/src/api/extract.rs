@@ -7,10 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::{self, FromRequest, FromRequestParts};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
@@ -19,9 +19,11 @@ use wharf_core::ids::SessionName;
 use wharf_core::session::SessionStatus;
 
 use super::AppState;
-use super::auth::{require_session, session_in_path, sessions_in_query};
+use super::auth::{KEY_NAME, require_session, session_in_path, sessions_in_query};
 use super::error::ApiError;
+use super::upload::{self, Form};
 use crate::keys::Caller;
+use crate::media::{FileInput, LocalFile};
 use crate::sessions::{Connection, Session, View};
 use crate::validate::{self, Fields};
 
@@ -34,6 +36,11 @@ const SESSION_DEFAULT: &str = "default";
 pub(super) trait Body: DeserializeOwned {
     /// Notes what is wrong, in WAHA's words.
     fn check(fields: &mut Fields<'_>);
+
+    /// Where the file goes that came as a part of a form; `None` where none is taken.
+    fn file(&mut self) -> Option<&mut FileInput> {
+        None
+    }
 }
 
 /// An authorized request with a checked body.
@@ -53,6 +60,8 @@ pub(super) struct Request {
     pub(super) parts: Parts,
     /// The body.
     pub(super) body: Value,
+    /// The file that came with it, where it was a form.
+    pub(super) part: Option<LocalFile>,
     /// The session's connection.
     pub(super) connection: Connection,
 }
@@ -69,8 +78,8 @@ impl<B: Body> FromRequest<AppState> for Input<B> {
     type Rejection = ApiError;
 
     async fn from_request(request: extract::Request, state: &AppState) -> Result<Self, ApiError> {
-        let (_, _, body) = read(request, state).await?;
-        convert(body).map(Self)
+        let (_, _, Form { body, part }) = read(request, state).await?;
+        convert(body, part).map(Self)
     }
 }
 
@@ -78,8 +87,10 @@ impl<B: Body> FromRequest<AppState> for Working<B> {
     type Rejection = ApiError;
 
     async fn from_request(request: extract::Request, state: &AppState) -> Result<Self, ApiError> {
-        let Request { body, connection, .. } = Request::read(request, state).await?;
-        let body = convert(body)?;
+        let Request {
+            body, part, connection, ..
+        } = Request::read(request, state).await?;
+        let body = convert(body, part)?;
         Ok(Self { connection, body })
     }
 }
@@ -87,7 +98,7 @@ impl<B: Body> FromRequest<AppState> for Working<B> {
 impl Request {
     /// Authorizes the caller, reads the body and finds the session.
     pub(super) async fn read(request: extract::Request, state: &AppState) -> Result<Self, ApiError> {
-        let (caller, mut parts, body) = read(request, state).await?;
+        let (caller, mut parts, Form { body, part }) = read(request, state).await?;
         let name = session_name(&caller, &mut parts, &body, state).await?;
         let session = name.parse().ok().and_then(|name| state.registry.get(&name));
         let session = session.ok_or_else(|| ApiError::session_not_started(&name, false))?;
@@ -98,6 +109,7 @@ impl Request {
             caller,
             parts,
             body,
+            part,
             connection,
         })
     }
@@ -157,10 +169,10 @@ impl FromRequestParts<AppState> for Named {
     }
 }
 
-/// The id that stands in the path; a path that is not text is refused in WAHA's shape.
-pub(super) struct Id(pub(super) String);
+/// The id that stands in the path, or all of them; a path that is not text is refused in WAHA's shape.
+pub(super) struct Id<T = String>(pub(super) T);
 
-impl FromRequestParts<AppState> for Id {
+impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for Id<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
@@ -231,9 +243,25 @@ fn wrong_status(session: &Session, view: &View, expected: SessionStatus, state: 
 }
 
 /// Authorizes the caller, then reads the body.
-async fn read(request: extract::Request, state: &AppState) -> Result<(Caller, Parts, Value), ApiError> {
+async fn read(request: extract::Request, state: &AppState) -> Result<(Caller, Parts, Form), ApiError> {
     let (mut parts, body) = request.into_parts();
     let caller = Caller::from_request_parts(&mut parts, state).await?;
+    // A form of another site is refused as any other is.
+    let form = match upload::boundary(&parts).filter(|_| caller.by_key()) {
+        Some(boundary) => upload::read(boundary, body, &state.files).await?,
+        None => Form {
+            body: read_whole(&caller, &parts, body, state).await?,
+            part: None,
+        },
+    };
+    if let Some(Value::String(name)) = form.body.get("session") {
+        require_session(&caller, name)?;
+    }
+    Ok((caller, parts, form))
+}
+
+/// Reads a body that is wanted as a whole.
+async fn read_whole(caller: &Caller, parts: &Parts, body: HttpBody, state: &AppState) -> Result<Value, ApiError> {
     let request = extract::Request::from_parts(parts.clone(), body);
     let bytes = match timeout(BODY_WITHIN, Bytes::from_request(request, state)).await {
         Err(_) => return Err(ApiError::TooSlow),
@@ -241,11 +269,10 @@ async fn read(request: extract::Request, state: &AppState) -> Result<(Caller, Pa
         Ok(Err(error)) => return Err(ApiError::Unreadable(error.body_text())),
         Ok(Ok(bytes)) => bytes,
     };
-    let body = parse(&parts.headers, &bytes, caller.by_key())?;
-    if let Some(Value::String(name)) = body.get("session") {
-        require_session(&caller, name)?;
+    match parts.method {
+        Method::GET => Ok(fields_in_query(parts.uri.query().unwrap_or_default())),
+        _ => parse(&parts.headers, &bytes, caller.by_key()),
     }
-    Ok((caller, parts, body))
 }
 
 /// A body as JSON. Forms are read too, as in WAHA, but only with a key: a browser sends them across sites unasked.
@@ -277,12 +304,25 @@ fn parse(headers: &HeaderMap, bytes: &[u8], by_key: bool) -> Result<Value, ApiEr
     ))
 }
 
-pub(super) fn convert<B: Body>(body: Value) -> Result<B, ApiError> {
+/// What stands in a query for a body: all texts, but not the key.
+fn fields_in_query(query: &str) -> Value {
+    let fields = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != KEY_NAME);
+    let fields = fields.map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())));
+    fields.collect::<Map<_, _>>().into()
+}
+
+pub(super) fn convert<B: Body>(body: Value, part: Option<LocalFile>) -> Result<B, ApiError> {
     let problems = validate::problems(&body, B::check);
     if !problems.is_empty() {
         return Err(ApiError::Invalid(problems));
     }
-    serde_json::from_value(body).map_err(|error| ApiError::Invalid(vec![error.to_string()]))
+    let mut body: B = serde_json::from_value(body).map_err(|error| ApiError::Invalid(vec![error.to_string()]))?;
+    match (part, body.file()) {
+        (None, _) => {}
+        (Some(part), Some(file)) => file.part = Some(part),
+        (Some(_), None) => return Err(ApiError::Invalid(vec![format!("{} is not taken here", upload::FILE)])),
+    }
+    Ok(body)
 }
 
 /// The session that a request is about: the one that it names in its path, query or body, or else the caller's own, or else

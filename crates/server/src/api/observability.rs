@@ -14,6 +14,7 @@ use super::AppState;
 use crate::events::ServerEnvironment;
 use crate::keys::Caller;
 use crate::media::Health;
+use crate::media::ffmpeg::FfmpegError;
 
 /// The name of what is told of the storage of media, which is WAHA's also where there is no disk.
 const MEDIA: &str = "mediaFiles.space";
@@ -109,6 +110,7 @@ async fn health(State(state): State<AppState>, _caller: Caller) -> Response {
         true => info.insert(MEDIA.to_owned(), media),
         false => error.insert(MEDIA.to_owned(), media),
     };
+    info.insert("ffmpeg".to_owned(), ffmpeg_health(&state));
     let (code, status) = match error.is_empty() {
         true => (StatusCode::OK, "ok"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "error"),
@@ -130,6 +132,14 @@ async fn health(State(state): State<AppState>, _caller: Caller) -> Response {
         Json(body),
     )
         .into_response()
+}
+
+/// Whether files can be converted. A server that cannot is not unwell: it does everything else.
+fn ffmpeg_health(state: &AppState) -> Value {
+    match state.files.ffmpeg().is_there() {
+        true => json!({"status": "up"}),
+        false => json!({"status": "missing", "message": FfmpegError::Missing.to_string()}),
+    }
 }
 
 /// How the storage of media is, as WAHA tells it, and whether it is well.

@@ -14,6 +14,7 @@ const TAGS: &[(&str, &str)] = &[
     ("🖥️ Sessions", "Create and control WhatsApp sessions"),
     ("📱 Pairing", "Link a session to a phone"),
     ("📤 Chatting", "Send messages"),
+    ("🖼️ Media", "Files of messages, and files for messages"),
     ("💬 Chats", "Look after chats and their messages"),
     ("📨 Events", "Read the event log, and see what became of its deliveries"),
     ("🔍 Observability", "Look after the server"),

@@ -59,7 +59,7 @@ struct QRCodeValue {
 
 /// A file in JSON.
 #[derive(Debug, Serialize, ToSchema)]
-struct Base64File {
+pub(super) struct Base64File {
     /// Its type.
     mimetype: String,
     /// Its bytes, base64.

@@ -171,17 +171,20 @@ pub(super) fn check_file(fields: &mut Fields<'_>, name: &str) {
 
 /// Checks a field that is a file, if it is there.
 pub(super) fn check_optional_file(fields: &mut Fields<'_>, name: &str) {
-    fields.object(name, |file| {
-        for text in ["url", "data", "mimetype", "filename"] {
-            file.string(text);
-        }
-        // Only a part of a form has a digest.
-        match (file.get("url"), file.get("data"), file.get("sha256")) {
-            (Some(_), Some(_), _) => file.fail("url", "must not stand beside data"),
-            (None, None, None) => file.fail("url", "or data must be there"),
-            _ => {}
-        }
-    });
+    fields.object(name, check_source);
+}
+
+/// Checks the fields of a file themselves.
+pub(super) fn check_source(file: &mut Fields<'_>) {
+    for text in ["url", "data", "mimetype", "filename"] {
+        file.string(text);
+    }
+    // Only a part of a form has a digest.
+    match (file.get("url"), file.get("data"), file.get("sha256")) {
+        (Some(_), Some(_), _) => file.fail("url", "must not stand beside data"),
+        (None, None, None) => file.fail("url", "or data must be there"),
+        _ => {}
+    }
 }
 
 /// A file at an address.

@@ -7,10 +7,11 @@ mod pdf;
 mod waveform;
 
 use std::io::Cursor;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use image::codecs::jpeg::JpegEncoder;
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder as _, ImageReader, Limits};
 use serde::Deserialize;
 use wharf_core::engine::MediaFacts;
@@ -24,6 +25,10 @@ const THUMBNAIL_SIDE: u32 = 100;
 const THUMBNAIL_BYTES_MAX: usize = 16 * 1024;
 /// How good a small picture is, from the first try to the last.
 const THUMBNAIL_QUALITIES: [u8; 3] = [70, 50, 30];
+/// The longer side of the picture of a preview, in pixels.
+const LARGE_SIDE: u32 = 800;
+/// How good it is.
+const LARGE_QUALITY: u8 = 80;
 /// The most pixels that are decoded in this process; ffmpeg does what has more.
 const PIXELS_MAX: u64 = 12_000_000;
 /// The most memory that decoding a picture may take, in bytes.
@@ -88,39 +93,89 @@ pub(super) async fn of_document(path: &Path, mimetype: &str) -> MediaFacts {
     }
 }
 
-/// A picture in small, as JPEG, with the size of the whole. `None` where it is none.
-pub(crate) struct Seen {
-    /// In pixels, as it is shown.
-    pub(crate) width: u32,
-    /// In pixels, as it is shown.
-    pub(crate) height: u32,
-    /// Itself in small; `None` where it is too large to be decoded here.
-    pub(crate) thumbnail: Option<Bytes>,
+/// A picture: the size of the whole, as it is shown, and itself in small where it is not too large to be decoded here.
+struct Seen {
+    width: u32,
+    height: u32,
+    thumbnail: Option<Bytes>,
 }
 
 impl Seen {
     /// Looks at a file. Takes its time: not for a thread that others wait for.
-    pub(crate) fn in_file(path: &PathBuf) -> Option<Self> {
-        let reader = ImageReader::open(path).ok()?.with_guessed_format().ok()?;
-        let mut decoder = reader.into_decoder().ok()?;
-        let (width, height) = decoder.dimensions();
-        let mut limits = Limits::no_limits();
-        limits.max_alloc = Some(DECODER_BYTES_MAX);
-        let fits = u64::from(width) * u64::from(height) <= PIXELS_MAX && decoder.set_limits(limits).is_ok();
-        let orientation = decoder.orientation().ok()?;
-        let is_turned = matches!(orientation.to_exif(), 5..=8);
-        let thumbnail = fits.then(|| {
-            let mut image = DynamicImage::from_decoder(decoder).ok()?;
-            image.apply_orientation(orientation);
-            small(&image)
-        });
-        let (width, height) = if is_turned { (height, width) } else { (width, height) };
+    fn in_file(path: &Path) -> Option<Self> {
+        let (width, height, image) = open(path)?;
         Some(Self {
             width,
             height,
-            thumbnail: thumbnail.flatten(),
+            thumbnail: image.and_then(|image| small(&image)),
         })
     }
+}
+
+/// The pictures of a link's preview, as JPEG.
+pub(crate) struct Pictures {
+    /// As in a message.
+    pub(crate) small: Option<Bytes>,
+    /// One that is uploaded.
+    pub(crate) large: Option<Large>,
+}
+
+/// A picture that is no larger than needed.
+pub(crate) struct Large {
+    /// It.
+    pub(crate) jpeg: Vec<u8>,
+    /// In pixels.
+    pub(crate) width: u32,
+    /// In pixels.
+    pub(crate) height: u32,
+}
+
+/// The pictures that a preview shows of a file; `None` where it is no picture, or too large a one.
+pub(crate) async fn pictures(path: &Path) -> Option<Pictures> {
+    let path = path.to_owned();
+    let made = tokio::task::spawn_blocking(move || {
+        let (.., image) = open(&path)?;
+        let image = image?;
+        Some(Pictures {
+            small: small(&image),
+            large: large(&image),
+        })
+    });
+    made.await.ok().flatten()
+}
+
+/// The size of a picture, as it is shown, and itself where it is not too large to be decoded here.
+fn open(path: &Path) -> Option<(u32, u32, Option<DynamicImage>)> {
+    let reader = ImageReader::open(path).ok()?.with_guessed_format().ok()?;
+    let mut decoder = reader.into_decoder().ok()?;
+    let (width, height) = decoder.dimensions();
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(DECODER_BYTES_MAX);
+    let fits = u64::from(width) * u64::from(height) <= PIXELS_MAX && decoder.set_limits(limits).is_ok();
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let image = fits.then(|| {
+        let mut image = DynamicImage::from_decoder(decoder).ok()?;
+        image.apply_orientation(orientation);
+        Some(image)
+    });
+    match matches!(orientation.to_exif(), 5..=8) {
+        true => Some((height, width, image.flatten())),
+        false => Some((width, height, image.flatten())),
+    }
+}
+
+fn large(image: &DynamicImage) -> Option<Large> {
+    let image = image.thumbnail(LARGE_SIDE.min(image.width()), LARGE_SIDE.min(image.height()));
+    let image = on_white(&image);
+    let mut jpeg = Vec::new();
+    image
+        .write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, LARGE_QUALITY))
+        .ok()?;
+    Some(Large {
+        jpeg,
+        width: image.width(),
+        height: image.height(),
+    })
 }
 
 /// A picture no larger than `THUMBNAIL_SIDE`, as JPEG.
@@ -226,11 +281,6 @@ async fn probe(ffmpeg: &Ffmpeg, path: &Path) -> Option<Probed> {
         Ok(json) => serde_json::from_slice(&json).ok(),
         Err(error) => unknown(&error),
     }
-}
-
-/// How long a piece of sound plays, in seconds.
-pub(super) async fn seconds(ffmpeg: &Ffmpeg, path: &Path) -> Option<u32> {
-    probe(ffmpeg, path).await?.seconds()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -311,11 +311,3 @@ fn restrict(child: &Child, within: Duration, file_bytes_max: u64) {
 /// Other systems have no such call; the time is bounded there as well.
 #[cfg(not(target_os = "linux"))]
 fn restrict(_child: &Child, _within: Duration, _file_bytes_max: u64) {}
-
-/// Where the programs are; for those who tell about the server.
-impl Ffmpeg {
-    /// The program, if there is one.
-    pub(crate) fn program(&self) -> Option<&PathBuf> {
-        self.config.ffmpeg.as_ref()
-    }
-}

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tempfile::{Builder, TempPath};
 use tokio::fs::File;
@@ -44,16 +44,12 @@ impl TempFolder {
     fn make(&self) -> io::Result<tempfile::NamedTempFile> {
         Builder::new().prefix("").tempfile_in(&self.0)
     }
-
-    /// Where it is.
-    pub(crate) fn as_path(&self) -> &Path {
-        &self.0
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
 
     use super::*;
 
@@ -67,7 +63,7 @@ mod tests {
         assert!(!left.exists());
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let (_file, path) = temp.file().unwrap();
-        assert_eq!((mode(temp.as_path()), mode(&path)), (0o700, 0o600));
+        assert_eq!((mode(&temp.0), mode(&path)), (0o700, 0o600));
         let name = path.to_path_buf();
         drop(path);
         assert!(!name.exists());

@@ -7,7 +7,7 @@ use super::*;
 fn seen(bytes: &[u8]) -> Option<Seen> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
-    Seen::in_file(&file.path().to_owned())
+    Seen::in_file(file.path())
 }
 
 fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {

@@ -75,7 +75,7 @@ impl Library {
     }
 
     /// Removes what has expired, and answers when the next file does.
-    async fn sweep(&self) -> Result<Timestamp, MediaStorageError> {
+    pub(super) async fn sweep(&self) -> Result<Timestamp, MediaStorageError> {
         // From here on whatever is written may have been missed.
         self.sweeps_at.store(i64::MAX, Ordering::Release);
         loop {

@@ -296,8 +296,10 @@ async fn a_file_that_is_stored_again_is_there_all_the_time() {
     shelf.pass(MINUTE * 2);
     assert!(is_there(&library, "alice", "A").await, "its time begins anew");
     let source = shelf.source(b"other");
-    let png = library.save(&name("alice"), &message("A"), Some("image/png"), None, &source);
-    png.await.unwrap();
+    library
+        .save(&name("alice"), &message("A"), Some("image/png"), None, &source)
+        .await
+        .unwrap();
     assert_eq!(shelf.names("alice"), ["false_12025550101@c.us_A.png"]);
 }
 
