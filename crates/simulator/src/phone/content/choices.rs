@@ -88,10 +88,11 @@ fn native_button(button: &NativeFlowButton) -> Button {
             name
         },
         text: word("display_text").unwrap_or_default(),
-        value: word("id")
-            .or_else(|| word("url"))
+        // All buttons have ids, and only the ids of those that answer mean something.
+        value: word("url")
             .or_else(|| word("phone_number"))
-            .or_else(|| word("copy_code")),
+            .or_else(|| word("copy_code"))
+            .or_else(|| word("id")),
     }
 }
 
