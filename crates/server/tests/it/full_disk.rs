@@ -47,10 +47,10 @@ async fn deleting_a_session_makes_room_on_a_full_disk() {
         gate.reached().await;
         assert!(!folder.exists());
         wharf.server_disk_is_full(false);
+        wharf.server_writes().open();
         gate.let_one_pass();
     };
     assert_eq!(tokio::join!(deletion, disk).0.status, 200);
-    wharf.server_writes().open();
     let wharf = wharf.restart().await;
     assert_eq!(wharf.get("/api/sessions/a").await.status, 404);
     wharf.stop().await;
