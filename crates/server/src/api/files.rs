@@ -6,10 +6,13 @@
 use std::ops::Range;
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use wharf_core::ids::SessionName;
@@ -34,6 +37,38 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(get_file_by_name))
 }
 
+/// WAHA's answer for a file that is not there.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FileNotFound {
+    /// What is wrong.
+    error: FileProblem,
+}
+
+/// Why there is no file.
+#[derive(Debug, Serialize, ToSchema)]
+struct FileProblem {
+    /// The status.
+    code: u16,
+    /// `FILE_NOT_FOUND`.
+    key: &'static str,
+    /// For people.
+    message: &'static str,
+    /// The same at more length.
+    details: &'static str,
+}
+
+impl FileNotFound {
+    /// The only one there is.
+    pub(super) const BODY: Self = Self {
+        error: FileProblem {
+            code: StatusCode::NOT_FOUND.as_u16(),
+            key: "FILE_NOT_FOUND",
+            message: "File not found",
+            details: "File not found or no longer available",
+        },
+    };
+}
+
 /// Get the file of a message, as `media.url` names it.
 #[utoipa::path(
     get, path = "/api/files/{session}/{file}", tag = "🖼️ Media",
@@ -42,6 +77,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         (status = 200, description = "The file", content_type = "*/*", body = Vec<u8>),
         (status = 206, description = "The part that `Range` asks for", content_type = "*/*", body = Vec<u8>),
         (status = 304, description = "It is the one that `If-None-Match` names"),
+        (status = 404, description = "There is no such file, or no longer", body = FileNotFound),
         (status = 416, description = "It ends before `Range` begins")
     ),
     security(("api_key" = ["any"]), ("api_key_in_query" = ["any"]))
@@ -49,10 +85,12 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
 async fn get_file(
     State(state): State<AppState>,
     _caller: Caller,
-    Path((session, file)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
     method: Method,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
+    // What is not even text names no file.
+    let Path((session, file)) = path.map_err(|_| ApiError::FileNotFound)?;
     let session: SessionName = session.parse().map_err(|_| ApiError::FileNotFound)?;
     serve(&state, Some(&session), &file, &method, &headers).await
 }
@@ -65,6 +103,7 @@ async fn get_file(
         (status = 200, description = "The file", content_type = "*/*", body = Vec<u8>),
         (status = 206, description = "The part that `Range` asks for", content_type = "*/*", body = Vec<u8>),
         (status = 304, description = "It is the one that `If-None-Match` names"),
+        (status = 404, description = "There is no such file, or no longer", body = FileNotFound),
         (status = 416, description = "It ends before `Range` begins")
     ),
     security(("api_key" = ["any"]), ("api_key_in_query" = ["any"]))
@@ -72,10 +111,11 @@ async fn get_file(
 async fn get_file_by_name(
     State(state): State<AppState>,
     caller: Caller,
-    Path(file): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     method: Method,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
+    let Path(file) = path.map_err(|_| ApiError::FileNotFound)?;
     serve(&state, caller.session(), &file, &method, &headers).await
 }
 

@@ -30,6 +30,8 @@ pub(super) const VARIABLES: &[&Variable] = &[
 
 /// The longest that S3 takes a signature for.
 const SIGNED_SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
+/// How long local files are kept where nothing else is set, as in WAHA.
+const LOCAL_LIFETIME_SECONDS: u64 = 180;
 /// A megabyte of `WHATSAPP_HEALTH_MEDIA_FILES_THRESHOLD_MB`.
 const MB_BYTES: u64 = 1024 * 1024;
 
@@ -247,8 +249,8 @@ fn read_lifetime(
     environment: &Environment,
     storage: &MediaStorageConfig,
 ) -> Result<Option<SignedDuration>, ConfigError> {
-    let usual = match storage {
-        MediaStorageConfig::Local(_) => 180,
+    let usual: u64 = match storage {
+        MediaStorageConfig::Local(_) => LOCAL_LIFETIME_SECONDS,
         MediaStorageConfig::S3(_) | MediaStorageConfig::Postgres(_) => 0,
     };
     let seconds = match environment.set(&LIFETIME) {

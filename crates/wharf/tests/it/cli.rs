@@ -139,6 +139,8 @@ async fn what_keeps_it_from_starting_is_one_line_and_exit_code_2() {
             "WHATSAPP_DEFAULT_ENGINE",
         ),
         ("WAHA_LOCAL_STORE_BASE_DIR", file.display().to_string(), "file"),
+        ("WAHA_MEDIA_STORAGE", "S3".to_owned(), "WAHA_S3_BUCKET"),
+        ("WHARF_S3_SIGNED_URL_SECONDS", "604801".to_owned(), "WHARF_S3_SIGNED_URL_SECONDS"),
         ("WHATSAPP_API_PORT", taken.port().to_string(), &taken.port().to_string()),
     ];
     for (name, value, word) in settings {

@@ -53,7 +53,7 @@ async fn the_env_file_of_a_waha_starts() {
     assert!(folder.path().join(".sessions/all/wharf.sqlite3").is_file());
     assert!(folder.path().join(".sessions/mine").is_dir());
     let said = messages(&log);
-    for name in ["WHATSAPP_FILES_LIFETIME", "WAHA_DASHBOARD_PASSWORD", "WAHA_DEBUG_MODE"] {
+    for name in ["WAHA_APPS_ENABLED", "WAHA_DASHBOARD_PASSWORD", "WAHA_DEBUG_MODE"] {
         let expected = format!("{name} belongs to what is not built yet and has no effect");
         assert_eq!(
             said.iter().filter(|line| **line == expected).count(),

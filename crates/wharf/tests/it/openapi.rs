@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{ALICE, BOB, CAROL, KEY, TestWharf, contract};
-use crate::{event_log, pairing};
+use crate::{event_log, pairing, storages};
 
 #[test]
 fn the_document_changes_only_on_purpose() {
@@ -167,6 +167,8 @@ async fn every_declared_operation_succeeds() {
     seen.extend(with_passkey.map(|(method, path)| (method.to_owned(), path.to_owned())));
     let by_reading = event_log::read_in_every_way(&wharf).await;
     seen.extend(by_reading.map(|(method, path)| (method.to_owned(), path.to_owned())));
+    let files = storages::read_in_every_way(&wharf, &receiver).await;
+    seen.extend(files.map(|(method, path)| (method.to_owned(), path.to_owned())));
     let unseen: Vec<_> = declared().difference(&seen).cloned().collect();
     assert!(
         unseen.is_empty(),

@@ -59,7 +59,7 @@ pub(crate) fn check(operation: &Operation, status: u16, content_type: &str, body
         return;
     }
     let kind = content_type.split(';').next().unwrap_or_default();
-    let declared = content.get(kind);
+    let declared = content.get(kind).or_else(|| content.get("*/*"));
     assert!(
         declared.is_some(),
         "{method} {path} {status} answered {kind:?}, declared are {:?}",

@@ -184,6 +184,10 @@ impl TestWharf {
                 self.base_dir().display().to_string(),
             ),
             ("WHATSAPP_API_PORT".to_owned(), "0".to_owned()),
+            (
+                "WHATSAPP_FILES_FOLDER".to_owned(),
+                self.folder.path().join("media").display().to_string(),
+            ),
         ];
         let environment: Environment = own.into_iter().chain(self.settings.clone()).collect();
         let config = Config::read(&environment).unwrap();
@@ -415,6 +419,11 @@ const ALL_BUILT_EVENTS: &[&str] = &[
     "message.any",
     "message.ack",
     "message.waiting",
+    "message.reaction",
+    "message.edited",
+    "message.revoked",
+    "poll.vote",
+    "poll.vote.failed",
 ];
 
 #[expect(
