@@ -11,6 +11,7 @@ use wharf_core::session::Me;
 use super::{own_address, secret};
 use crate::connection::Connection;
 use crate::error::failed;
+use crate::message::unwrapped;
 
 /// A poll, in the version that WhatsApp's clients take for it: another one where only one option can be chosen (Baileys
 /// `messages.ts`, whatsapp-rust `features/polls.rs`). Its secret comes with every message's.
@@ -53,10 +54,7 @@ impl Connection {
         me: &Me,
     ) -> Result<wa::Message, EngineError> {
         let kept = waproto::codec::message_decode(proto).map_err(failed)?;
-        let secret = secret::of(&kept).ok_or_else(|| {
-            let hint = "the secret of this poll is not known here, so nobody can vote in it through this session";
-            EngineError::Invalid(hint.to_owned())
-        })?;
+        let secret = ballot(&kept, options)?;
         let key = self.key(poll, chat, me).await?;
         let creator = match (poll.from_me, chat.is_group()) {
             (true, false) => own_address(me, chat.is_lid()),
@@ -75,6 +73,32 @@ impl Connection {
             ..Default::default()
         })
     }
+}
+
+/// The secret of a poll that can be voted in like this.
+fn ballot<'a>(kept: &'a wa::Message, chosen: &[String]) -> Result<&'a [u8], EngineError> {
+    let invalid = |hint: &str| EngineError::Invalid(hint.to_owned());
+    let said = unwrapped(kept);
+    let poll = crate::message::poll(said).ok_or_else(|| invalid("pollMessageId: the message is no poll"))?;
+    let has = |name: &String| {
+        poll.options
+            .iter()
+            .any(|option| option.option_name.as_ref() == Some(name))
+    };
+    if let Some(unknown) = chosen.iter().find(|name| !has(name)) {
+        return Err(invalid(&format!("votes: the poll has no option {unknown:?}")));
+    }
+    // None stands for any number.
+    let at_most = poll.selectable_options_count.filter(|count| *count > 0);
+    if at_most.is_some_and(|count| chosen.len() > usize::try_from(count).unwrap_or(usize::MAX)) {
+        return Err(invalid("votes: the poll takes fewer options at a time"));
+    }
+    let secret = secret::of(kept).or_else(|| secret::of(said));
+    secret.ok_or_else(|| {
+        invalid(
+            "pollMessageId: the secret of this poll is not known here, so nobody can vote in it through this session",
+        )
+    })
 }
 
 fn encrypted(
@@ -124,6 +148,33 @@ mod tests {
             many.poll_creation_message.as_option().unwrap().selectable_options_count,
             Some(0)
         );
+    }
+
+    #[test]
+    fn only_a_poll_takes_votes_and_only_for_its_options() {
+        let kept = |multiple, secret: Option<Vec<u8>>| wa::Message {
+            message_context_info: MessageField::some(wa::MessageContextInfo {
+                message_secret: secret,
+                ..Default::default()
+            }),
+            ..creation("Lunch?", &options(&["Soup", "Bread"]), multiple)
+        };
+        let known = kept(false, Some(vec![3; 32]));
+        assert_eq!(ballot(&known, &options(&["Soup"])).unwrap(), [3; 32]);
+        assert!(ballot(&known, &[]).is_ok(), "a vote can be taken back");
+        assert!(ballot(&kept(true, Some(vec![3; 32])), &options(&["Soup", "Bread"])).is_ok());
+        for (kept, chosen, field) in [
+            (wa::Message::default(), &["Soup"][..], "pollMessageId: "),
+            (kept(false, None), &["Soup"], "pollMessageId: "),
+            (known.clone(), &["Cake"], "votes: "),
+            (known, &["Soup", "Bread"], "votes: "),
+        ] {
+            let error = ballot(&kept, &options(chosen)).unwrap_err();
+            assert!(
+                matches!(&error, EngineError::Invalid(hint) if hint.starts_with(field)),
+                "{error}"
+            );
+        }
     }
 
     #[test]
