@@ -1,0 +1,407 @@
+//! What leaves: each kind of message, and each change to one, as the phones show it. The API's own answers are elsewhere.
+
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+use wharf_simulator::{Change, InboxEntry, InboxKind, MediaKind, MessageView, NewContent, NewMedia, NewPoll};
+
+use crate::support::samples::{PDF_PAGES, PICTURE_SIZE, SOUND_SECONDS, Samples, VIDEO_SECONDS, VIDEO_SIZE};
+use crate::support::{ALICE, BOB, CAROL, NOBODY, Receiver, TestWharf};
+
+impl TestWharf {
+    /// Sends something to a chat, and answers WhatsApp's own id of it.
+    async fn sends(&self, operation: &str, chat: &str, mut body: Value) -> String {
+        body["session"] = json!("default");
+        body["chatId"] = json!(format!("{chat}@c.us"));
+        own_id(&self.post(&format!("/api/{operation}"), body).await.expect(201))
+    }
+
+    /// Sends something to Bob, and answers it as his phone shows it.
+    async fn sends_bob(&self, operation: &str, body: Value) -> MessageView {
+        let id = self.sends(operation, BOB, body).await;
+        self.shown(BOB, ALICE, &id).await
+    }
+
+    /// A message, once a phone shows it.
+    async fn shown(&self, phone: &str, chat: &str, id: &str) -> MessageView {
+        let is_it = |entry: &InboxEntry| entry.kind == InboxKind::Message && entry.id.as_deref() == Some(id);
+        self.phone_shows(phone, id, is_it).await;
+        self.network.message(phone, chat, id).unwrap()
+    }
+
+    /// The message, once Bob's phone shows something that was done to it.
+    async fn changed(&self, kind: InboxKind, id: &str) -> (InboxEntry, MessageView) {
+        let is_it = |entry: &InboxEntry| entry.kind == kind && entry.id.as_deref() == Some(id);
+        let entry = self.phone_shows(BOB, &format!("{kind:?} of {id}"), is_it).await;
+        (entry, self.network.message(BOB, ALICE, id).unwrap())
+    }
+
+    /// A message of Bob's, once Alice's session has told of it: its full id.
+    async fn bob_sends(&self, receiver: &Receiver, content: NewContent) -> String {
+        let id = self.network.send_message(BOB, ALICE, content).await.unwrap();
+        let full = format!("false_{BOB}@c.us_{id}");
+        receiver
+            .wait_for("Bob's message", |event| {
+                event["event"] == "message" && event["payload"]["id"] == full
+            })
+            .await;
+        full
+    }
+}
+
+fn own_id(message: &Value) -> String {
+    message["id"].as_str().unwrap().rsplit('_').next().unwrap().to_owned()
+}
+
+fn file(path: &Path, mimetype: &str) -> Value {
+    let data = std::fs::read(path).unwrap();
+    let filename = path.file_name().unwrap().to_str();
+    json!({ "data": BASE64_STANDARD.encode(data), "mimetype": mimetype, "filename": filename })
+}
+
+#[tokio::test]
+async fn places_and_cards_arrive() {
+    let (wharf, _receiver) = TestWharf::with_alice().await;
+    let place = json!({ "latitude": 38.8937, "longitude": -77.0969, "title": "Our office" });
+    let shown = wharf.sends_bob("sendLocation", place).await;
+    let place = shown.content.location.unwrap();
+    assert_eq!((place.latitude, place.longitude), (38.8937, -77.0969));
+    assert_eq!(place.name.as_deref(), Some("Our office"));
+
+    let carol = json!({ "fullName": "Carol", "phoneNumber": "+1 202 555 0103", "whatsappId": "12025550103" });
+    let shown = wharf
+        .sends_bob("sendContactVcard", json!({ "contacts": [carol] }))
+        .await;
+    let [card] = shown.content.contacts.as_slice() else {
+        panic!("one card, not {:?}", shown.content.contacts);
+    };
+    assert_eq!(card.name, "Carol");
+    assert!(card.vcard.contains("waid=12025550103"), "{}", card.vcard);
+
+    let dave = json!({ "vcard": "BEGIN:VCARD\nVERSION:3.0\nFN:Dave\nEND:VCARD" });
+    let shown = wharf
+        .sends_bob("sendContactVcard", json!({ "contacts": [carol, dave] }))
+        .await;
+    let names: Vec<_> = shown.content.contacts.iter().map(|card| card.name.as_str()).collect();
+    assert_eq!(names, ["Carol", "Dave"]);
+    wharf.finish().await;
+}
+
+#[tokio::test]
+async fn a_poll_of_ours_counts_the_votes_of_others() {
+    let (wharf, _receiver) = TestWharf::with_alice().await;
+    for multiple in [false, true] {
+        let poll = json!({ "name": "Lunch?", "options": ["Soup", "Bread"], "multipleAnswers": multiple });
+        let shown = wharf.sends_bob("sendPoll", json!({ "poll": poll })).await;
+        let poll = shown.content.poll.unwrap();
+        assert_eq!((poll.name.as_str(), poll.multiple), ("Lunch?", multiple));
+        let options: Vec<_> = poll.options.iter().map(|option| option.name.as_str()).collect();
+        assert_eq!(options, ["Soup", "Bread"]);
+
+        let vote = Change::Vote(vec!["Soup".to_owned()]);
+        wharf.network.change(BOB, ALICE, &shown.id, vote).await.unwrap();
+        let is_vote =
+            |entry: &InboxEntry| entry.kind == InboxKind::Vote && entry.id.as_deref() == Some(shown.id.as_str());
+        wharf.phone_shows(ALICE, "Bob's vote", is_vote).await;
+        let counted = wharf
+            .network
+            .message(ALICE, BOB, &shown.id)
+            .unwrap()
+            .content
+            .poll
+            .unwrap();
+        assert_eq!(counted.options[0].votes, [BOB]);
+    }
+    wharf.finish().await;
+}
+
+#[tokio::test]
+async fn a_vote_of_ours_can_be_read_changed_and_taken_back() {
+    let (wharf, receiver) = TestWharf::with_alice().await;
+    let poll = NewContent::Poll(NewPoll {
+        name: "Lunch?".to_owned(),
+        options: vec!["Soup".to_owned(), "Bread".to_owned()],
+        multiple: true,
+    });
+    let poll = wharf.bob_sends(&receiver, poll).await;
+    let id = poll.rsplit('_').next().unwrap().to_owned();
+    for votes in [&["Soup"][..], &["Soup", "Bread"], &[]] {
+        let body = json!({ "pollMessageId": poll, "votes": votes });
+        let vote = wharf.sends("sendPollVote", BOB, body).await;
+        let is_it = |entry: &InboxEntry| entry.change.as_deref() == Some(vote.as_str());
+        let entry = wharf.phone_shows(BOB, "Alice's vote", is_it).await;
+        assert_eq!((entry.kind, entry.id.as_deref()), (InboxKind::Vote, Some(id.as_str())));
+        let counted = wharf.network.message(BOB, ALICE, &id).unwrap().content.poll.unwrap();
+        let chosen = counted
+            .options
+            .iter()
+            .filter(|option| option.votes.iter().any(|voter| voter == ALICE));
+        let chosen: Vec<_> = chosen.map(|option| option.name.as_str()).collect();
+        assert_eq!(chosen, votes);
+    }
+    let cake =
+        json!({ "session": "default", "chatId": format!("{BOB}@c.us"), "pollMessageId": poll, "votes": ["Cake"] });
+    let refused = wharf.post("/api/sendPollVote", cake).await.expect(400);
+    assert!(
+        refused["message"][0].as_str().unwrap().starts_with("votes: "),
+        "{refused:#}"
+    );
+    wharf.finish().await;
+}
+
+#[tokio::test]
+async fn lists_and_buttons_arrive_and_buttons_are_answered() {
+    let (wharf, receiver) = TestWharf::with_alice().await;
+    let rows = json!([{ "title": "Leek", "rowId": "leek", "description": "with cream" }]);
+    let list = json!({
+        "title": "Menu", "description": "Today", "footer": "small print", "button": "Choose",
+        "sections": [{ "title": "Soups", "rows": rows }],
+    });
+    let shown = wharf.sends_bob("sendList", json!({ "message": list })).await;
+    let list = shown.content.list.unwrap();
+    assert_eq!(
+        (list.title.as_deref(), list.button.as_deref()),
+        (Some("Menu"), Some("Choose"))
+    );
+    assert_eq!(list.sections[0].rows[0].id, "leek");
+
+    let buttons = json!({
+        "header": "Hello", "body": "What now?", "footer": "small print",
+        "buttons": [
+            { "type": "reply", "text": "Yes", "id": "yes" },
+            { "type": "url", "text": "Look", "url": "https://example.com/" },
+            { "type": "call", "text": "Call", "phoneNumber": "+12025550103" },
+            { "type": "copy", "text": "Code", "copyCode": "4321" },
+        ],
+    });
+    let shown = wharf.sends_bob("sendButtons", buttons).await;
+    assert_eq!(shown.text.as_deref(), Some("What now?"));
+    let buttons = shown.content.buttons.unwrap();
+    assert_eq!(buttons.header.as_deref(), Some("Hello"));
+    let values: Vec<_> = buttons
+        .buttons
+        .iter()
+        .map(|button| button.value.as_deref().unwrap())
+        .collect();
+    assert_eq!(values, ["yes", "https://example.com/", "+12025550103", "4321"]);
+
+    let asked = wharf
+        .bob_sends(&receiver, NewContent::Text("Shall we?".to_owned(), None))
+        .await;
+    let answer = json!({ "selectedDisplayText": "Yes!", "selectedButtonID": "yes", "replyTo": asked });
+    let shown = wharf.sends_bob("send/buttons/reply", answer).await;
+    let selected = shown.content.selected.unwrap();
+    assert_eq!((selected.id.as_str(), selected.title.as_deref()), ("yes", Some("Yes!")));
+    assert_eq!(shown.content.quoted.unwrap().text.as_deref(), Some("Shall we?"));
+    wharf.finish().await;
+}
+
+#[tokio::test]
+async fn a_message_of_ours_is_edited_pinned_starred_and_deleted_everywhere() {
+    let (wharf, _receiver) = TestWharf::with_alice().await;
+    let id = wharf.sends("sendText", BOB, json!({ "text": "Hi Bbo!" })).await;
+    wharf.shown(BOB, ALICE, &id).await;
+    let message = format!("/api/default/chats/{BOB}@c.us/messages/true_{BOB}@c.us_{id}");
+
+    wharf.put(&message, json!({ "text": "Hi Bob!" })).await.expect(200);
+    let (entry, shown) = wharf.changed(InboxKind::Edit, &id).await;
+    assert_eq!(entry.text.as_deref(), Some("Hi Bob!"));
+    assert_eq!((shown.text.as_deref(), shown.edited), (Some("Hi Bob!"), true));
+
+    wharf
+        .post(&format!("{message}/pin"), json!({ "duration": 86_400 }))
+        .await
+        .expect(201);
+    let (_, shown) = wharf.changed(InboxKind::Pin, &id).await;
+    assert!(shown.pinned);
+    wharf.post(&format!("{message}/unpin"), json!({})).await.expect(201);
+    let is_unpinned = |entry: &InboxEntry| entry.state.as_deref() == Some("unpinned");
+    wharf.phone_shows(BOB, "that it is unpinned", is_unpinned).await;
+    assert!(!wharf.network.message(BOB, ALICE, &id).unwrap().pinned);
+
+    let star = json!({ "session": "default", "messageId": format!("true_{BOB}@c.us_{id}"), "star": true });
+    wharf.put("/api/star", star).await.expect(200);
+    let is_star = |entry: &InboxEntry| entry.kind == InboxKind::Star && entry.id.as_deref() == Some(id.as_str());
+    wharf.phone_shows(ALICE, "the star", is_star).await;
+    assert!(wharf.network.message(ALICE, BOB, &id).unwrap().starred);
+    assert!(
+        !wharf.network.message(BOB, ALICE, &id).unwrap().starred,
+        "a star is nobody else's"
+    );
+
+    wharf.delete(&message).await.expect(200);
+    let (_, shown) = wharf.changed(InboxKind::Revoke, &id).await;
+    assert!(shown.revoked);
+    wharf.finish().await;
+}
+
+#[tokio::test]
+async fn reactions_are_to_messages_of_either_and_can_be_taken_back() {
+    let (wharf, receiver) = TestWharf::with_alice().await;
+    let his = wharf
+        .bob_sends(&receiver, NewContent::Text("Shall we?".to_owned(), None))
+        .await;
+    let ours = wharf.sends("sendText", BOB, json!({ "text": "Hi Bob!" })).await;
+    wharf.shown(BOB, ALICE, &ours).await;
+    for target in [his, format!("true_{BOB}@c.us_{ours}")] {
+        let id = target.rsplit('_').next().unwrap();
+        for emoji in ["👍", ""] {
+            let body = json!({ "session": "default", "messageId": target, "reaction": emoji });
+            let reaction = own_id(&wharf.put("/api/reaction", body).await.expect(200));
+            let is_it = |entry: &InboxEntry| entry.change.as_deref() == Some(reaction.as_str());
+            let entry = wharf.phone_shows(BOB, "the reaction", is_it).await;
+            assert_eq!((entry.kind, entry.id.as_deref()), (InboxKind::Reaction, Some(id)));
+            let shown = wharf.network.message(BOB, ALICE, id).unwrap();
+            let of_alice = shown.reactions.get(ALICE).map(String::as_str);
+            assert_eq!(of_alice.unwrap_or_default(), emoji);
+        }
+    }
+    wharf.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_forwarded_is_marked_and_its_file_is_not_uploaded_again() {
+    let (wharf, receiver) = TestWharf::with_alice().await;
+    let picture = NewMedia {
+        caption: Some("look".to_owned()),
+        ..NewMedia::new(MediaKind::Image, b"a picture".as_slice())
+    };
+    let his = wharf.bob_sends(&receiver, NewContent::Media(picture)).await;
+    let sha256 = |view: &MessageView| view.content.media.clone().unwrap().sha256;
+    let first = wharf
+        .network
+        .message(BOB, ALICE, his.rsplit('_').next().unwrap())
+        .unwrap();
+    let id = wharf.sends("forwardMessage", CAROL, json!({ "messageId": his })).await;
+    let shown = wharf.shown(CAROL, ALICE, &id).await;
+    assert!(shown.content.forwarded);
+    assert_eq!(shown.text.as_deref(), Some("look"));
+    assert_eq!(sha256(&shown), sha256(&first));
+    let (_, bytes) = wharf.network.file(CAROL, ALICE, &id).await.unwrap();
+    assert_eq!(bytes, b"a picture");
+
+    let text = wharf
+        .bob_sends(&receiver, NewContent::Text("read this".to_owned(), None))
+        .await;
+    let id = wharf.sends("forwardMessage", CAROL, json!({ "messageId": text })).await;
+    let shown = wharf.shown(CAROL, ALICE, &id).await;
+    assert!(shown.content.forwarded);
+    assert_eq!(shown.text.as_deref(), Some("read this"));
+    wharf.finish().await;
+}
+
+#[tokio::test]
+async fn files_arrive_as_what_they_were_sent_as() {
+    let (wharf, _receiver) = TestWharf::with_alice().await;
+    let samples = Samples::make().await;
+    let (picture, voice, video, pdf) = (samples.picture(), samples.voice(), samples.video(), samples.pdf());
+    let jpeg = || file(&picture, "image/jpeg");
+    for (operation, body, path, kind) in [
+        (
+            "sendImage",
+            json!({ "file": jpeg(), "caption": "look" }),
+            &picture,
+            MediaKind::Image,
+        ),
+        (
+            "sendFile",
+            json!({ "file": jpeg(), "caption": "look" }),
+            &picture,
+            MediaKind::Document,
+        ),
+        (
+            "sendFile",
+            json!({ "file": file(&pdf, "application/pdf") }),
+            &pdf,
+            MediaKind::Document,
+        ),
+        (
+            "sendVoice",
+            json!({ "file": file(&voice, "audio/ogg; codecs=opus") }),
+            &voice,
+            MediaKind::Voice,
+        ),
+        (
+            "sendVideo",
+            json!({ "file": file(&video, "video/mp4"), "caption": "look" }),
+            &video,
+            MediaKind::Video,
+        ),
+        (
+            "sendVideo",
+            json!({ "file": file(&video, "video/mp4"), "asNote": true }),
+            &video,
+            MediaKind::Note,
+        ),
+    ] {
+        let captioned = body.get("caption").is_some();
+        let shown = wharf.sends_bob(operation, body).await;
+        let (media, bytes) = wharf.network.file(BOB, ALICE, &shown.id).await.unwrap();
+        assert_eq!(media.kind, kind, "{operation}");
+        assert!(bytes == std::fs::read(path).unwrap(), "{operation} of {kind:?}");
+        assert_eq!(
+            shown.text.as_deref().unwrap_or_default(),
+            if captioned { "look" } else { "" }
+        );
+        let size = media.width.zip(media.height);
+        match kind {
+            MediaKind::Image => assert_eq!((size, media.thumbnail), (Some(PICTURE_SIZE), true)),
+            MediaKind::Video | MediaKind::Note => {
+                assert_eq!((size, media.seconds), (Some(VIDEO_SIZE), Some(VIDEO_SECONDS)));
+                assert!(media.thumbnail);
+            }
+            MediaKind::Voice => {
+                assert_eq!(media.seconds, Some(SOUND_SECONDS));
+                assert_eq!(media.waveform.map(|waveform| waveform.len()), Some(64));
+            }
+            _ => assert_eq!(media.filename.as_deref(), path.file_name().unwrap().to_str()),
+        }
+        if path == &pdf {
+            assert_eq!(media.pages, Some(PDF_PAGES));
+        }
+    }
+    wharf.finish().await;
+}
+
+#[tokio::test]
+async fn a_caption_is_edited_and_its_file_stays() {
+    let (wharf, _receiver) = TestWharf::with_alice().await;
+    let samples = Samples::make().await;
+    for operation in ["sendImage", "sendFile"] {
+        let body = json!({ "file": file(&samples.picture(), "image/jpeg"), "caption": "loko" });
+        let id = wharf.sends_bob(operation, body).await.id;
+        let message = format!("/api/default/chats/{BOB}@c.us/messages/true_{BOB}@c.us_{id}");
+        wharf.put(&message, json!({ "text": "look" })).await.expect(200);
+        let (_, shown) = wharf.changed(InboxKind::Edit, &id).await;
+        assert_eq!((shown.text.as_deref(), shown.edited), (Some("look"), true));
+        let (_, bytes) = wharf.network.file(BOB, ALICE, &id).await.unwrap();
+        assert!(bytes == std::fs::read(samples.picture()).unwrap());
+    }
+    wharf.finish().await;
+}
+
+#[tokio::test]
+async fn nothing_leaves_for_a_number_that_nobody_has() {
+    let (wharf, _receiver) = TestWharf::with_alice().await;
+    let poll = json!({ "name": "Lunch?", "options": ["Soup", "Bread"] });
+    for (operation, mut body) in [
+        ("sendText", json!({ "text": "hi" })),
+        (
+            "sendLocation",
+            json!({ "latitude": 1, "longitude": 2, "title": "here" }),
+        ),
+        (
+            "sendContactVcard",
+            json!({ "contacts": [{ "fullName": "Carol", "phoneNumber": "+12025550103" }] }),
+        ),
+        ("sendPoll", json!({ "poll": poll })),
+    ] {
+        body["session"] = json!("default");
+        body["chatId"] = json!(format!("{NOBODY}@c.us"));
+        wharf.post(&format!("/api/{operation}"), body).await.expect(422);
+    }
+    assert_eq!(wharf.network.messages(ALICE, NOBODY).unwrap(), []);
+    wharf.finish().await;
+}
