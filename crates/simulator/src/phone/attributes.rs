@@ -11,8 +11,9 @@ use waproto::whatsapp::message::ProtocolMessage;
 use waproto::whatsapp::message::pin_in_chat_message::Type as PinType;
 use waproto::whatsapp::message::protocol_message::Type as ProtocolType;
 
-use super::content::{poll_of, unwrapped};
+use super::content::{media, poll_of, unwrapped, with_file};
 use super::secrets::sealed_edit;
+use crate::media::MediaRef;
 use crate::stanza::{self, Malformed};
 
 /// `edit` of a message that replaces the text of another one.
@@ -197,7 +198,19 @@ pub(crate) fn check(node: &Node, enc: &Node, message: &Message) -> Result<(), Ma
     if needs_biz && !is_again {
         stanza::child(node, "biz")?;
     }
+    check_file(inner)?;
     check_pin(inner)
+}
+
+/// A file is of use only with everything that it takes to open it.
+fn check_file(message: &Message) -> Result<(), Malformed> {
+    let message = with_file(message);
+    match media(&message) {
+        Some(file) if MediaRef::of(&message).is_none() || file.mimetype.is_none() => {
+            Err(Malformed::new("a file without what it takes to open it"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether it is of a kind whose attributes are known here.

@@ -25,7 +25,16 @@ fn wrapped(message: Message) -> MessageField<FutureProofMessage> {
 }
 
 fn image() -> Message {
-    with(|it| it.image_message = MessageField::some(ImageMessage::default()))
+    let image = ImageMessage {
+        direct_path: Some("/v/t62.7118-24/a".to_owned()),
+        media_key: Some(vec![1; 32]),
+        file_sha256: Some(vec![2; 32]),
+        file_enc_sha256: Some(vec![3; 32]),
+        file_length: Some(4),
+        mimetype: Some("image/jpeg".to_owned()),
+        ..Default::default()
+    };
+    with(|it| it.image_message = MessageField::some(image))
 }
 
 fn list() -> Message {
@@ -172,6 +181,7 @@ fn a_stanza_that_says_something_else_is_objected_to() {
         (stanza("text", ""), enc("image"), image()),
         (stanza("media", ""), enc(""), image()),
         (stanza("media", ""), hiding("image"), image()),
+        (stanza("media", ""), enc("ptt"), voice()),
         (stanza("media", ""), enc("list"), list()),
         (stanza("reaction", ""), enc(""), reaction("👍")),
         (stanza("reaction", REVOKE), hiding(""), reaction("👍")),
