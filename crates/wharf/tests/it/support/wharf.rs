@@ -184,6 +184,8 @@ impl TestWharf {
                 self.base_dir().display().to_string(),
             ),
             ("WHATSAPP_API_PORT".to_owned(), "0".to_owned()),
+            // Where ffmpeg is.
+            ("PATH".to_owned(), std::env::var("PATH").unwrap()),
             (
                 "WHATSAPP_FILES_FOLDER".to_owned(),
                 self.folder.path().join("media").display().to_string(),
