@@ -94,6 +94,14 @@ pub(crate) async fn known_chat(client: &Client, jid: &Jid, alt: Option<&Jid>) ->
     Ok(phone(client, jid, alt).await?.or_else(|| to_chat(jid)))
 }
 
+/// A person whom a message names, as whom others know them: ourselves by our account, whichever address it names.
+pub(crate) async fn known_person(client: &Client, jid: &Jid) -> Result<Option<ChatId>, LookupError> {
+    match me(client).filter(|_| is_me(jid, client)) {
+        Some(me) => Ok(Some(me.id)),
+        None => known_chat(client, jid, None).await,
+    }
+}
+
 /// Like [`known_chat`], for what is not kept: a store that fails only costs the nicer address, so that is logged.
 pub(crate) async fn chat(client: &Client, jid: &Jid, alt: Option<&Jid>) -> Option<ChatId> {
     known_chat(client, jid, alt).await.unwrap_or_else(|error| {

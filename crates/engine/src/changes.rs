@@ -15,7 +15,7 @@ use wharf_core::ids::{ChatId, MessageId};
 use wharf_core::message::{Change, Message, MessageKind};
 use whatsapp_rust::Client;
 
-use crate::addresses::{is_me, known_chat, me, other_address, to_chat, to_jid};
+use crate::addresses::{known_person, me, other_address, to_chat, to_jid};
 use crate::incoming::IncomingError;
 use crate::message::changes::{Author, Member, Told, What, told};
 use crate::message::{attachment_inside, recaptioned, unwrapped};
@@ -126,12 +126,11 @@ impl Settling<'_> {
         let Ok(jid) = address.parse::<Jid>() else {
             return Ok(None);
         };
-        if is_me(&jid, self.known.client) {
-            let (chat, is_me) = (own.clone(), true);
-            return Ok(Some(Member { chat, is_me }));
-        }
-        let chat = known_chat(self.known.client, &jid, None).await?;
-        Ok(chat.map(|chat| Member { chat, is_me: false }))
+        let chat = known_person(self.known.client, &jid).await?;
+        Ok(chat.map(|chat| Member {
+            is_me: chat == *own,
+            chat,
+        }))
     }
 
     /// WhatsApp's server lets only administrators send this (whatsmeow `send.go` EditAttributeAdminRevoke), and the phone

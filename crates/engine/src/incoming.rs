@@ -10,7 +10,7 @@ use wharf_core::message::{Ack, Message, MessageKind, Source};
 use wharf_core::store::StoreError;
 use whatsapp_rust::Client;
 
-use crate::addresses::{LookupError, known_chat, me, to_chat, to_jid};
+use crate::addresses::{LookupError, known_chat, known_person, me, to_chat, to_jid};
 use crate::changes::{Known, settle};
 use crate::message::{Envelope, is_empty, message, unwrapped};
 use crate::own_id;
@@ -45,7 +45,7 @@ pub(crate) async fn incoming(known: &Known<'_>, inbound: &InboundMessage) -> Res
     if let Some(reply) = kept.reply_to.as_mut()
         && let Some(author) = reply.participant.take()
     {
-        reply.participant = known_chat(client, &to_jid(&author), None).await?;
+        reply.participant = known_person(client, &to_jid(&author)).await?;
     }
     settle(known, inbound, &mut kept).await?;
     Ok(Some(kept))

@@ -351,6 +351,47 @@ async fn our_linked_identity_in_a_key_is_us() {
 }
 
 #[tokio::test]
+async fn our_linked_identity_in_a_quote_is_us() {
+    let device = Device::start().await;
+    let quote = wa::ContextInfo {
+        stanza_id: Some("3EB0BB".to_owned()),
+        participant: Some(OUR_LID.to_owned()),
+        ..Default::default()
+    };
+    let reply = wa::Message {
+        extended_text_message: MessageField::some(wm::ExtendedTextMessage {
+            text: Some("yes".to_owned()),
+            context_info: MessageField::some(quote),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let message = device.read(&Stanza::from(BOB).with(reply), &[]).await;
+    let author = message.reply_to.unwrap().participant.unwrap();
+    assert_eq!(author.to_string(), "12025550101@c.us");
+    device.connection.end().await;
+}
+
+#[tokio::test]
+async fn what_is_hidden_from_people_is_no_message_of_an_unknown_kind() {
+    let device = Device::start().await;
+    let unknown = wa::Message::default();
+    let hidden = Stanza {
+        edit: EditAttribute::MessageEdit,
+        ..Stanza::from(BOB)
+    };
+    let kinds = [
+        (Stanza::from(BOB), MessageKind::Content),
+        (hidden, MessageKind::Control),
+    ];
+    for (stanza, kind) in kinds {
+        let message = device.read(&stanza.with(unknown.clone()), &[]).await;
+        assert_eq!(message.kind, kind, "{:?}", stanza.edit);
+    }
+    device.connection.end().await;
+}
+
+#[tokio::test]
 async fn a_new_caption_keeps_the_picture() {
     let device = Device::start().await;
     let picture = |caption: &str, is_whole: bool| wa::Message {

@@ -3,16 +3,19 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use buffa::MessageField;
 use tempfile::TempDir;
 use url::Url;
 use wacore::types::message::MessageInfo;
 use wacore_binary::Jid;
 use waproto::whatsapp as wa;
+use waproto::whatsapp::message as wm;
 use wharf_core::clock::SystemClock;
 use wharf_core::engine::{Closed, EngineOptions, Signal};
 use wharf_core::message::Message;
 use wharf_core::store::{Batch, Collection, Condition, Document, Page, Query, Store};
 use whatsapp_rust::store::commands::DeviceCommand;
+use wm::protocol_message::Type;
 
 use super::*;
 use crate::connection::Connection;
@@ -69,6 +72,8 @@ impl Store for Moody {
 struct Kept {
     bodies: Mutex<Vec<String>>,
     hangs: AtomicBool,
+    /// Cannot say what is kept.
+    forgets: AtomicBool,
 }
 
 #[async_trait]
@@ -83,7 +88,10 @@ impl Inbox for Kept {
     }
 
     async fn find(&self, _chat: &wharf_core::ids::ChatId, _id: &str) -> Result<Vec<Message>, StoreError> {
-        Ok(Vec::new())
+        match self.forgets.load(Ordering::Acquire) {
+            true => Err(StoreError::Unavailable("no answer".into())),
+            false => Ok(Vec::new()),
+        }
     }
 
     fn signal(&self, _signal: Signal) {}
@@ -182,6 +190,67 @@ async fn a_message_is_kept() {
     device.receive(from(Jid::lid("100000000000002")), NEVER).await.unwrap();
     assert_eq!(device.bodies(), ["hi", "hi"]);
     assert!(!device.hook.ending.begun().is_cancelled());
+    device.connection.end().await;
+}
+
+#[tokio::test]
+async fn a_change_is_kept_like_a_message_and_a_note_between_devices_is_not() {
+    let device = Device::start().await;
+    device.link().await;
+    let key = wa::MessageKey {
+        id: Some("3EB0BB".to_owned()),
+        from_me: Some(true),
+        ..Default::default()
+    };
+    let protocol = |kind, edited| wa::Message {
+        protocol_message: MessageField::some(wm::ProtocolMessage {
+            key: MessageField::some(key.clone()),
+            r#type: Some(kind),
+            edited_message: edited,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let edited = MessageField::some(wa::Message {
+        conversation: Some("new".to_owned()),
+        ..Default::default()
+    });
+    let note = protocol(Type::APP_STATE_SYNC_KEY_SHARE, MessageField::none());
+    for proto in [note, protocol(Type::MESSAGE_EDIT, edited)] {
+        let carrier = from(Jid::pn("12025550102"));
+        let carrier = InboundMessage::builder()
+            .message(Arc::new(proto))
+            .info(carrier.info)
+            .build();
+        device.receive(carrier, NEVER).await.unwrap();
+    }
+    assert_eq!(device.bodies(), ["new"]);
+    device.connection.end().await;
+}
+
+#[tokio::test]
+async fn a_change_to_a_message_that_cannot_be_looked_up_is_not_acknowledged() {
+    let device = Device::start().await;
+    device.link().await;
+    device.kept.forgets.store(true, Ordering::Release);
+    let proto = wa::Message {
+        reaction_message: MessageField::some(wm::ReactionMessage {
+            key: MessageField::some(wa::MessageKey {
+                id: Some("3EB0BB".to_owned()),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let carrier = from(Jid::pn("12025550102"));
+    let carrier = InboundMessage::builder()
+        .message(Arc::new(proto))
+        .info(carrier.info)
+        .build();
+    let outcome = device.receive(carrier, NEVER).await;
+    assert!(matches!(outcome, Err(HookError::Incoming(IncomingError::Store(_)))));
+    device.assert_failed();
     device.connection.end().await;
 }
 

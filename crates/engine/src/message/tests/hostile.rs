@@ -4,6 +4,9 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
+use wharf_core::message::Change;
+
+use super::kinds::field;
 use super::*;
 
 /// Addresses as senders write them, right and wrong.
@@ -143,5 +146,55 @@ proptest! {
         let stored: Message = serde_json::from_slice(&serde_json::to_vec(&kept).unwrap()).unwrap();
         prop_assert_eq!((stored.id, stored.mentions), (kept.id, kept.mentions));
         prop_assert_eq!((stored.reply_to, stored.location), (kept.reply_to, kept.location));
+    }
+
+    #[test]
+    fn whatever_a_change_names_reads_back(
+        key_id in ID,
+        author in option::of(ADDRESS),
+        from_me in option::of(any::<bool>()),
+        emoji in "\\PC{0,200}",
+        in_group in any::<bool>(),
+        is_revoke in any::<bool>(),
+    ) {
+        let key = MessageField::some(wa::MessageKey {
+            id: Some(key_id.clone()),
+            participant: author,
+            from_me,
+            ..Default::default()
+        });
+        let mut proto = wa::Message::default();
+        match is_revoke {
+            true => proto.protocol_message = MessageField::some(wm::ProtocolMessage {
+                key,
+                r#type: Some(wm::protocol_message::Type::REVOKE),
+                ..Default::default()
+            }),
+            false => proto.reaction_message = MessageField::some(wm::ReactionMessage {
+                key,
+                text: Some(emoji),
+                ..Default::default()
+            }),
+        }
+        match named("3EB0AA", if in_group { GROUP } else { BOB }, &proto).kind {
+            MessageKind::Change(Change::Reaction { target, .. } | Change::Revoked { target }) => {
+                prop_assert_eq!(target.to_string().parse(), Ok(target.clone()));
+                prop_assert_eq!(target.chat.to_string(), if in_group { GROUP } else { BOB });
+            }
+            kind => prop_assert!(key_id.is_empty(), "{:?}", kind),
+        }
+    }
+
+    #[test]
+    fn whatever_the_bytes_of_a_message_are_it_is_kept(fields in vec((1_u32..200, vec(any::<u8>(), 0..40)), 0..6)) {
+        let mut bytes = Vec::new();
+        for (number, value) in fields {
+            bytes.extend(field(number, &value));
+        }
+        if let Ok(proto) = waproto::codec::message_decode(&bytes) {
+            let kept = read(&proto);
+            let stored: Message = serde_json::from_slice(&serde_json::to_vec(&kept).unwrap()).unwrap();
+            prop_assert_eq!((stored.kind, stored.body), (kept.kind, kept.body));
+        }
     }
 }

@@ -65,25 +65,25 @@ fn control() -> Vec<wa::Message> {
 /// More than `message Message` has fields (`whatsapp.proto`): those are of kinds that WhatsApp has yet to invent.
 const FIELDS_MAX: u32 = 200;
 
+/// A field of a message as it is encoded (protobuf, wire type 2).
+pub(super) fn field(number: u32, value: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let length = u32::try_from(value.len()).unwrap();
+    for mut varint in [number << 3 | 2, length] {
+        while varint >= 0x80 {
+            bytes.push((varint & 0x7f) as u8 | 0x80);
+            varint >>= 7;
+        }
+        bytes.push(varint as u8);
+    }
+    bytes.extend_from_slice(value);
+    bytes
+}
+
 /// Every field of a message, set to something empty, by its number.
 fn fields() -> Vec<(u32, wa::Message)> {
-    let mut fields = Vec::new();
-    for number in 1..=FIELDS_MAX {
-        let tag = number << 3 | 2;
-        let mut bytes = Vec::new();
-        let mut rest = tag;
-        while rest >= 0x80 {
-            bytes.push(u8::try_from(rest & 0x7f).unwrap() | 0x80);
-            rest >>= 7;
-        }
-        bytes.push(u8::try_from(rest).unwrap());
-        // Of length zero.
-        bytes.push(0);
-        if let Ok(message) = waproto::codec::message_decode(&bytes) {
-            fields.push((number, message));
-        }
-    }
-    fields
+    let decoded = |number| Some((number, waproto::codec::message_decode(&field(number, &[])).ok()?));
+    (1..=FIELDS_MAX).filter_map(decoded).collect()
 }
 
 #[test]
