@@ -6,7 +6,6 @@
 use std::ops::Range;
 
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -85,12 +84,10 @@ impl FileNotFound {
 async fn get_file(
     State(state): State<AppState>,
     _caller: Caller,
-    path: Result<Path<(String, String)>, PathRejection>,
+    Path((session, file)): Path<(String, String)>,
     method: Method,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    // What is not even text names no file.
-    let Path((session, file)) = path.map_err(|_| ApiError::FileNotFound)?;
     let session: SessionName = session.parse().map_err(|_| ApiError::FileNotFound)?;
     serve(&state, Some(&session), &file, &method, &headers).await
 }
@@ -111,11 +108,10 @@ async fn get_file(
 async fn get_file_by_name(
     State(state): State<AppState>,
     caller: Caller,
-    path: Result<Path<String>, PathRejection>,
+    Path(file): Path<String>,
     method: Method,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    let Path(file) = path.map_err(|_| ApiError::FileNotFound)?;
     serve(&state, caller.session(), &file, &method, &headers).await
 }
 
