@@ -84,7 +84,7 @@ impl Http {
         self.gate.check(&url)?;
         ensure!(!self.is_forbidden, "nothing may be sent to the address of the proxy");
         #[cfg(feature = "sandbox")]
-        self.learn(&url).await?;
+        self.know(&url).await?;
         let request = self.client.request(method, url).headers(headers).body(body);
         let sent = request.send().await;
         #[cfg(feature = "sandbox")]
@@ -97,10 +97,10 @@ impl Http {
 
     /// Sees to it that it is known whose certificate the sandbox has.
     #[cfg(feature = "sandbox")]
-    async fn learn(&self, url: &Url) -> anyhow::Result<()> {
+    async fn know(&self, url: &Url) -> anyhow::Result<()> {
         match self.trust.authority.as_ref().filter(|_| url.scheme() == "https") {
             Some(authority) => authority
-                .learn(&self.client)
+                .ask(&self.client)
                 .await
                 .context("the sandbox does not tell of its authority"),
             None => Ok(()),

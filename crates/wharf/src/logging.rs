@@ -35,9 +35,12 @@ const OURS: &[&str] = &[
 /// The span that the tasks of a session with `config.debug` run in; see `sessions/settings.rs` of the server.
 const DEBUGGED: &str = "debugged";
 
-/// The part of the protocol library that logs pairing codes and the numbers that they are for, and its least important level
-/// that has neither.
-const PAIRING_CODES: (&str, Level) = ("Client/PairCode", Level::WARN);
+/// Parts of the protocol library that log secrets, and the least important level of each that has none: pairing codes with
+/// the numbers that they are for, and addresses of media with the tokens that open them.
+const SECRETIVE: [(&str, Level); 2] = [
+    ("Client/PairCode", Level::WARN),
+    ("whatsapp_rust::download", Level::ERROR),
+];
 
 /// Starts logging. Does nothing where a log was started already, as in tests.
 pub(crate) fn start(config: &LoggingConfig, clock: Arc<dyn Clock>) {
@@ -75,8 +78,9 @@ where
 
 /// Whether something may be logged at all.
 fn is_public(metadata: &Metadata<'_>) -> bool {
-    let (target, level) = PAIRING_CODES;
-    metadata.target() != target || *metadata.level() <= level
+    SECRETIVE
+        .iter()
+        .all(|(target, level)| metadata.target() != *target || metadata.level() <= level)
 }
 
 fn directives(level: Level) -> String {
@@ -216,6 +220,17 @@ mod tests {
             let found = ["ours", "foreign", "detail"].map(|word| lines.contains(word));
             assert_eq!(found, expected, "{variables:?}");
         }
+    }
+
+    #[test]
+    fn what_has_secrets_is_not_logged() {
+        let lines = logged(&[("WAHA_LOG_LEVEL", "trace")], || {
+            tracing::warn!(target: "whatsapp_rust::download", "an address with its token");
+            tracing::info!(target: "Client/PairCode", "a code");
+            tracing::warn!(target: "Client/PairCode", "no code");
+        });
+        assert_eq!(lines.lines().count(), 1, "{lines}");
+        assert!(lines.contains("no code"), "{lines}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use url::Url;
 use wacore::download::MediaType;
+use wacore::net::{HttpClient as _, HttpRequest};
 use wharf_core::clock::SystemClock;
 use wharf_core::engine::{EngineError, Inbox, Lifecycle as _, Media as _, MediaError, Signal};
 use wharf_core::ids::ChatId;
@@ -22,7 +23,10 @@ use whatsapp_rust::download::DownloadParams;
 
 use super::*;
 use crate::connection::Connection;
+use crate::http::Http;
+use crate::network::Gate;
 use crate::testing::options;
+use crate::tls::Trust;
 use crate::{Network, WhatsApp, WhatsAppConfig};
 
 /// How long anything may take here; it takes milliseconds.
@@ -320,30 +324,6 @@ async fn a_file_that_cannot_be_written_says_so() {
     linked.end().await;
 }
 
-/// The most memory that this process has had, in bytes.
-fn peak() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    peak.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
-}
-
-#[tokio::test]
-async fn a_large_file_is_never_whole_in_memory() {
-    let linked = Linked::new().await;
-    let plain = linked.folder.path().join("plain");
-    let length = 100 * 1024 * 1024;
-    std::fs::File::create(&plain).unwrap().set_len(length).unwrap();
-    let before = peak();
-    let uploaded = linked.connection.upload(&plain, MediaType::Video).await.unwrap();
-    let fetched = linked.folder.path().join("fetched");
-    let said = file(&uploaded, MediaType::Video);
-    let received = linked.connection.download_to(&said, &fetched, length).await.unwrap();
-    assert_eq!(received, length);
-    // With what the hosts take in the same process; other tests run meanwhile, on small files.
-    assert!(peak() - before < 64 * 1024 * 1024, "{} bytes more", peak() - before);
-    linked.end().await;
-}
-
 #[tokio::test]
 async fn a_file_that_the_hosts_have_lost_comes_from_the_phone() {
     let mut linked = Linked::new().await;
@@ -359,6 +339,27 @@ async fn a_file_that_the_hosts_have_lost_comes_from_the_phone() {
     assert!(matches!(asked, Err(MediaError::Lost)), "{asked:?}");
     linked.sandbox.settled(STEP_TIMEOUT).await.unwrap();
     linked.end().await;
+}
+
+#[tokio::test]
+async fn a_sandbox_that_starts_anew_is_asked_for_its_authority_again() {
+    let (first, second) = (serve().await.0, serve().await.0);
+    // As if the second one had taken the place of the first one.
+    let place = Url::parse(&format!("ws://{}/ws/chat", second.local_addr())).unwrap();
+    let gate = Gate::new(&Network::sandbox(place.clone())).unwrap();
+    let trust = Trust::sandbox(&place, None).unwrap();
+    trust.authority.as_ref().unwrap().learn(first.authority()).unwrap();
+    let http = Http::new(gate, &trust, None).unwrap();
+    let request = || HttpRequest::get(format!("https://{}/v/image/x.enc", second.tls_addr()));
+    let refused = http.execute(request()).await.unwrap_err();
+    assert!(
+        crate::error::one_line(refused.as_ref()).contains("certificate"),
+        "{refused:?}"
+    );
+    assert_eq!(http.execute(request()).await.unwrap().status_code, 403);
+    for server in [first, second] {
+        server.shutdown().await;
+    }
 }
 
 #[tokio::test]

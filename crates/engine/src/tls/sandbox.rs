@@ -38,15 +38,14 @@ impl Trust {
     pub(crate) fn sandbox(chat_url: &Url, certificate: Option<&str>) -> Result<Self, ConfigError> {
         let unusable = |error: anyhow::Error| ConfigError::Client(error.into());
         let provider = Arc::new(ring::default_provider());
-        let known = match certificate {
-            Some(pem) => Some(verifier(&provider, pem).map_err(unusable)?),
-            None => None,
-        };
         let authority = Arc::new(Authority {
             provider: provider.clone(),
-            url: known.is_none().then(|| authority_url(chat_url)),
-            known: RwLock::new(known),
+            url: certificate.is_none().then(|| authority_url(chat_url)),
+            known: RwLock::default(),
         });
+        if let Some(certificate) = certificate {
+            authority.learn(certificate).map_err(unusable)?;
+        }
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| unusable(error.into()))?
@@ -62,7 +61,7 @@ impl Trust {
 
 impl Authority {
     /// Asks the sandbox for its authority, if that is not known.
-    pub(crate) async fn learn(&self, client: &Client) -> anyhow::Result<()> {
+    pub(crate) async fn ask(&self, client: &Client) -> anyhow::Result<()> {
         let Some(url) = self.url.as_ref().filter(|_| self.verifier().is_none()) else {
             return Ok(());
         };
@@ -73,7 +72,12 @@ impl Authority {
                 .is_some_and(|length| length <= AUTHORITY_BYTES_MAX as u64),
             "the certificate of the sandbox is too large"
         );
-        let verifier = verifier(&self.provider, &response.text().await?)?;
+        self.learn(&response.text().await?)
+    }
+
+    /// This is its certificate.
+    pub(crate) fn learn(&self, certificate: &str) -> anyhow::Result<()> {
+        let verifier = verifier(&self.provider, certificate)?;
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(verifier);
         Ok(())
     }

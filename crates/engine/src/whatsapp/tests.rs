@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use url::Url;
+use wacore::net::{HttpClient as _, HttpRequest};
 use wharf_core::clock::SystemClock;
 use wharf_core::engine::Signal;
 use wharf_core::message::Message;
@@ -50,7 +51,7 @@ async fn a_server_that_whatsapp_does_not_vouch_for_is_refused() {
     let server = sandbox().await;
     let url = format!("ws://{}/ws/chat", server.local_addr());
     let gate = Gate::anywhere(Url::parse(&url).unwrap());
-    let whatsapp = WhatsApp::through(gate, Trust::public().unwrap(), Arc::new(SystemClock), None).unwrap();
+    let whatsapp = WhatsApp::through(gate, public().unwrap(), Arc::new(SystemClock), None).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let options = options(folder.path()).await;
     let (sender, mut signals) = mpsc::unbounded_channel();
@@ -63,5 +64,22 @@ async fn a_server_that_whatsapp_does_not_vouch_for_is_refused() {
         other => panic!("{other:?}"),
     }
     engine.disconnect().await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn media_hosts_that_no_public_authority_vouches_for_are_refused() {
+    let server = sandbox().await;
+    let address = Url::parse(&format!("https://{}/v/image/x.enc", server.tls_addr())).unwrap();
+    let whatsapp = WhatsApp::through(
+        Gate::anywhere(address.clone()),
+        public().unwrap(),
+        Arc::new(SystemClock),
+        None,
+    );
+    let http = whatsapp.unwrap().http(None).unwrap();
+    let refused = http.execute(HttpRequest::get(address)).await.unwrap_err();
+    let reason = crate::error::one_line(refused.as_ref());
+    assert!(reason.contains("UnknownIssuer"), "{reason}");
     server.shutdown().await;
 }
