@@ -13,10 +13,10 @@ use tokio_util::task::TaskTracker;
 use wharf_core::clock::Clock;
 use wharf_core::engine::Connector;
 use wharf_core::ids::SessionName;
-use wharf_core::media::MediaStorage;
 use wharf_core::lookup::Lookup;
+use wharf_core::media::MediaStorage;
 use wharf_core::random::Random;
-use wharf_core::store::{Storage, StoreError};
+use wharf_core::store::{Storage, Store, StoreError};
 
 use crate::api::{self, App, AppState, Attempts, Replays};
 use crate::config::Config;
@@ -167,10 +167,82 @@ impl Server {
     }
 }
 
-/// The folder for files that are needed for a moment.
-fn temp_folder(config: &Config) -> Result<TempFolder, StartError> {
+/// The folder for files that are needed for a moment, and what is made of those that callers send.
+fn files(config: &Config, egress: &Arc<Egress>) -> Result<(Arc<TempFolder>, Arc<Files>), StartError> {
     let folder = config.storage.temp_dir();
-    TempFolder::open(folder.clone()).map_err(|cause| StartError::Files { folder, cause })
+    let temp = TempFolder::open(folder.clone()).map_err(|cause| StartError::Files { folder, cause })?;
+    let temp = Arc::new(temp);
+    let files = Arc::new(Files::new(config.files.clone(), Arc::clone(&temp), Arc::clone(egress)));
+    if !files.ffmpeg().is_there() {
+        tracing::warn!(
+            "ffmpeg was not found: voice messages and videos are not converted, and are sent without pictures and length"
+        );
+    }
+    Ok((temp, files))
+}
+
+/// The log of events.
+async fn event_log(
+    config: &Config,
+    store: Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
+    random: &Arc<dyn Random>,
+    environment: &ServerEnvironment,
+) -> Result<(Arc<EventLog>, Keeper), StoreError> {
+    EventLog::open(
+        store,
+        Arc::clone(clock),
+        Arc::clone(random),
+        config.engine.dialect,
+        environment.clone(),
+        config.webhooks.global.clone(),
+        &config.events,
+    )
+    .await
+}
+
+/// What brings events to webhooks.
+fn delivery(
+    config: &Config,
+    events: &Arc<EventLog>,
+    egress: &Arc<Egress>,
+    clock: &Arc<dyn Clock>,
+    random: &Arc<dyn Random>,
+) -> Arc<Delivery> {
+    Delivery::new(
+        Arc::clone(events),
+        Arc::clone(egress),
+        Arc::clone(clock),
+        Arc::clone(random),
+        config.webhooks.delivery,
+    )
+}
+
+/// What fetches the files of messages.
+fn media_jobs(
+    config: &Config,
+    events: &Arc<EventLog>,
+    library: &Arc<Library>,
+    temp: Arc<TempFolder>,
+    store: Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
+    random: &Arc<dyn Random>,
+) -> Arc<MediaJobs> {
+    Arc::new(MediaJobs::new(Tools {
+        store,
+        events: Arc::clone(events),
+        rendering: Rendering::new(config.engine.dialect, Arc::clone(library)),
+        library: Arc::clone(library),
+        temp,
+        clock: Arc::clone(clock),
+        random: Arc::clone(random),
+        config: config.fetching,
+        filter: Filter {
+            download: config.media.download,
+            mimetypes: config.media.mimetypes.clone(),
+        },
+        metrics: Arc::default(),
+    }))
 }
 
 /// Puts together what requests work with, and what keeps the log within its bounds. Starts the sessions that ran before.
@@ -188,51 +260,24 @@ async fn compose(
         random,
         lookup,
     } = parts;
-    let webhooks = &config.webhooks;
     let outbound = &config.egress;
     let egress = Egress::new(outbound.allow.clone(), outbound.ca_file.as_deref(), lookup)?;
     let egress = Arc::new(egress);
-    let temp = Arc::new(temp_folder(&config)?);
-    let files = Arc::new(Files::new(config.files.clone(), Arc::clone(&temp), Arc::clone(&egress)));
-    if !files.ffmpeg().is_there() {
-        tracing::warn!("ffmpeg was not found: voice messages and videos are not converted, and are sent without pictures and length");
-    }
+    let (temp, files) = files(&config, &egress)?;
     let (dialect, started_at) = (config.engine.dialect, clock.now());
     let environment = ServerEnvironment::new(dialect, &config.sessions.worker_id);
-    let events = EventLog::open(
-        storage.server(),
-        Arc::clone(&clock),
-        Arc::clone(&random),
-        dialect,
-        environment.clone(),
-        webhooks.global.clone(),
-        &config.events,
-    );
-    let (events, keeper) = events.await?;
+    let (events, keeper) = event_log(&config, storage.server(), &clock, &random, &environment).await?;
+    let master_key = config.auth.master_key.as_ref();
     let keys = Keys::open(
         storage.server(),
         Arc::clone(&clock),
         Arc::clone(&random),
-        config.auth.master_key.as_ref(),
+        master_key,
         tasks.clone(),
-    );
-    let keys = keys.await?;
+    )
+    .await?;
     let library = Library::new(media, storage.server(), Arc::clone(&clock), &config);
-    let media_jobs = Arc::new(MediaJobs::new(Tools {
-        store: storage.server(),
-        events: Arc::clone(&events),
-        rendering: Rendering::new(dialect, Arc::clone(&library)),
-        library: Arc::clone(&library),
-        temp,
-        clock: Arc::clone(&clock),
-        random: Arc::clone(&random),
-        config: config.fetching,
-        filter: Filter {
-            download: config.media.download,
-            mimetypes: config.media.mimetypes.clone(),
-        },
-        metrics: Arc::default(),
-    }));
+    let media_jobs = media_jobs(&config, &events, &library, temp, storage.server(), &clock, &random);
     let shared = Shared::new(
         Arc::clone(&storage),
         Arc::clone(&library),
@@ -246,16 +291,16 @@ async fn compose(
     );
     let registry = Registry::open(Arc::new(shared), &config.sessions).await?;
     media_jobs.resume().await?;
-    let delivery = Delivery::new(
-        Arc::clone(&events),
-        Arc::clone(&egress),
-        Arc::clone(&clock),
-        Arc::clone(&random),
-        webhooks.delivery,
-    );
+    let delivery = delivery(&config, &events, &egress, &clock, &random);
     let app = App {
         started_at,
-        metrics: Metrics::new(&environment, started_at, events.metrics(), registry.metrics(), media_jobs.metrics()),
+        metrics: Metrics::new(
+            &environment,
+            started_at,
+            events.metrics(),
+            registry.metrics(),
+            media_jobs.metrics(),
+        ),
         config,
         registry,
         keys,

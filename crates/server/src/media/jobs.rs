@@ -9,6 +9,7 @@ mod record;
 mod telling;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -253,21 +254,19 @@ impl SessionJobs {
 
     /// Begins with a job that is on disk; fine where that was done.
     pub(crate) fn start(self: &Arc<Self>, job: NewJob) {
-        let record = job.0;
+        let Record { message, state } = job.0;
+        let stanza = message.stanza;
         let job = Arc::new(Job {
-            is_held: AtomicBool::new(record.state.held_until.is_some()),
+            is_held: AtomicBool::new(state.held_until.is_some()),
         });
-        {
-            let mut jobs = self.jobs();
-            if jobs.contains_key(&record.message.stanza) {
-                return;
-            }
-            jobs.insert(record.message.stanza.clone(), Arc::clone(&job));
-        }
+        match self.jobs().entry(stanza.clone()) {
+            Entry::Occupied(_) => return,
+            Entry::Vacant(place) => place.insert(Arc::clone(&job)),
+        };
         let (own, over) = (Arc::clone(self), self.over.clone());
         self.tasks.spawn(async move {
-            let stanza = record.message.stanza.clone();
-            if over.run_until_cancelled(own.work(&job, record)).await.is_some() {
+            let work = own.work(&job, &stanza, state);
+            if over.run_until_cancelled(work).await.is_some() {
                 own.jobs().remove(&stanza);
             }
         });

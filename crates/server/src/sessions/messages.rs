@@ -113,12 +113,6 @@ pub(super) async fn with_own_ids(store: &dyn Store, ids: &[String]) -> Result<Ve
     page(store, Query::all().filter(Condition::In("wa_id", values))).await
 }
 
-/// The message with this id of WhatsApp's in a chat.
-pub(crate) async fn in_chat(store: &dyn Store, chat: &ChatId, id: &str) -> Result<Option<StoredMessage>, StoreError> {
-    let found = with_own_ids(store, &[id.to_owned()]).await?;
-    Ok(found.into_iter().find(|stored| stored.message.id.chat == *chat))
-}
-
 /// The newest unread messages of a chat since a time, newest first.
 pub(crate) async fn unread(
     store: &dyn Store,

@@ -12,6 +12,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use tokio::select;
+use tokio::sync::SemaphorePermit;
 use tokio::time::{sleep, timeout};
 use wharf_core::engine::{EngineError, MediaError};
 use wharf_core::ids::MessageId;
@@ -20,7 +21,7 @@ use wharf_core::message::Message;
 use wharf_core::session::SessionStatus;
 use wharf_core::store::StoreError;
 
-use super::record::Record;
+use super::record::{JOBS, Record, State, id_of};
 use super::telling::Outcome;
 use super::{Job, SessionJobs, Wanted};
 use crate::media::metrics::Counted;
@@ -54,12 +55,12 @@ enum Failure {
 }
 
 impl SessionJobs {
-    /// Does a job: fetches the file, tells of the message, in time or with the file, and removes the job.
-    pub(super) async fn work(&self, job: &Job, record: Record) {
+    /// Does the job of the message of this stanza: fetches the file, tells of the message, in time or with the file, and removes
+    /// the job. The message itself stays in the store until it is its turn: jobs can be many, and wait for long.
+    pub(super) async fn work(&self, job: &Job, stanza: &str, state: State) {
         let metrics = &self.tools.metrics;
         let _waiting = Counted::new(&metrics.waiting);
-        let Record { message, state } = record;
-        let mut fetching = pin!(self.fetch(&message, state.since));
+        let mut fetching = pin!(self.fetch(stanza, state.since));
         let mut outcome = None;
         if let Some(until) = state.held_until {
             let _held = Counted::new(&metrics.held);
@@ -67,7 +68,7 @@ impl SessionJobs {
                 biased;
                 fetched = &mut fetching => outcome = Some(fetched),
                 () = self.tools.clock.sleep_until(until) => {
-                    self.tell_surely(job, &message.stanza, &Outcome::Unfinished).await;
+                    Box::pin(self.tell_surely(job, stanza, &Outcome::Unfinished)).await;
                 }
             }
         }
@@ -77,40 +78,34 @@ impl SessionJobs {
         };
         if let Outcome::GivenUp(why) = &outcome {
             metrics.given_up.inc();
-            tracing::warn!(session = %self.session, id = %message.id, why, "the file of a message is given up");
+            tracing::warn!(session = %self.session, stanza, why, "the file of a message is given up");
         }
-        self.tell_surely(job, &message.stanza, &outcome).await;
+        Box::pin(self.tell_surely(job, stanza, &outcome)).await;
     }
 
     /// Fetches the file of a message, however often that takes.
-    async fn fetch(&self, message: &Message, since: Timestamp) -> Outcome {
+    async fn fetch(&self, stanza: &str, since: Timestamp) -> Outcome {
         let retry = self.tools.config.retry;
         let give_up_at = since.saturating_add(retry).unwrap_or(since);
         select! {
             biased;
-            outcome = self.try_on(message.clone()) => outcome,
+            outcome = self.try_on(stanza) => outcome,
             () = self.tools.clock.sleep_until(give_up_at) => {
                 Outcome::GivenUp(format!("it was not there after {} hours", retry.as_hours()))
             }
         }
     }
 
-    async fn try_on(&self, mut message: Message) -> Outcome {
-        let (mut tries, mut failures, mut reuploads) = (0, 0, 0);
+    async fn try_on(&self, stanza: &str) -> Outcome {
+        let (mut tries, mut failures) = (0, 0);
         loop {
             let connection = self.working().await;
-            let failure = match self.try_once(&connection, &message).await {
-                Ok(()) => return Outcome::Fetched,
-                Err(Failure::Gone) if reuploads < REUPLOADS_MAX => {
-                    reuploads += 1;
-                    match connection.request_reupload(&message).await {
-                        Ok(again) => {
-                            message = again;
-                            continue;
-                        }
-                        Err(error) => Failure::of(error),
-                    }
-                }
+            let failure = match self.places().await {
+                // On the heap, because it is large and most jobs only wait.
+                Ok(_places) => match Box::pin(self.try_with_phone(&connection, stanza)).await {
+                    Ok(()) => return Outcome::Fetched,
+                    Err(failure) => failure,
+                },
                 Err(failure) => failure,
             };
             // Whatever waits here must not keep a connection that has ended.
@@ -129,9 +124,27 @@ impl SessionJobs {
                     (why, DELAY_MAX)
                 }
             };
-            tracing::debug!(session = %self.session, id = %message.id, failures, why, "a file could not be fetched");
+            tracing::debug!(session = %self.session, stanza, failures, why, "a file could not be fetched");
             sleep(self.delay(failures, delay_max)).await;
         }
+    }
+
+    /// Fetches a file, and has the phone upload it again where WhatsApp has lost it.
+    async fn try_with_phone(&self, connection: &Connection, stanza: &str) -> Result<(), Failure> {
+        let id = id_of(&self.session, stanza);
+        let document = self.tools.store.get(&JOBS, &id).await;
+        let document = document.map_err(|error| Failure::Uncounted(error.to_string()))?;
+        let document = document.ok_or_else(|| Failure::Final("nobody wants it any more".to_owned()))?;
+        let mut message = Record::read(&document).map_err(Failure::counted)?.message;
+        for _ in 0..REUPLOADS_MAX {
+            match self.try_once(connection, &message).await {
+                Err(Failure::Gone) => {
+                    message = connection.request_reupload(&message).await.map_err(Failure::of)?;
+                }
+                outcome => return outcome,
+            }
+        }
+        self.try_once(connection, &message).await
     }
 
     /// The session's connection, as soon as it works.
@@ -152,11 +165,15 @@ impl SessionJobs {
         }
     }
 
-    /// Fetches a file and stores it, when it is its turn.
-    async fn try_once(&self, connection: &Connection, message: &Message) -> Result<(), Failure> {
+    /// Waits for the turn to fetch a file.
+    async fn places(&self) -> Result<[SemaphorePermit<'_>; 2], Failure> {
         // Nobody closes these.
-        let _own = self.own_at_once.acquire().await.map_err(Failure::counted)?;
-        let _place = self.at_once.acquire().await.map_err(Failure::counted)?;
+        let own = self.own_at_once.acquire().await.map_err(Failure::counted)?;
+        Ok([own, self.at_once.acquire().await.map_err(Failure::counted)?])
+    }
+
+    /// Fetches a file and stores it.
+    async fn try_once(&self, connection: &Connection, message: &Message) -> Result<(), Failure> {
         let metrics = &self.tools.metrics;
         let _running = Counted::new(&metrics.running);
         let path = self.tools.temp.path().map_err(MediaError::Disk).map_err(Failure::of)?;
@@ -203,7 +220,11 @@ impl SessionJobs {
         connection: &Connection,
         message: &'a Message,
     ) -> (&'a Message, Result<(), Failure>) {
-        (message, self.try_once(connection, message).await)
+        let outcome = match self.places().await {
+            Ok(_places) => Box::pin(self.try_once(connection, message)).await,
+            Err(failure) => Err(failure),
+        };
+        (message, outcome)
     }
 
     /// The wait after so many failures; half of it is random, so that not all come back at once.
