@@ -1,11 +1,17 @@
 //! What the tests of several files set up in the same way.
 
+#[cfg(feature = "sandbox")]
+mod unreachable;
+
 use std::path::Path;
 
 use wharf_core::engine::{EngineOptions, HistoryDepth};
 use wharf_core::ids::SessionName;
 use wharf_core::store::Storage as _;
 use wharf_storage::{LocalConfig, LocalStorage};
+
+#[cfg(feature = "sandbox")]
+pub(crate) use unreachable::unreachable;
 
 /// What a connection of the session `alice` is made with, on real files in this folder.
 pub(crate) async fn options(folder: &Path) -> EngineOptions {

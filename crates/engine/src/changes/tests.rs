@@ -5,11 +5,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use buffa::MessageField;
 use tempfile::TempDir;
-use url::Url;
 use wacore::poll::{compute_option_hash, encrypt_poll_vote_with_secret};
 use wacore::types::message::MessageInfo;
 use waproto::whatsapp::message as wm;
-use wharf_core::clock::SystemClock;
 use wharf_core::engine::Signal;
 use wharf_core::store::{Batch, StoreError};
 use whatsapp_rust::store::commands::DeviceCommand;
@@ -18,8 +16,7 @@ use wm::protocol_message::Type;
 use super::*;
 use crate::connection::Connection;
 use crate::incoming::incoming;
-use crate::testing::options;
-use crate::{Network, WhatsApp, WhatsAppConfig};
+use crate::testing::{options, unreachable};
 
 const US: &str = "12025550101@s.whatsapp.net";
 const OUR_LID: &str = "100000000000001@lid";
@@ -118,15 +115,7 @@ impl Device {
     async fn start() -> Self {
         let folder = TempDir::new().unwrap();
         let kept = Arc::new(Kept::default());
-        let network = Network::sandbox(Url::parse("ws://127.0.0.1:1/ws/chat").unwrap());
-        let whatsapp = WhatsApp::new(WhatsAppConfig {
-            network,
-            clock: Arc::new(SystemClock),
-            version: None,
-        })
-        .unwrap();
-        let options = options(folder.path()).await;
-        let connection = Connection::open(&whatsapp, options, kept.clone()).await.unwrap();
+        let connection = unreachable(options(folder.path()).await, kept.clone()).await;
         let manager = connection.client.persistence_manager();
         manager.process_command(DeviceCommand::SetId(Some(jid(US)))).await;
         manager.process_command(DeviceCommand::SetLid(Some(jid(OUR_LID)))).await;

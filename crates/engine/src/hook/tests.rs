@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use buffa::MessageField;
 use tempfile::TempDir;
-use url::Url;
 use wacore::types::message::MessageInfo;
 use wacore_binary::Jid;
 use waproto::whatsapp as wa;
@@ -19,8 +18,7 @@ use wm::protocol_message::Type;
 
 use super::*;
 use crate::connection::Connection;
-use crate::testing::options;
-use crate::{Network, WhatsApp, WhatsAppConfig};
+use crate::testing::{options, unreachable};
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(600);
@@ -119,15 +117,9 @@ impl Device {
             store: Arc::new(store),
             ..options
         };
-        let whatsapp = WhatsApp::new(WhatsAppConfig {
-            network: Network::sandbox(Url::parse("ws://127.0.0.1:1/ws/chat").unwrap()),
-            clock: Arc::new(SystemClock),
-            version: None,
-        })
-        .unwrap();
         let kept = Arc::new(Kept::default());
         let (backend, _) = Backend::new(options.store.clone(), Arc::new(SystemClock), Arc::default());
-        let connection = Connection::open(&whatsapp, options, kept.clone()).await.unwrap();
+        let connection = unreachable(options, kept.clone()).await;
         let hook = Hook {
             inbox: kept.clone(),
             backend: Arc::new(backend),

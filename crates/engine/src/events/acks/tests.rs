@@ -6,6 +6,8 @@ use wacore_binary::builder::NodeBuilder;
 use super::*;
 
 #[cfg(feature = "sandbox")]
+mod group;
+#[cfg(feature = "sandbox")]
 mod phone;
 
 #[test]
