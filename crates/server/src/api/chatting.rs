@@ -53,7 +53,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
 /// What the body of every message has.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Addressed {
+pub(super) struct Addressed {
     /// Where to: a phone number, or an id of a chat.
     chat_id: String,
     /// The id that the message will have, from `new-message-id`; of use once in a chat.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use utoipa::ToSchema as _;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{AllOf, ComponentsBuilder, InfoBuilder, Object, OpenApi, OpenApiBuilder, RefOr, Schema, Type};
 
+use super::chatting::Addressed;
 use super::{operations, policy, refusals, sending, upload};
 use crate::events;
 
@@ -44,6 +46,8 @@ fn merged(mut document: OpenApi) -> OpenApi {
             *schema = RefOr::T(whole.into());
         }
     }
+    // Nothing refers to it any more.
+    components.schemas.remove(&*Addressed::name());
     document
 }
 

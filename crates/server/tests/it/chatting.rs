@@ -7,11 +7,10 @@ use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 use wharf_core::engine::{ButtonAction, Content, EngineError};
-use wharf_core::ids::{ChatId, MessageId};
+use wharf_core::ids::ChatId;
 use wharf_core::message::{Location, Message, MessageMedia};
-use wharf_core::session::Me;
 
-use crate::harness::{ALICE, Answer, BOB, KEY, Link, Wharf, me, text};
+use crate::harness::{ALICE, Answer, BOB, KEY, Link, Wharf, text};
 
 const GROUP: &str = "120363000000000001@g.us";
 /// A GIF of one pixel.

@@ -53,10 +53,10 @@ struct GetMessagesQuery {
     #[param(value_type = Option<u32>)]
     offset: Option<String>,
     /// What they are ordered by: their time.
-    #[param(inline, default = "timestamp")]
+    #[param(inline)]
     sort_by: Option<SortBy>,
-    /// Newest first, or oldest first.
-    #[param(inline, default = "desc")]
+    /// Newest first, which is the default, or oldest first.
+    #[param(inline)]
     sort_order: Option<SortOrder>,
     /// Whether files that are not here are fetched for the answer.
     #[param(default = true, value_type = Option<bool>)]
