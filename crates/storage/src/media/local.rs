@@ -34,8 +34,6 @@ const CHUNK_BYTES: usize = 64 * 1024;
 const INCOMING: &str = ".incoming";
 /// What is older there was left behind by a process that died.
 const LEFT_BEHIND_SECONDS: i64 = 24 * 60 * 60;
-/// Anybody may make names in a folder with this mode, as in `/tmp`.
-const WORLD_WRITABLE: u32 = 0o002;
 
 /// Files in a folder.
 pub struct LocalMedia(Arc<Inner>);
@@ -211,7 +209,8 @@ impl Inner {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let parent = self.folder.parent().filter(|parent| !parent.as_os_str().is_empty());
         let parent = openat(CWD, parent.unwrap_or(Path::new(".")), flags, Mode::empty())?;
-        if fstat(&parent)?.st_mode & WORLD_WRITABLE == 0 {
+        let anybody_writes = Mode::from_raw_mode(fstat(&parent)?.st_mode).contains(Mode::WOTH);
+        if !anybody_writes {
             return openat(CWD, &self.folder, flags, Mode::empty()).map_err(io::Error::from);
         }
         let root = openat(CWD, &self.folder, flags | OFlags::NOFOLLOW, Mode::empty()).map_err(io::Error::from)?;

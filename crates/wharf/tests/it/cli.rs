@@ -140,7 +140,11 @@ async fn what_keeps_it_from_starting_is_one_line_and_exit_code_2() {
         ),
         ("WAHA_LOCAL_STORE_BASE_DIR", file.display().to_string(), "file"),
         ("WAHA_MEDIA_STORAGE", "S3".to_owned(), "WAHA_S3_BUCKET"),
-        ("WHARF_S3_SIGNED_URL_SECONDS", "604801".to_owned(), "WHARF_S3_SIGNED_URL_SECONDS"),
+        (
+            "WHARF_S3_SIGNED_URL_SECONDS",
+            "604801".to_owned(),
+            "WHARF_S3_SIGNED_URL_SECONDS",
+        ),
         ("WHATSAPP_API_PORT", taken.port().to_string(), &taken.port().to_string()),
     ];
     for (name, value, word) in settings {
@@ -176,6 +180,24 @@ async fn what_keeps_it_from_starting_is_one_line_and_exit_code_2() {
             "the secret is echoed: {}",
             ended.stderr
         );
+    }
+}
+
+#[tokio::test]
+async fn a_database_url_that_is_none_is_not_echoed() {
+    for url in [
+        "mysql://me:nonsense-of-a-secret@localhost/media",
+        "postgres://me:nonsense-of-a-secret@localhost:port/media",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = serve_with_sandbox(folder.path());
+        command
+            .env("WAHA_MEDIA_STORAGE", "POSTGRESQL")
+            .env("WAHA_MEDIA_POSTGRESQL_URL", url);
+        let ended = run(command).await;
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains("WAHA_MEDIA_POSTGRESQL_URL must be"), "{ended:?}");
+        assert!(!ended.stderr.contains("nonsense-of-a-secret"), "{ended:?}");
     }
 }
 
