@@ -109,7 +109,8 @@ impl Egress {
         how: &Fetch<'_>,
         into: &mut (impl AsyncWrite + Unpin + Send),
     ) -> Result<Fetched, FetchError> {
-        let fetched = timeout(how.within, self.follow(url, how, into)).await;
+        // On the heap, as it is large and everything that sends has it in itself.
+        let fetched = timeout(how.within, Box::pin(self.follow(url, how, into))).await;
         fetched.unwrap_or(Err(FetchError::TooSlow))
     }
 

@@ -3,10 +3,12 @@
 mod clock;
 mod lookup;
 mod receiver;
+mod site;
 
 pub(crate) use clock::TestClock;
 pub(crate) use lookup::TestLookup;
 pub(crate) use receiver::Receiver;
+pub(crate) use site::{Reply, Site, page, redirect};
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -193,6 +195,12 @@ impl Wharf {
 
     pub(crate) fn server(&self) -> &Server {
         &self.server
+    }
+
+    /// Where callers' files are while they are needed.
+    pub(crate) fn temp_folder(&self) -> std::path::PathBuf {
+        let storage = &self.config.storage;
+        storage.base_dir.join(&storage.namespace).join("tmp")
     }
 
     /// What names resolve to.

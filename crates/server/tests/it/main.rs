@@ -8,16 +8,19 @@
 mod api;
 mod authorization;
 mod boot;
+mod callers_files;
 mod changes;
 mod chatting;
 mod commands;
 mod crash;
 mod deprecated;
 mod events;
+mod files_reach;
 mod full_disk;
 mod harness;
 mod keyless;
 mod keys;
+mod link_previews;
 mod media;
 mod messages;
 mod pairing;
@@ -25,6 +28,8 @@ mod poison;
 mod proxies;
 mod records;
 mod refusals;
+#[path = "../../../wharf/tests/it/support/samples.rs"]
+mod samples;
 #[path = "../../../wharf/tests/it/support/seeded.rs"]
 mod seeded;
 mod sends;
