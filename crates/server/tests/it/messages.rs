@@ -200,7 +200,7 @@ async fn bad_requests_to_a_working_session_are_named() {
     let refused = wharf.post("/api/sendText", json!({"chatId": BOB, "text": "x"})).await;
     assert_eq!(
         (refused.status, refused.json()["message"].clone()),
-        (422, json!(format!("whatsapp does not know {BOB}")))
+        (422, json!(format!("chatId: whatsapp does not know {BOB}")))
     );
     assert!(link.engine.sent.lock().unwrap().is_empty());
     wharf.stop().await;

@@ -182,6 +182,13 @@ pub(crate) async fn send_in_every_way(wharf: &TestWharf, receiver: &Receiver) ->
         }
         seen.push((declared.method, declared.path));
     }
+    for (kind, from) in [("voice", samples.sound()), ("video", samples.video())] {
+        let request = wharf.request(Method::POST, &format!("/api/default/media/convert/{kind}"));
+        let request = request.header("x-api-key", KEY).header("accept", "application/json");
+        let converted = wharf.send(request.json(&file(&from))).await.expect(201);
+        assert!(converted["data"].is_string(), "{kind}: {converted}");
+        seen.push(("post".to_owned(), format!("/api/{{session}}/media/convert/{kind}")));
+    }
     seen
 }
 

@@ -32,6 +32,8 @@ const WITHOUT_MESSAGE: &[&str] = &[
     "/api/startTyping",
     "/api/stopTyping",
     "/api/{session}/new-message-id",
+    "/api/{session}/media/convert/voice",
+    "/api/{session}/media/convert/video",
 ];
 
 #[test]
