@@ -134,6 +134,8 @@ async function everyKind(page, other) {
   await menu(page, byMessage(page, slip), "Delete for everyone");
   await page.locator("#menu").getByRole("button", { name: "Really delete?" }).click();
   await byMessage(other, slip).getByText("This message was deleted").waitFor();
+  const isWaiting = async (message) => /waits/.test(await message.getAttribute("class"));
+  assert.deepEqual([await isWaiting(byMessage(other, slip)), await isWaiting(byMessage(other, poll))], [true, false]);
   await session.screenshot(page, "desktop-messages");
 }
 

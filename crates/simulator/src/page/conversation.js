@@ -161,7 +161,7 @@ function updateItem(node, item) {
   if (!item.message) return;
   const { message } = item;
   node.classList.toggle("follows", Boolean(item.follows));
-  const isGone = message.waits || message.revoked;
+  const isGone = message.waits || Boolean(message.revoked);
   const instead = message.revoked ? summary(message) : "Waiting for this message. It was asked for again.";
   text(node.querySelector(".text"), isGone ? instead : (message.text ?? ""));
   node.classList.toggle("waits", isGone);
