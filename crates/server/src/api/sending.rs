@@ -111,6 +111,11 @@ impl<B: Body + Send> FromRequest<AppState> for Sending<B> {
             part,
             connection,
         } = Request::read(request, state).await?;
+        if parts.method == Method::GET && !caller.by_key() {
+            // Any page can make a browser ask for an address, and says nothing of itself in that.
+            let hint = "without an api key nothing is sent by GET; use POST, or send the key".to_owned();
+            return Err(ApiError::Forbidden { hint }.into());
+        }
         let sent_key = sent_key(&parts)?;
         let given = given_id(&body);
         let key = match (&sent_key, &given) {

@@ -134,3 +134,20 @@ async fn pages_of_other_sites_get_nothing_of_a_path_that_needs_no_key() {
     assert_eq!(post("c", ("Host", "wharf:3000"), None).await, 201);
     wharf.stop().await;
 }
+
+#[tokio::test]
+async fn without_a_key_nothing_is_sent_by_get() {
+    let mut wharf = Wharf::start_with(&[("WAHA_NO_API_KEY", "True")]).await;
+    let link = wharf.working("default", json!({})).await;
+    // What a picture on any page asks for.
+    let path = "/api/sendText?phone=12025550101&text=x";
+    let refused = wharf.send(wharf.request(Method::GET, path)).await;
+    assert_eq!(refused.status, 403, "{refused:?}");
+    assert!(
+        refused.json()["hint"].as_str().unwrap().contains("use POST"),
+        "{refused:?}"
+    );
+    assert!(link.engine.sent.lock().unwrap().is_empty());
+    assert_eq!(wharf.get(path).await.status, 200);
+    wharf.stop().await;
+}
