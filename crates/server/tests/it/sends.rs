@@ -320,9 +320,9 @@ impl Play {
         let engine = Arc::clone(&self.link.engine);
         let refuse = |error| engine.refuses.lock().unwrap().push_back(error);
         match chance.below(8) {
-            0 => return self.die(&key, &text, Death::Keeping).await,
-            1 => return self.die(&key, &text, Death::Sending).await,
-            2 => return self.die(&key, &text, Death::Telling).await,
+            0 => return Box::pin(self.die(&key, &text, Death::Keeping)).await,
+            1 => return Box::pin(self.die(&key, &text, Death::Sending)).await,
+            2 => return Box::pin(self.die(&key, &text, Death::Telling)).await,
             3 => refuse(EngineError::UnknownRecipient(ALICE.parse().unwrap())),
             4 => refuse(EngineError::TimedOut { seconds: 1 }),
             5 => engine.sending_panics.store(true, Ordering::SeqCst),

@@ -99,7 +99,7 @@ async fn ignored_chats_are_neither_told_nor_kept() {
             vec![GROUP, CHANNEL, STATUS, LIST, ALICE],
         ),
     ] {
-        let (told, kept) = told_and_kept(&variables, ignore.clone()).await;
+        let (told, kept) = Box::pin(told_and_kept(&variables, ignore.clone())).await;
         assert_eq!((&told, &kept), (&expected, &expected), "{variables:?} {ignore}");
     }
 }
