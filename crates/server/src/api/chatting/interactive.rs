@@ -285,12 +285,10 @@ async fn send_buttons(
 ) -> ApiResult<Sent> {
     let to = body.to.destination(&sender).await?;
     let picture = match body.header_image {
-        Some(file) => Some(
-            state
-                .files
-                .prepare("headerImage", file, MediaKind::Image, false)
-                .await?,
-        ),
+        Some(file) => {
+            let preparing = state.files.prepare("headerImage", file, MediaKind::Image, false);
+            Some(Box::pin(preparing).await?)
+        }
         None => None,
     };
     let (picture, guard) = picture.map(|picture| (picture.media, picture.guard)).unzip();
