@@ -217,18 +217,27 @@ impl Connection {
         }
     }
 
+    /// Whether a chat names people by linked identity.
+    async fn is_by_lid(&self, chat: &Jid) -> bool {
+        if chat.server != Server::Group {
+            return chat.is_lid();
+        }
+        let group = self.client.groups().query_info(chat).await;
+        group.is_ok_and(|group| group.addressing_mode == AddressingMode::Lid)
+    }
+
     /// The address of a person in a group, which names its members in one address space.
     pub(crate) async fn in_chat(&self, chat: &Jid, person: &ChatId) -> Jid {
         let jid = to_jid(person);
-        if !jid.is_pn() || chat.server != Server::Group {
+        if !jid.is_pn() || chat.server != Server::Group || !self.is_by_lid(chat).await {
             return jid;
         }
-        match self.client.groups().query_info(chat).await {
-            Ok(group) if group.addressing_mode == AddressingMode::Lid => {
-                other_address(&self.client, &jid).await.unwrap_or(jid)
-            }
-            _ => jid,
-        }
+        other_address(&self.client, &jid).await.unwrap_or(jid)
+    }
+
+    /// Our own address in a chat.
+    async fn own_in(&self, chat: &Jid, me: &Me) -> Jid {
+        own_address(me, self.is_by_lid(chat).await)
     }
 
     /// Who wrote a message.

@@ -73,7 +73,7 @@ impl Connection {
     ) -> Result<wa::Message, EngineError> {
         let mut key = self.key(target, chat, me).await?;
         if chat.is_group() {
-            key.participant = Some(self.in_chat(chat, &me.id).await.to_string());
+            key.participant = Some(self.own_in(chat, me).await.to_string());
         }
         Ok(protocol(wa::message::ProtocolMessage {
             key: MessageField::some(key),

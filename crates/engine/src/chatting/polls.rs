@@ -56,11 +56,10 @@ impl Connection {
         let kept = waproto::codec::message_decode(proto).map_err(failed)?;
         let secret = ballot(&kept, options)?;
         let key = self.key(poll, chat, me).await?;
-        let creator = match (poll.from_me, chat.is_group()) {
-            (true, false) => own_address(me, chat.is_lid()),
-            (false, false) => chat.clone(),
-            (true, true) => self.in_chat(chat, &me.id).await,
-            (false, true) => self.author(poll, me).await?,
+        let creator = match poll.from_me {
+            true => self.own_in(chat, me).await,
+            false if chat.is_group() => self.author(poll, me).await?,
+            false => chat.clone(),
         };
         let vote = encrypted(secret, &poll.id, &creator, &own_address(me, creator.is_lid()), options)?;
         Ok(wa::Message {

@@ -14,13 +14,9 @@ const PURPOSE: &[u8] = b"wharf message secret 1\0";
 
 /// Gives a message its secret, by the private identity key of the device that sends it.
 pub(super) fn give(message: &mut wa::Message, identity: &[u8; 32], chat: &ChatId, id: &str) {
-    let context = match message.message_context_info.take() {
-        Some(context) => context,
-        None => wa::MessageContextInfo::default(),
-    };
     message.message_context_info = MessageField::some(wa::MessageContextInfo {
         message_secret: Some(derived(identity, chat, id).to_vec()),
-        ..context
+        ..message.message_context_info.take().unwrap_or_default()
     });
 }
 
