@@ -167,7 +167,9 @@ async fn lists_and_buttons_arrive_and_buttons_are_answered() {
     );
     assert_eq!(list.sections[0].rows[0].id, "leek");
 
+    let samples = Samples::make().await;
     let buttons = json!({
+        "headerImage": file(&samples.picture(), "image/jpeg"),
         "header": "Hello", "body": "What now?", "footer": "small print",
         "buttons": [
             { "type": "reply", "text": "Yes", "id": "yes" },
@@ -178,6 +180,8 @@ async fn lists_and_buttons_arrive_and_buttons_are_answered() {
     });
     let shown = wharf.sends_bob("sendButtons", buttons).await;
     assert_eq!(shown.text.as_deref(), Some("What now?"));
+    let (_, above) = wharf.network.file(BOB, ALICE, &shown.id).await.unwrap();
+    assert!(above == std::fs::read(samples.picture()).unwrap());
     let buttons = shown.content.buttons.unwrap();
     assert_eq!(buttons.header.as_deref(), Some("Hello"));
     let values: Vec<_> = buttons
@@ -361,6 +365,34 @@ async fn files_arrive_as_what_they_were_sent_as() {
         if path == &pdf {
             assert_eq!(media.pages, Some(PDF_PAGES));
         }
+    }
+    wharf.finish().await;
+}
+
+#[tokio::test]
+async fn a_link_is_shown_as_the_caller_says_and_its_text_arrives_without_its_picture() {
+    let (wharf, _receiver) = TestWharf::with_alice().await;
+    let samples = Samples::make().await;
+    let preview = json!({
+        "url": "https://example.com/", "title": "Example", "description": "An example",
+        "image": file(&samples.picture(), "image/jpeg"),
+    });
+    let body = json!({ "text": "see https://example.com/ now", "preview": preview });
+    let refused = json!({ "match": { "direction": "upload" }, "action": "status", "code": 404, "count": 9 });
+    for (faults, high_quality) in [(json!([]), true), (json!([refused]), false)] {
+        wharf
+            .network
+            .set_faults(serde_json::from_value(faults).unwrap())
+            .unwrap();
+        let shown = wharf.sends_bob("send/link-custom-preview", body.clone()).await;
+        assert_eq!(shown.text.as_deref(), Some("see https://example.com/ now"));
+        let link = shown.content.link_preview.unwrap();
+        assert_eq!(link.url, "https://example.com/");
+        assert_eq!(
+            (link.title.as_deref(), link.description.as_deref()),
+            (Some("Example"), Some("An example"))
+        );
+        assert_eq!((link.thumbnail, link.high_quality), (true, high_quality));
     }
     wharf.finish().await;
 }

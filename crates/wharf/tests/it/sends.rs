@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use wharf_core::store::Batch;
-use wharf_simulator::{InboxEntry, InboxKind, ReceiptKind};
+use wharf_simulator::{Change, InboxEntry, InboxKind, ReceiptKind};
 
 use crate::support::mortal::Mortal;
 use crate::support::process::Process;
@@ -27,7 +27,11 @@ fn text(text: &str) -> Value {
 }
 
 async fn send(wharf: &TestWharf, key: &str, body: &Value) -> Answer {
-    let request = wharf.request(Method::POST, "/api/sendText").json(body);
+    post(wharf, "/api/sendText", key, body).await
+}
+
+async fn post(wharf: &TestWharf, path: &str, key: &str, body: &Value) -> Answer {
+    let request = wharf.request(Method::POST, path).json(body);
     let request = request.header("x-api-key", KEY).header("idempotency-key", key);
     wharf.send(request).await
 }
@@ -216,6 +220,43 @@ async fn a_send_that_left_and_was_not_kept_leaves_again_under_the_same_id() {
 #[tokio::test]
 async fn a_send_that_was_kept_and_not_told_is_told_when_it_is_repeated() {
     repeated_after_a_crash(Point::Kept).await;
+}
+
+#[tokio::test]
+async fn votes_in_a_poll_that_left_twice_can_be_read() {
+    let (mut wharf, receiver) = TestWharf::with_alice().await;
+    wharf.stop().await;
+    let failpoint = Arc::new(Failpoint {
+        point: Point::Left,
+        is_reached: watch::Sender::new(false),
+    });
+    wharf.boot_rigged(Arc::clone(&failpoint) as _).await;
+    wharf.wait_for_status("default", "WORKING").await;
+    let poll = json!({ "name": "Lunch?", "options": ["Soup", "Bread"], "multipleAnswers": false });
+    let body = json!({ "session": "default", "chatId": format!("{BOB}@c.us"), "poll": poll });
+    tokio::select! {
+        answer = post(&wharf, "/api/sendPoll", "k", &body) => panic!("it must not be answered: {answer:?}"),
+        () = failpoint.reached() => {}
+    }
+    let is_poll = |entry: &InboxEntry| entry.content.as_ref().is_some_and(|content| content.poll.is_some());
+    let shown = wharf.phone_shows(BOB, "the poll", is_poll).await;
+    wharf.crash().await;
+
+    wharf.boot().await;
+    wharf.wait_for_status("default", "WORKING").await;
+    post(&wharf, "/api/sendPoll", "k", &body).await.expect(201);
+    // Bob's phone has the secret of the first time, and what is kept here is of the second.
+    let vote = Change::Vote(vec!["Soup".to_owned()]);
+    let id = shown.id.as_deref().unwrap();
+    wharf.network.change(BOB, ALICE, id, vote).await.unwrap();
+    let told = receiver
+        .wait_for("the vote", |event| {
+            event["event"].as_str().unwrap_or_default().starts_with("poll.vote")
+        })
+        .await;
+    assert_eq!(told.event["event"], "poll.vote");
+    assert_eq!(told.event["payload"]["vote"]["selectedOptions"], json!(["Soup"]));
+    wharf.finish().await;
 }
 
 /// What is written together with the record of a key: whether a message is.
