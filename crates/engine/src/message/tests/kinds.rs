@@ -167,32 +167,6 @@ fn document() -> wm::DocumentMessage {
 
 /// Every place where a message has a file, with its type.
 fn attached() -> Vec<(&'static str, wa::Message)> {
-    use wm::buttons_message::Header;
-    use wm::interactive_message::header::Media;
-    use wm::template_message::hydrated_four_row_template::Title;
-    use wm::template_message::{Format, HydratedFourRowTemplate};
-    let rows = |title: Title| HydratedFourRowTemplate {
-        title: Some(title),
-        ..Default::default()
-    };
-    let template = |rows| wm::TemplateMessage {
-        hydrated_template: MessageField::some(rows),
-        ..Default::default()
-    };
-    let interactive = |media| wm::InteractiveMessage {
-        header: MessageField::some(wm::interactive_message::Header {
-            media: Some(media),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let product = || wm::ProductMessage {
-        product: MessageField::some(wm::product_message::ProductSnapshot {
-            product_image: MessageField::some(file("/old")),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
     let audio = wm::AudioMessage {
         direct_path: some("/old"),
         mimetype: some("audio/ogg; codecs=opus"),
@@ -204,17 +178,7 @@ fn attached() -> Vec<(&'static str, wa::Message)> {
         mimetype: some("image/webp"),
         ..Default::default()
     };
-    let buttons = |header| wm::ButtonsMessage {
-        header: Some(header),
-        ..Default::default()
-    };
-    let format = wm::TemplateMessage {
-        format: Some(Format::HydratedFourRowTemplate(Box::new(rows(Title::VideoMessage(
-            Box::new(video()),
-        ))))),
-        ..Default::default()
-    };
-    vec![
+    let mut attached = vec![
         (
             "image/jpeg",
             with(|m| m.image_message = MessageField::some(file("/old"))),
@@ -231,31 +195,91 @@ fn attached() -> Vec<(&'static str, wa::Message)> {
             with(|m| m.document_message = MessageField::some(document())),
         ),
         (
-            "application/pdf",
-            with(|m| m.buttons_message = MessageField::some(buttons(Header::DocumentMessage(Box::new(document()))))),
-        ),
-        (
-            "image/jpeg",
-            with(|m| {
-                m.template_message = MessageField::some(template(rows(Title::ImageMessage(Box::new(file("/old"))))))
-            }),
-        ),
-        ("video/mp4", with(|m| m.template_message = MessageField::some(format))),
-        (
-            "video/mp4",
-            with(|m| m.interactive_message = MessageField::some(interactive(Media::VideoMessage(Box::new(video()))))),
-        ),
-        (
-            "image/jpeg",
-            with(|m| {
-                m.interactive_message = MessageField::some(interactive(Media::ProductMessage(Box::new(product()))))
-            }),
-        ),
-        (
             "image/jpeg",
             with(|m| m.product_message = MessageField::some(product())),
         ),
+        (
+            "application/pdf",
+            with(|m| m.buttons_message = MessageField::some(buttons())),
+        ),
+    ];
+    attached.extend(in_templates());
+    attached.extend(in_interactive_messages());
+    attached
+}
+
+fn product() -> wm::ProductMessage {
+    wm::ProductMessage {
+        product: MessageField::some(wm::product_message::ProductSnapshot {
+            product_image: MessageField::some(file("/old")),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn buttons() -> wm::ButtonsMessage {
+    wm::ButtonsMessage {
+        header: Some(wm::buttons_message::Header::DocumentMessage(Box::new(document()))),
+        ..Default::default()
+    }
+}
+
+fn in_templates() -> Vec<(&'static str, wa::Message)> {
+    use wm::template_message::hydrated_four_row_template::Title;
+    use wm::template_message::{Format, HydratedFourRowTemplate};
+    let rows = |title: Title| HydratedFourRowTemplate {
+        title: Some(title),
+        ..Default::default()
+    };
+    let hydrated = wm::TemplateMessage {
+        hydrated_template: MessageField::some(rows(Title::ImageMessage(Box::new(file("/old"))))),
+        ..Default::default()
+    };
+    let formatted = wm::TemplateMessage {
+        format: Some(Format::HydratedFourRowTemplate(Box::new(rows(Title::VideoMessage(
+            Box::new(video()),
+        ))))),
+        ..Default::default()
+    };
+    let structured = wm::HighlyStructuredMessage {
+        hydrated_hsm: MessageField::some(hydrated.clone()),
+        ..Default::default()
+    };
+    vec![
+        (
+            "image/jpeg",
+            with(|m| m.template_message = MessageField::some(hydrated)),
+        ),
+        (
+            "video/mp4",
+            with(|m| m.template_message = MessageField::some(formatted)),
+        ),
+        (
+            "image/jpeg",
+            with(|m| m.highly_structured_message = MessageField::some(structured)),
+        ),
     ]
+}
+
+fn in_interactive_messages() -> Vec<(&'static str, wa::Message)> {
+    use wm::interactive_message::header::Media;
+    let headers = [
+        ("video/mp4", Media::VideoMessage(Box::new(video()))),
+        ("image/jpeg", Media::ProductMessage(Box::new(product()))),
+    ];
+    let interactive = |media| wm::InteractiveMessage {
+        header: MessageField::some(wm::interactive_message::Header {
+            media: Some(media),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let message = |media| with(|m| m.interactive_message = MessageField::some(interactive(media)));
+    headers
+        .into_iter()
+        .map(|(mimetype, media)| (mimetype, message(media)))
+        .collect()
 }
 
 fn enveloped(inner: wa::Message) -> Vec<wa::Message> {
