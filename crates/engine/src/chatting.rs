@@ -75,7 +75,9 @@ impl Chatting for Connection {
             message.kind = MessageKind::Change(change);
         }
         if matches!(request.content, Content::Forward { .. }) && message.kind != MessageKind::Content {
-            return Err(EngineError::Invalid("this message cannot be forwarded".to_owned()));
+            return Err(EngineError::Invalid(
+                "messageId: this message cannot be forwarded".to_owned(),
+            ));
         }
         let mut options = SendOptions::default().with_message_id(&request.id);
         if matches!(request.content, Content::List(_)) {
@@ -189,7 +191,7 @@ impl Connection {
         match &request.content {
             Content::Text { text, preview } => Ok(self.text(text, preview.as_ref()).await),
             _ => {
-                let hint = "only texts can be sent to channels yet";
+                let hint = "chatId: only texts can be sent to channels yet";
                 Err(EngineError::Invalid(hint.to_owned()))
             }
         }

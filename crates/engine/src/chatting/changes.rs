@@ -53,7 +53,8 @@ impl Connection {
     /// The deletion of a message of `chat` for everyone.
     pub(super) async fn revoke(&self, target: &MessageId, chat: &Jid, me: &Me) -> Result<wa::Message, EngineError> {
         if !target.from_me && !chat.is_group() {
-            let hint = format!("{target} was written by somebody else; only your own messages can be deleted here");
+            let hint =
+                format!("messageId: {target} was written by somebody else; only your own messages can be deleted here");
             return Err(EngineError::Invalid(hint));
         }
         Ok(protocol(wa::message::ProtocolMessage {
@@ -98,7 +99,7 @@ impl Connection {
             return Ok(self.text(text, preview).await);
         }
         with_caption(before, text).ok_or_else(|| {
-            let hint = "only texts and captions of pictures, videos and documents can be edited";
+            let hint = "messageId: only texts and captions of pictures, videos and documents can be edited";
             EngineError::Invalid(hint.to_owned())
         })
     }

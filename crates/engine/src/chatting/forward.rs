@@ -12,7 +12,7 @@ pub(super) fn forwarded(proto: &[u8]) -> Result<wa::Message, EngineError> {
     let message = waproto::codec::message_decode(proto).map_err(failed)?;
     if message.is_view_once() {
         return Err(EngineError::Invalid(
-            "what may be seen once cannot be forwarded".to_owned(),
+            "messageId: what may be seen once cannot be forwarded".to_owned(),
         ));
     }
     Ok(*message.get_base_message().prepare_for_forward())

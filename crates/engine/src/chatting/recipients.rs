@@ -60,7 +60,7 @@ impl Recipients {
         match chat.kind() {
             ChatKind::Group | ChatKind::Newsletter => return Ok(itself),
             ChatKind::Broadcast => {
-                let hint = format!("{chat} cannot be written to; send to people, groups or channels");
+                let hint = format!("chatId: {chat} cannot be written to; send to people, groups or channels");
                 return Err(EngineError::Invalid(hint));
             }
             ChatKind::Phone if *chat == me.id => return Ok(itself),
