@@ -101,7 +101,9 @@ const mediaOf = async message => {
 	const field = Object.keys(kinds).find(field => message.message?.[field])
 	if (!field) return undefined
 	const said = message.message[field]
-	const bytes = await downloadMediaMessage(message, 'buffer', {})
+	// Else it asks the host that the message names, which is WhatsApp's own.
+	await socket.refreshMediaConn()
+	const bytes = await downloadMediaMessage(message, 'buffer', { host: socket.getMediaHost() })
 	return {
 		kind: kinds[field],
 		mimetype: said.mimetype,
