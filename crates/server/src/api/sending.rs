@@ -182,7 +182,8 @@ impl Sender {
             quote: message.quote,
             mentions: message.mentions,
         };
-        let sending = self.connection.send(self.draft, request, answering, files);
+        // On the heap, as it is large and what sends a file is large already.
+        let sending = Box::pin(self.connection.send(self.draft, request, answering, files));
         let answer = sending.await?;
         Ok(Sent {
             answer,

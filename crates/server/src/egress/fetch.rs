@@ -109,8 +109,7 @@ impl Egress {
         how: &Fetch<'_>,
         into: &mut (impl AsyncWrite + Unpin + Send),
     ) -> Result<Fetched, FetchError> {
-        // On the heap, as it is large and everything that sends has it in itself.
-        let fetched = timeout(how.within, Box::pin(self.follow(url, how, into))).await;
+        let fetched = timeout(how.within, self.follow(url, how, into)).await;
         fetched.unwrap_or(Err(FetchError::TooSlow))
     }
 

@@ -252,9 +252,7 @@ async fn send_video(
 async fn send_media(state: &AppState, sender: Sender, it: MediaToSend) -> ApiResult<Sent> {
     let to = it.to.destination(&sender).await?;
     let mentions = it.mentions.mentions()?;
-    // On the heap, as it is large and so is what follows.
-    let prepared = Box::pin(state.files.prepare(FILE, it.file, it.kind, it.convert)).await?;
-    let Prepared { mut media, guard } = prepared;
+    let Prepared { mut media, guard } = state.files.prepare(FILE, it.file, it.kind, it.convert).await?;
     media.caption = it.caption.filter(|caption| !caption.is_empty());
     let message = NewMessage {
         mentions,
