@@ -209,7 +209,7 @@ impl Connection {
         let (engine, inbox) = (Arc::clone(&self.engine), Arc::clone(&self.inbox));
         self.run(async move {
             let read = messages::unread(inbox.store(), &chat, since, limit).await?;
-            for request in receipts(&chat, &read) {
+            for request in receipts(&chat, authored(&read)) {
                 engine.send_seen(request).await?;
             }
             Ok(inbox.mark_read(&read).await?)
@@ -231,8 +231,7 @@ impl Connection {
                 let problem = format!("participant: the message {id} is not known here, say who wrote it");
                 return Err(EngineError::Invalid(problem).into());
             }
-            let requests: Vec<_> = receipts(&chat, &read).chain(by_sender(&chat, unknown)).collect();
-            for request in requests {
+            for request in receipts(&chat, authored(&read).chain(unknown)) {
                 engine.send_seen(request).await?;
             }
             read.retain(|stored| stored.unread);
@@ -267,7 +266,7 @@ impl Connection {
                 Some(claim) => Some(claim.reserve(&id).await?),
                 None => None,
             };
-            let _outgoing = inbox.begin_send(id);
+            let _outgoing = inbox.begin_send(request.chat.clone(), id);
             let mut message = match engine.send(request).await {
                 Ok(sent) => sent.message,
                 Err(error) => {
@@ -338,17 +337,16 @@ async fn unless_over<T>(
     over.run_until_cancelled(work).await.unwrap_or(Err(SendError::CutOff))
 }
 
-/// The receipts for messages that are kept.
-fn receipts(chat: &ChatId, read: &[StoredMessage]) -> impl Iterator<Item = SeenRequest> {
-    let ids = read.iter().map(|stored| MessageId {
+/// The ids of kept messages, with who wrote them.
+fn authored(kept: &[StoredMessage]) -> impl Iterator<Item = MessageId> {
+    kept.iter().map(|stored| MessageId {
         participant: stored.message.participant.clone(),
         ..stored.message.id.clone()
-    });
-    by_sender(chat, ids.collect())
+    })
 }
 
 /// The receipts for these messages. WhatsApp takes one per sender.
-fn by_sender(chat: &ChatId, ids: Vec<MessageId>) -> impl Iterator<Item = SeenRequest> {
+fn receipts(chat: &ChatId, ids: impl Iterator<Item = MessageId>) -> impl Iterator<Item = SeenRequest> {
     let mut by_sender: Vec<(Option<ChatId>, Vec<String>)> = Vec::new();
     for MessageId { participant, id, .. } in ids {
         match by_sender.iter_mut().find(|(known, _)| *known == participant) {

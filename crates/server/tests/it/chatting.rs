@@ -753,6 +753,44 @@ async fn an_unknown_number_is_named_by_its_field() {
 }
 
 #[tokio::test]
+async fn null_is_as_good_as_nothing() {
+    let (wharf, link) = prepared().await;
+    for (path, body) in [
+        (
+            "sendText",
+            json!({"text": "x", "id": null, "reply_to": null, "mentions": null, "linkPreview": null}),
+        ),
+        (
+            "sendImage",
+            json!({"file": {"data": GIF, "url": null, "filename": null}, "caption": null}),
+        ),
+        ("sendVideo", json!({"file": null})),
+        (
+            "sendPoll",
+            json!({"poll": {"name": "x", "options": ["a", "b"], "multipleAnswers": null}}),
+        ),
+        (
+            "sendPollVote",
+            json!({"pollMessageId": "A1", "votes": [], "pollServerId": null}),
+        ),
+        ("sendLocation", json!({"latitude": 0, "longitude": 0, "title": null})),
+        (
+            "send/buttons/reply",
+            json!({"selectedDisplayText": "x", "selectedButtonID": "1", "replyTo": null}),
+        ),
+    ] {
+        let mut body = body.clone();
+        body["chatId"] = json!(ALICE);
+        body["session"] = Value::Null;
+        let answer = ask(&wharf, &Method::POST, &format!("/api/{path}"), &body).await;
+        let expected = if path == "sendVideo" { 400 } else { 201 };
+        assert_eq!(answer.status, expected, "{path}: {answer:?}");
+    }
+    assert_eq!(sent(&link).len(), 6);
+    wharf.stop().await;
+}
+
+#[tokio::test]
 async fn everybody_can_be_mentioned() {
     let (wharf, link) = prepared().await;
     for mentions in [json!("all"), json!(["all"]), json!(["all", BOB])] {
@@ -777,7 +815,7 @@ async fn everybody_can_be_mentioned() {
 async fn buttons_do_what_their_type_says() {
     let (wharf, link) = prepared().await;
     let buttons = json!([
-        {"text": "Yes"},
+        {"text": "Yes", "type": null, "id": null},
         {"type": "url", "text": "Look", "url": "https://example.com/"},
         {"type": "call", "text": "Call", "phoneNumber": "+12025550101"},
         {"type": "copy", "text": "Copy", "copyCode": "4321"},

@@ -181,8 +181,8 @@ async fn bad_requests_to_a_working_session_are_named() {
             json!(["chatId: chat id must be a phone number with its country code, digits only, or a whatsapp id"]),
         ),
         (
-            json!({"chatId": ALICE, "text": "x", "mentions": "all"}),
-            json!(["mentions must be an array"]),
+            json!({"chatId": ALICE, "text": "x", "mentions": BOB}),
+            json!(["mentions must be an array, or all"]),
         ),
     ] {
         let answer = wharf.post("/api/sendText", body).await;

@@ -112,8 +112,9 @@ struct SendButtonsRequest {
 #[serde(rename_all = "camelCase")]
 struct Button {
     /// What it does: answers with its id, opens a page, calls a number, or copies a code.
-    #[serde(default, rename = "type")]
-    action: ButtonType,
+    #[serde(rename = "type")]
+    #[schema(value_type = ButtonType)]
+    action: Option<ButtonType>,
     /// What stands on it.
     #[schema(example = "Button Text")]
     text: String,
@@ -328,7 +329,7 @@ async fn send_buttons_reply(Sending { sender, body }: Sending<SendButtonsReplyRe
 impl Button {
     /// The button in this place. What its type needs was checked.
     fn made((place, button): (usize, Self)) -> engine::Button {
-        let action = match button.action {
+        let action = match button.action.unwrap_or_default() {
             ButtonType::Reply => ButtonAction::Reply {
                 id: button.id.unwrap_or_else(|| (place + 1).to_string()),
             },
