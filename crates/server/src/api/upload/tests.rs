@@ -1,3 +1,5 @@
+//! Forms that are right, and forms that are wrong.
+
 use axum::response::IntoResponse as _;
 
 use super::*;

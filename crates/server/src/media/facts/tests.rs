@@ -1,3 +1,5 @@
+//! Pictures made by the test, and such as nobody would make who means well.
+
 use std::io::Write as _;
 
 use image::{ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};

@@ -1,3 +1,5 @@
+//! Files out of requests, where nothing is fetched and nothing converted.
+
 use std::sync::Arc;
 
 use wharf_core::lookup::SystemLookup;
