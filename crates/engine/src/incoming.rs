@@ -39,7 +39,7 @@ pub(crate) async fn incoming(known: &Known<'_>, inbound: &InboundMessage) -> Res
         return Ok(None);
     };
     let mut kept = message(envelope, &inbound.message);
-    if is_unknown_change(inbound) {
+    if kept.kind == MessageKind::Content && is_hidden(inbound) {
         kept.kind = MessageKind::Control;
     }
     if let Some(reply) = kept.reply_to.as_mut()
@@ -51,13 +51,14 @@ pub(crate) async fn incoming(known: &Known<'_>, inbound: &InboundMessage) -> Res
     Ok(Some(kept))
 }
 
-/// Whether nothing of a message is known but that it changes another one, or that it is for our devices only: without this
-/// it would be told as a message that is not known, with an empty body.
-fn is_unknown_change(inbound: &InboundMessage) -> bool {
+/// Whether a message only looks like one: its stanza says that it is an edit, which it is not in any way that is known; or
+/// nothing of it is known but that it changes another one, or is for our devices only.
+fn is_hidden(inbound: &InboundMessage) -> bool {
     let info = &inbound.info;
-    let changes_another = info.edit != EditAttribute::Empty || info.meta_info.content_type.as_deref() == Some(ADD_ON);
-    let is_hidden = changes_another || info.category == MessageCategory::Peer;
-    is_hidden && is_empty(unwrapped(&inbound.message))
+    let is_add_on = info.edit != EditAttribute::Empty || info.meta_info.content_type.as_deref() == Some(ADD_ON);
+    let is_between_devices = info.category == MessageCategory::Peer;
+    info.edit == EditAttribute::MessageEdit
+        || (is_add_on || is_between_devices) && is_empty(unwrapped(&inbound.message))
 }
 
 /// What is known of a message that cannot be read, or `None` where it has no address that Wharf knows.

@@ -362,20 +362,21 @@ async fn our_linked_identity_in_a_quote_is_us() {
 }
 
 #[tokio::test]
-async fn what_is_hidden_from_people_is_no_message_of_an_unknown_kind() {
+async fn what_is_hidden_from_people_is_no_message() {
     let device = Device::start().await;
     let unknown = wa::Message::default();
-    let hidden = Stanza {
-        edit: EditAttribute::MessageEdit,
+    let marked = |edit| Stanza {
+        edit,
         ..Stanza::from(BOB)
     };
-    let kinds = [
-        (Stanza::from(BOB), MessageKind::Content),
-        (hidden, MessageKind::Control),
-    ];
-    for (stanza, kind) in kinds {
-        let message = device.read(&stanza.with(unknown.clone()), &[]).await;
-        assert_eq!(message.kind, kind, "{:?}", stanza.edit);
+    for (stanza, proto, kind) in [
+        (Stanza::from(BOB), unknown.clone(), MessageKind::Content),
+        (marked(EditAttribute::SenderRevoke), unknown, MessageKind::Control),
+        (marked(EditAttribute::SenderRevoke), text("hi"), MessageKind::Content),
+        (marked(EditAttribute::MessageEdit), text("hi"), MessageKind::Control),
+    ] {
+        let message = device.read(&stanza.with(proto), &[]).await;
+        assert_eq!(message.kind, kind, "{:?} {}", stanza.edit, message.body);
     }
     device.connection.end().await;
 }
