@@ -3,14 +3,19 @@
 //! One client for all sessions without a proxy, and one for each connection with one. It follows no redirects, since
 //! WhatsApp's media hosts need none, and reaches only what [`Gate`] lets pass, because media addresses come out of messages.
 
+use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
-use futures::StreamExt;
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::HeaderMap;
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 use reqwest::{Body, Client, Method, Response, redirect};
+use tokio::sync::watch;
+use tokio::time::timeout;
 use url::Url;
 use wacore::net::{HttpClient, HttpRequest, HttpResponse};
 use wharf_core::address::is_forbidden;
@@ -22,10 +27,12 @@ use crate::tls::Trust;
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the other side may be silent.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long one exchange may take, from the first byte sent to the last one read.
-const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// How long nothing may come from the other side, or be taken by it.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it may take, after the last byte of a file was handed to the system, until there is an answer.
+const UPLOAD_ANSWER_TIMEOUT: Duration = Duration::from_secs(2 * 60);
+/// How long one exchange may take, from the first byte sent to the last one read: a large file on a slow line.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// How long an idle connection is kept for the next exchange.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest body that is read into memory, in bytes.
@@ -52,7 +59,6 @@ impl Http {
             .redirect(redirect::Policy::none())
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
             .timeout(EXCHANGE_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT);
         let client = match proxy {
@@ -72,15 +78,37 @@ impl Http {
 }
 
 impl Http {
-    /// Sends a request and answers as soon as its answer begins: the body is still to be read. A body that is sent has to say
-    /// how long it is, which WhatsApp's hosts insist on.
+    /// Sends a request and answers as soon as its answer begins: the body is still to be read, by [`next_piece`].
     pub(crate) async fn send(
         &self,
         method: Method,
         url: Url,
         headers: HeaderMap,
-        body: Body,
+        body: Bytes,
     ) -> anyhow::Result<Response> {
+        within(SILENCE_TIMEOUT, self.exchange(method, url, headers, body.into())).await?
+    }
+
+    /// Sends a file piece by piece. It says how long the file is, which WhatsApp's hosts insist on.
+    pub(crate) async fn send_file<P>(
+        &self,
+        url: Url,
+        mut headers: HeaderMap,
+        pieces: P,
+        length: u64,
+    ) -> anyhow::Result<Response>
+    where
+        P: Stream<Item = io::Result<Bytes>> + Send + 'static,
+    {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        let (took, taken) = watch::channel(());
+        // Dropped with the body, that is after the last piece.
+        let pieces = pieces.inspect(move |_| took.send_replace(()));
+        let exchange = self.exchange(Method::POST, url, headers, Body::wrap_stream(pieces));
+        unless_silent(exchange, taken, SILENCE_TIMEOUT, UPLOAD_ANSWER_TIMEOUT).await?
+    }
+
+    async fn exchange(&self, method: Method, url: Url, headers: HeaderMap, body: Body) -> anyhow::Result<Response> {
         self.gate.check(&url)?;
         ensure!(!self.is_forbidden, "nothing may be sent to the address of the proxy");
         #[cfg(feature = "sandbox")]
@@ -115,12 +143,46 @@ impl HttpClient for Http {
         let method = Method::from_bytes(request.method.as_bytes()).context("method is not one of http")?;
         let headers = HeaderMap::try_from(&request.headers).context("header is not one of http")?;
         let response = self
-            .send(method, url, headers, request.body.map(Body::from).unwrap_or_default())
+            .send(method, url, headers, request.body.unwrap_or_default())
             .await?;
         let status_code = response.status().as_u16();
         let body = body(response).await?;
         Ok(HttpResponse { status_code, body })
     }
+}
+
+/// Nothing has come, or was taken, for too long.
+#[derive(Debug, thiserror::Error)]
+#[error("the other side was silent for {} seconds", .0.as_secs())]
+struct Silent(Duration);
+
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, Silent> {
+    timeout(limit, work).await.map_err(|_| Silent(limit))
+}
+
+/// Waits for something that shows its progress: each step of it has its time, and what comes after the last one.
+async fn unless_silent<T>(
+    work: impl Future<Output = T>,
+    mut progress: watch::Receiver<()>,
+    each: Duration,
+    after: Duration,
+) -> Result<T, Silent> {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            step = within(each, progress.changed()) => match step? {
+                Ok(()) => {}
+                Err(_the_last_one) => return within(after, work).await,
+            },
+        }
+    }
+}
+
+/// The next piece of an answer; `None` at its end.
+pub(crate) async fn next_piece(response: &mut Response) -> anyhow::Result<Option<Bytes>> {
+    let piece = within(SILENCE_TIMEOUT, response.chunk()).await?;
+    Ok(piece.map_err(reqwest::Error::without_url)?)
 }
 
 /// Resolves the name of a proxy, which a caller can name. Any other name is the proxy's to resolve.
@@ -152,17 +214,21 @@ fn unusable(error: reqwest::Error) -> ConfigError {
 
 /// What a request that was not answered means to whoever wanted it.
 pub(crate) fn unreachable(error: anyhow::Error) -> EngineError {
-    let is_late = error.downcast_ref().is_some_and(reqwest::Error::is_timeout);
-    match is_late {
-        true => EngineError::TimedOut {
-            seconds: READ_TIMEOUT.as_secs(),
+    let late = match error.downcast_ref() {
+        Some(Silent(limit)) => Some(*limit),
+        None => None,
+    };
+    let ended = error.downcast_ref().is_some_and(reqwest::Error::is_timeout);
+    match late.or(ended.then_some(EXCHANGE_TIMEOUT)) {
+        Some(limit) => EngineError::TimedOut {
+            seconds: limit.as_secs(),
         },
-        false => EngineError::Internal(error.context("whatsapp's media hosts cannot be reached").into()),
+        None => EngineError::Internal(error.context("whatsapp's media hosts cannot be reached").into()),
     }
 }
 
 /// Reads a body that fits; one that says it will not is not even begun.
-pub(crate) async fn body(response: Response) -> anyhow::Result<Vec<u8>> {
+pub(crate) async fn body(mut response: Response) -> anyhow::Result<Vec<u8>> {
     let fits = |length: usize| {
         ensure!(
             length <= BODY_BYTES_MAX,
@@ -177,11 +243,9 @@ pub(crate) async fn body(response: Response) -> anyhow::Result<Vec<u8>> {
             .unwrap_or_default(),
     )?;
     let mut body = Vec::new();
-    let mut chunks = response.bytes_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(reqwest::Error::without_url)?;
-        fits(body.len() + chunk.len())?;
-        body.extend_from_slice(&chunk);
+    while let Some(piece) = next_piece(&mut response).await? {
+        fits(body.len() + piece.len())?;
+        body.extend_from_slice(&piece);
     }
     Ok(body)
 }
@@ -189,6 +253,8 @@ pub(crate) async fn body(response: Response) -> anyhow::Result<Vec<u8>> {
 #[cfg(test)]
 #[cfg(feature = "sandbox")]
 mod tests {
+    use std::future::pending;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio::task::JoinSet;
@@ -251,6 +317,28 @@ mod tests {
         ] {
             assert!(http.execute(HttpRequest::get(outside)).await.is_err(), "{outside}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_takes_long_may_take_long_as_long_as_it_goes_on() {
+        let (brief, long) = (Duration::from_millis(1), Duration::from_secs(60));
+        let (step, steps) = watch::channel(());
+        let work = async {
+            for _ in 0..3 {
+                step.send_replace(());
+                tokio::task::yield_now().await;
+            }
+            drop(step);
+            tokio::task::yield_now().await;
+            "done"
+        };
+        assert_eq!(unless_silent(work, steps, long, long).await.unwrap(), "done");
+
+        let (_step, steps) = watch::channel(());
+        assert!(unless_silent(pending::<()>(), steps, brief, long).await.is_err());
+        let (step, steps) = watch::channel(());
+        drop(step);
+        assert!(unless_silent(pending::<()>(), steps, long, brief).await.is_err());
     }
 
     #[tokio::test]

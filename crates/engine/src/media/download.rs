@@ -9,9 +9,8 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE;
 use bytes::{Buf as _, Bytes};
-use futures::StreamExt as _;
 use reqwest::header::{HeaderMap, HeaderValue, ORIGIN};
-use reqwest::{Body, Method, Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -23,7 +22,7 @@ use wharf_core::engine::{EngineError, MediaError};
 use super::FILE_BYTES_MAX;
 use super::hosts::{Failure, Hosts};
 use crate::connection::Connection;
-use crate::http::unreachable;
+use crate::http::{next_piece, unreachable};
 
 /// Pieces of an answer that wait to be decrypted.
 const PIECES_MAX: usize = 8;
@@ -98,7 +97,7 @@ impl Connection {
         loop {
             let address = stated.address(hosts.name()?)?;
             let headers = HeaderMap::from_iter([(ORIGIN, HeaderValue::from_static(WHATSAPP_WEB_ORIGIN))]);
-            let attempt = match self.http.send(Method::GET, address, headers, Body::default()).await {
+            let attempt = match self.http.send(Method::GET, address, headers, Bytes::new()).await {
                 Ok(response) if response.status().is_success() => receive(response, stated.clone(), to).await,
                 Ok(response) => Err(refusal(response.status())),
                 Err(error) => Err(Failure::Host(unreachable(error).into())),
@@ -125,7 +124,7 @@ fn refusal(status: StatusCode) -> Failure<MediaError> {
 }
 
 /// Takes an answer's body apart on a thread of its own, which ends when nothing comes any more.
-async fn receive(response: Response, stated: Stated, to: &Path) -> Result<u64, Failure<MediaError>> {
+async fn receive(mut response: Response, stated: Stated, to: &Path) -> Result<u64, Failure<MediaError>> {
     let disk = |error| Failure::Final(MediaError::Disk(error));
     let options = OpenOptions::new()
         .write(true)
@@ -136,25 +135,22 @@ async fn receive(response: Response, stated: Stated, to: &Path) -> Result<u64, F
     let file = options.map_err(disk)?;
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
     let opening = spawn_blocking(move || open(Pieces::new(receiver), file, &stated));
-    let mut pieces = response.bytes_stream();
-    let mut broken = None;
-    while let Some(piece) = pieces.next().await {
-        let taken = match piece {
-            Ok(piece) => sender.send(piece).await.is_ok(),
-            Err(error) => {
-                broken = Some(error.without_url());
-                false
+    let broken = loop {
+        match next_piece(&mut response).await {
+            Ok(None) => break None,
+            Ok(Some(piece)) => {
+                // Who takes no more has a reason, and tells it below.
+                if sender.send(piece).await.is_err() {
+                    break None;
+                }
             }
-        };
-        // Who takes no more has a reason, and tells it below.
-        if !taken {
-            break;
+            Err(error) => break Some(error),
         }
-    }
+    };
     drop(sender);
     let opened = opening.await.map_err(|panic| disk(io::Error::other(panic)))?;
     match broken {
-        Some(error) => Err(Failure::Host(unreachable(error.into()).into())),
+        Some(error) => Err(Failure::Host(unreachable(error).into())),
         None => opened,
     }
 }

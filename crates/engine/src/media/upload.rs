@@ -11,8 +11,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures::stream::{self, Stream};
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN};
-use reqwest::{Body, Method, StatusCode};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN};
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
 use url::Url;
@@ -128,10 +128,9 @@ impl Attempt<'_> {
         }
         let mut headers = headers();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(self.file.length - offset));
-        let pieces = Body::wrap_stream(pieces(self.file.file.clone(), offset, self.file.length));
-        let sent = self.http.send(Method::POST, address, headers, pieces).await;
-        let response = sent.map_err(|error| Failure::Host(unreachable(error)))?;
+        let pieces = pieces(self.file.file.clone(), offset, self.file.length);
+        let sent = self.http.send_file(address, headers, pieces, self.file.length - offset);
+        let response = sent.await.map_err(|error| Failure::Host(unreachable(error)))?;
         let status = response.status();
         if !status.is_success() {
             return Err(refusal(status));
@@ -156,7 +155,7 @@ impl Attempt<'_> {
         }
         let mut address = self.address.clone();
         address.query_pairs_mut().append_pair("resume", "1");
-        let asked = self.http.send(Method::POST, address, headers(), Body::default()).await;
+        let asked = self.http.send(Method::POST, address, headers(), Bytes::new()).await;
         let response = asked.ok().filter(|response| response.status().is_success())?;
         let Answer {
             url,

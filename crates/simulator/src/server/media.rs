@@ -131,7 +131,7 @@ async fn upload(
     };
     let path = format!("/mms/{kind}/{token}");
     let fault = sandbox.media_fault(FaultDirection::Upload, &path, Some(&number));
-    if let Some(refused) = befall(&state, &reset, fault).await {
+    if let Some(refused) = befall(&state, &reset, FaultDirection::Upload, fault).await {
         drain(body).await;
         return Ok(refused);
     }
@@ -195,7 +195,7 @@ async fn download(
     let sandbox = &state.sandbox;
     let path = format!("/v/{kind}/{name}");
     let fault = sandbox.media_fault(FaultDirection::Download, &path, None);
-    if let Some(refused) = befall(&state, &reset, fault).await {
+    if let Some(refused) = befall(&state, &reset, FaultDirection::Download, fault).await {
         return Ok(refused);
     }
     let opened = sandbox
@@ -239,8 +239,17 @@ async fn download(
 }
 
 /// What a fault answers instead; one of what is sent befalls it later.
-async fn befall(state: &AppState, reset: &Reset, fault: Option<FaultAction>) -> Option<Response> {
+async fn befall(
+    state: &AppState,
+    reset: &Reset,
+    direction: FaultDirection,
+    fault: Option<FaultAction>,
+) -> Option<Response> {
     match fault {
+        Some(FaultAction::Stall) if direction == FaultDirection::Upload => {
+            state.stop.cancelled().await;
+            Some(ApiError::fault(StatusCode::SERVICE_UNAVAILABLE).into_response())
+        }
         Some(FaultAction::Status { code }) => {
             let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             Some(ApiError::fault(status).into_response())
