@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use wharf_core::engine::{AckUpdate, Inbox, Signal};
+use wharf_core::engine::{Inbox, Signal};
 use wharf_core::ids::{ChatId, SessionName};
 use wharf_core::message::{Message, MessageKind, Source};
 use wharf_core::store::{Batch, Store, StoreError};
@@ -55,8 +55,8 @@ pub(crate) struct SessionInbox {
     lifecycle: mpsc::UnboundedSender<Signal>,
     /// As above; what arrives here was sent by WhatsApp stanza by stanza, and is kept as fast as the store can.
     records: Mutex<Option<mpsc::UnboundedSender<Record>>>,
-    /// Sends under way, by WhatsApp's id, with the acks that came before the message itself was kept.
-    outgoing: Mutex<HashMap<String, Vec<AckUpdate>>>,
+    /// Sends under way.
+    outgoing: Mutex<Vec<Arc<acks::Sending>>>,
     /// Whether something was not kept, or was kept and not told.
     has_failed: AtomicBool,
     /// When the commits began that are not finished.

@@ -380,3 +380,30 @@ async fn files_are_fetched_a_few_at_a_time() {
     }
     wharf.stop().await;
 }
+
+#[tokio::test]
+async fn an_answer_fetches_what_is_missing_where_it_is_asked_to() {
+    let (wharf, mut receiver, link) = Wharf::telling(&["message"]).await;
+    let lose = || link.engine.undownloadable.lock().unwrap().push_back(MediaError::Lost);
+    lose();
+    link.receive(picture("A1")).await.unwrap();
+    payload(&mut receiver, "message").await;
+    let messages = async |download: bool| {
+        let path = format!("/api/messages?session=default&chatId={ALICE}&limit=10&downloadMedia={download}");
+        let mut all = wharf.get(&path).await.json();
+        all[0].take()
+    };
+    let media = messages(false).await["media"].take();
+    assert_eq!((&media["url"], &media["error"]), (&Value::Null, &Value::Null));
+    lose();
+    let media = messages(true).await["media"].take();
+    assert!(media["error"]["details"].is_string(), "{media}");
+    let message = messages(true).await;
+    assert_eq!(file_of(&wharf, &message).await, b"the file");
+    assert_eq!(
+        messages(false).await["media"]["url"],
+        message["media"]["url"],
+        "it is kept"
+    );
+    wharf.stop().await;
+}

@@ -275,6 +275,37 @@ async fn a_folder_that_takes_no_files_for_a_while_costs_no_event_and_no_file() {
     wharf.finish().await;
 }
 
+#[tokio::test]
+async fn what_is_sent_is_answered_at_once_and_told_of_with_its_file_before_its_acks() {
+    let (wharf, receiver) = TestWharf::with_alice().await;
+    let file = json!({ "mimetype": "image/jpeg", "filename": "a.jpg", "data": BASE64_STANDARD.encode(PICTURE) });
+    let body = json!({ "session": "default", "chatId": format!("{BOB}@c.us"), "file": file, "caption": CAPTION });
+    let answer = wharf.post("/api/sendImage", body).await.expect(201);
+    assert_eq!(
+        (&answer["hasMedia"], &answer["media"]["url"]),
+        (&json!(true), &Value::Null)
+    );
+    let id = answer["id"].clone();
+    receiver
+        .wait_for("an ack", |event| {
+            event["event"] == "message.ack" && event["payload"]["id"] == id
+        })
+        .await;
+    let events: Vec<Value> = receiver
+        .deliveries()
+        .into_iter()
+        .map(|delivery| delivery.event)
+        .collect();
+    let first = events.iter().find(|event| event["payload"]["id"] == id).unwrap();
+    assert_eq!(
+        (&first["event"], &first["payload"]["source"]),
+        (&json!("message.any"), &json!("api"))
+    );
+    let path = path_of(&first["payload"]["media"]["url"]);
+    assert_eq!(wharf.get(&path).await.body, PICTURE);
+    wharf.finish().await;
+}
+
 /// Waits until the file of Bob's message is there.
 async fn served(wharf: &TestWharf, id: &str) {
     let path = format!("/api/files/default/false_{BOB}@c.us_{id}.jpg");

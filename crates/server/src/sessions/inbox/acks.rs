@@ -3,7 +3,7 @@
 //! Never keeps a message; what it cannot find it passes over.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use wharf_core::engine::AckUpdate;
 use wharf_core::events::{EventName, MessageAckPayload};
@@ -24,13 +24,21 @@ const ACK_IDS_AT_ONCE_MAX: usize = 500;
 /// A send under way. When it is dropped, however the send ended, the acks pass that waited for it.
 pub(in crate::sessions) struct Outgoing {
     inbox: Arc<SessionInbox>,
+    sending: Arc<Sending>,
+}
+
+/// What is being sent, with the acks that came before it was kept.
+pub(super) struct Sending {
+    chat: ChatId,
     id: String,
+    waiting: Mutex<Vec<AckUpdate>>,
 }
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        let waited = lock(&self.inbox.outgoing).remove(&self.id).unwrap_or_default();
-        for update in waited {
+        let is_other = |sending: &Arc<Sending>| !Arc::ptr_eq(sending, &self.sending);
+        lock(&self.inbox.outgoing).retain(is_other);
+        for update in lock(&self.sending.waiting).drain(..) {
             self.inbox.record(Record::Ack(update));
         }
     }
@@ -38,11 +46,13 @@ impl Drop for Outgoing {
 
 impl SessionInbox {
     /// Announces a send, so that acks that come before its message is kept wait for it, until the send is dropped.
-    pub(in crate::sessions) fn begin_send(self: &Arc<Self>, id: String) -> Outgoing {
-        lock(&self.outgoing).entry(id.clone()).or_default();
+    pub(in crate::sessions) fn begin_send(self: &Arc<Self>, chat: ChatId, id: String) -> Outgoing {
+        let waiting = Mutex::default();
+        let sending = Arc::new(Sending { chat, id, waiting });
+        lock(&self.outgoing).push(Arc::clone(&sending));
         Outgoing {
             inbox: Arc::clone(self),
-            id,
+            sending,
         }
     }
 
@@ -75,20 +85,17 @@ impl SessionInbox {
 
     /// Takes out the ids whose send is still under way, to wait for it.
     fn without_outgoing(&self, mut update: AckUpdate) -> AckUpdate {
-        let mut outgoing = lock(&self.outgoing);
-        update.ids.retain(|id| match outgoing.get_mut(id) {
-            None => true,
-            Some(waiting) => {
-                waiting.push(AckUpdate {
-                    ids: vec![id.clone()],
-                    participant: update.participant.clone(),
-                    chat: update.chat.clone(),
-                    error: update.error.clone(),
-                    ..update
-                });
-                false
+        let outgoing = lock(&self.outgoing);
+        for id in std::mem::take(&mut update.ids) {
+            let is_it = |sending: &&Arc<Sending>| sending.id == id && may_be_in(&sending.chat, &update.chat);
+            match outgoing.iter().find(is_it) {
+                None => update.ids.push(id),
+                Some(sending) => {
+                    let ids = vec![id];
+                    lock(&sending.waiting).push(AckUpdate { ids, ..update.clone() });
+                }
             }
-        });
+        }
         update
     }
 
