@@ -128,7 +128,8 @@ impl TestWharf {
     pub(crate) async fn boot_changed(&mut self, change: fn(&mut Config)) {
         let (mut config, peer) = self.configuration();
         change(&mut config);
-        self.running = Some(start(config, peer, Arc::new(SystemRandom)).await.unwrap());
+        let starting = start(config, peer, Arc::new(SystemRandom));
+        self.running = Some(Box::pin(starting).await.unwrap());
     }
 
     /// Like [`Self::boot`], with somebody who decides over every write, on a time of its own, and so that it can be crashed.
@@ -140,7 +141,7 @@ impl TestWharf {
             let storage = open_storage(&config).await.unwrap();
             let rigged = Arc::new(Rigged { storage, judge });
             let random = Arc::new(SystemRandom);
-            start_on(rigged, config, peer, clock, random).await.unwrap()
+            Box::pin(start_on(rigged, config, peer, clock, random)).await.unwrap()
         });
         self.running = Some(server.await.unwrap());
         self.doomed = Some(doomed);
