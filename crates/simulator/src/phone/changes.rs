@@ -1,13 +1,15 @@
 //! What becomes of messages after they were sent: reactions, edits, deletions, votes and pins, both ways.
 //!
-//! Each is a message of its own that names the one it is about by its key. Who takes part only reads the id of it and
-//! whose it is: the chat in a key is as its sender sees it (whatsmeow `send.go` `BuildReaction`, `BuildEdit`,
-//! `BuildRevoke`).
+//! Each is a message of its own that names the one it is about by its key: chat, id and whether it is an own one, all as
+//! its sender sees it (whatsmeow `send.go` `BuildReaction`, `BuildEdit`, `BuildRevoke`).
 
 use buffa::MessageField;
+use wacore_binary::Jid;
 use waproto::whatsapp::message::pin_in_chat_message::Type as PinType;
 use waproto::whatsapp::message::protocol_message::Type as ProtocolType;
-use waproto::whatsapp::message::{FutureProofMessage, PinInChatMessage, ProtocolMessage, ReactionMessage};
+use waproto::whatsapp::message::{
+    FutureProofMessage, PinInChatMessage, PollUpdateMessage, ProtocolMessage, ReactionMessage,
+};
 use waproto::whatsapp::{Message, MessageContextInfo, MessageKey};
 
 use super::Desk;
@@ -122,12 +124,12 @@ impl Desk<'_> {
     pub(super) fn apply(&mut self, changed: &Changed<'_>) -> Result<bool, Malformed> {
         let message = unwrapped(changed.message);
         if let Some(reaction) = message.reaction_message.as_option() {
-            self.react(changed, &reaction.key, reaction.text.clone().unwrap_or_default());
+            self.react(changed, &reaction.key, reaction.text.clone().unwrap_or_default())?;
         } else if let Some(update) = message.poll_update_message.as_option() {
-            self.count_vote(changed, update);
+            self.count_vote(changed, update)?;
         } else if let Some(pin) = message.pin_in_chat_message.as_option() {
             let is_pinned = pin.r#type == Some(PinType::PIN_FOR_ALL);
-            self.pin(changed, &pin.key, is_pinned);
+            self.pin(changed, &pin.key, is_pinned)?;
         } else if let Some(sealed) = sealed_edit(message) {
             let opened = self.open_edit(changed.chat, changed.by, sealed);
             match opened.as_ref().and_then(|edit| edit.protocol_message.as_option()) {
@@ -147,9 +149,9 @@ impl Desk<'_> {
         Ok(true)
     }
 
-    fn react(&mut self, changed: &Changed<'_>, key: &MessageField<MessageKey>, emoji: String) {
-        let Some(target) = self.target(changed, key) else {
-            return;
+    fn react(&mut self, changed: &Changed<'_>, key: &MessageField<MessageKey>, emoji: String) -> Result<(), Malformed> {
+        let Some(target) = self.target(changed, key)? else {
+            return Ok(());
         };
         match emoji.is_empty() {
             true => target.marks.reactions.remove(changed.by),
@@ -160,11 +162,12 @@ impl Desk<'_> {
             text: Some(emoji),
             ..shown
         });
+        Ok(())
     }
 
-    fn pin(&mut self, changed: &Changed<'_>, key: &MessageField<MessageKey>, is_pinned: bool) {
-        let Some(target) = self.target(changed, key) else {
-            return;
+    fn pin(&mut self, changed: &Changed<'_>, key: &MessageField<MessageKey>, is_pinned: bool) -> Result<(), Malformed> {
+        let Some(target) = self.target(changed, key)? else {
+            return Ok(());
         };
         target.marks.pinned = is_pinned;
         let shown = self.note(InboxKind::Pin, changed, key);
@@ -172,11 +175,12 @@ impl Desk<'_> {
             state: Some(if is_pinned { "pinned" } else { "unpinned" }.to_owned()),
             ..shown
         });
+        Ok(())
     }
 
     fn revoke(&mut self, changed: &Changed<'_>, key: &MessageField<MessageKey>) -> Result<(), Malformed> {
         let is_own = changed.by == self.number;
-        let Some(target) = self.target(changed, key) else {
+        let Some(target) = self.target(changed, key)? else {
             return Ok(());
         };
         theirs(target, is_own, "deleted")?;
@@ -189,54 +193,79 @@ impl Desk<'_> {
     fn edit(&mut self, changed: &Changed<'_>, protocol: &ProtocolMessage) -> Result<(), Malformed> {
         let is_own = changed.by == self.number;
         let text = protocol.edited_message.as_option().and_then(|edited| said(edited).text);
-        let Some(target) = self.target(changed, &protocol.key) else {
+        let text = text.ok_or_else(|| Malformed::new("an edit without a text"))?;
+        let Some(target) = self.target(changed, &protocol.key)? else {
             return Ok(());
         };
         theirs(target, is_own, "edited")?;
-        target.text.clone_from(&text);
-        target.marks.edited = true;
+        let message = replaced(target, &text).map_err(|error| Malformed::new(error.to_string()))?;
+        target.edit(&text, &message);
         let shown = self.note(InboxKind::Edit, changed, &protocol.key);
-        self.memory.inbox.push(InboxEntry { text, ..shown });
+        self.memory.inbox.push(InboxEntry {
+            text: Some(text),
+            ..shown
+        });
         Ok(())
     }
 
-    fn count_vote(&mut self, changed: &Changed<'_>, update: &waproto::whatsapp::message::PollUpdateMessage) {
+    fn count_vote(&mut self, changed: &Changed<'_>, update: &PollUpdateMessage) -> Result<(), Malformed> {
         let key = &update.poll_creation_message_key;
-        let id = key.as_option().and_then(|key| key.id.as_deref()).unwrap_or_default();
-        let poll = self.memory.chats.message(changed.chat, id);
-        let votes = poll
-            .zip(update.vote.as_option())
-            .and_then(|(poll, vote)| self.read_vote(changed.chat, poll, changed.by, vote));
-        let kind = if votes.is_some() {
-            InboxKind::Vote
-        } else {
-            InboxKind::VoteFailed
+        let Some(poll) = self.target(changed, key)?.cloned() else {
+            return Ok(());
         };
-        let shown = self.note(kind, changed, key);
-        if let (Some(votes), Some(target)) = (&votes, self.target(changed, key)) {
-            match votes.is_empty() {
-                true => target.marks.votes.remove(changed.by),
-                false => target.marks.votes.insert(changed.by.to_owned(), votes.clone()),
+        let vote = update.vote.as_option();
+        let vote = vote.and_then(|vote| self.read_vote(changed.chat, &poll, changed.by, vote));
+        let Some(options) = vote else {
+            let shown = self.note(InboxKind::VoteFailed, changed, key);
+            self.memory.inbox.push(shown);
+            return Ok(());
+        };
+        if let Some(poll) = self.target(changed, key)? {
+            match options.is_empty() {
+                true => poll.marks.votes.remove(changed.by),
+                false => poll.marks.votes.insert(changed.by.to_owned(), options.clone()),
             };
         }
+        let shown = self.note(InboxKind::Vote, changed, key);
         self.memory.inbox.push(InboxEntry {
-            votes: votes.unwrap_or_default(),
+            votes: options,
             ..shown
         });
+        Ok(())
     }
 
     /// The message that a key names, if the phone has it and it was not deleted.
-    fn target(&mut self, changed: &Changed<'_>, key: &MessageField<MessageKey>) -> Option<&mut ChatMessage> {
-        let id = key.as_option()?.id.as_deref()?;
-        let found = self.memory.chats.message_mut(changed.chat, id);
-        if found.is_none() {
-            tracing::debug!(
-                phone = self.number,
-                id,
-                "a change of a message that the phone does not have"
-            );
+    ///
+    /// # Errors
+    /// When the key names the right id in another chat, or as a message of the other one: WhatsApp's clients look for
+    /// all of it, and find nothing.
+    fn target(
+        &mut self,
+        changed: &Changed<'_>,
+        key: &MessageField<MessageKey>,
+    ) -> Result<Option<&mut ChatMessage>, Malformed> {
+        let key = key.as_option();
+        let key = key.ok_or_else(|| Malformed::new("a change of no message"))?;
+        let id = key.id.as_deref().unwrap_or_default();
+        let is_own = changed.by == self.number;
+        // The other party as who changes it sees it.
+        let party = if is_own { changed.chat } else { self.number };
+        let remote = key.remote_jid.as_deref().and_then(|jid| jid.parse::<Jid>().ok());
+        let is_chat = remote
+            .and_then(|jid| self.number_of(&jid))
+            .is_some_and(|number| number == party);
+        let number = self.number;
+        let Some(found) = self.memory.chats.message_mut(changed.chat, id) else {
+            tracing::debug!(phone = number, id, "a change of a message that the phone does not have");
+            return Ok(None);
+        };
+        let is_of_sender = found.from_me == is_own;
+        if !is_chat || key.from_me.unwrap_or_default() != is_of_sender {
+            return Err(Malformed::new(format!(
+                "a change of {id} by a key that is not that message's"
+            )));
         }
-        found.filter(|message| !message.marks.revoked)
+        Ok(Some(found).filter(|message| !message.marks.revoked))
     }
 
     fn note(&self, kind: InboxKind, changed: &Changed<'_>, key: &MessageField<MessageKey>) -> InboxEntry {

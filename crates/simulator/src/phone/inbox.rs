@@ -118,6 +118,15 @@ impl ChatMessage {
         })
     }
 
+    /// Replaces what it says; `message` has the new text.
+    pub(crate) fn edit(&mut self, text: &str, message: &Message) {
+        self.text = Some(text.to_owned());
+        if let Some(content) = &mut self.content {
+            *content = Blob(message.encode_to_vec());
+        }
+        self.marks.edited = true;
+    }
+
     /// Deletes what it says for everyone.
     pub(crate) fn revoke(&mut self) {
         self.text = None;

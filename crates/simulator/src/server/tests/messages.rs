@@ -171,6 +171,9 @@ async fn a_caption_is_edited_and_the_media_stays() {
         (&message["text"], &message["content"]["media"]["kind"]),
         (&json!("before"), &json!("image"))
     );
+    let quoting = from_alice(client, json!({"text": "that one", "reply_to": id})).await;
+    let quoted = json!({"id": id, "from": ALICE, "text": "before", "media": "image"});
+    assert_eq!(at_bob(client, &quoting).await["content"]["quoted"], quoted);
     server.shutdown().await;
 }
 
