@@ -287,3 +287,28 @@ fn the_delivery_of_webhooks_takes_its_settings_and_refuses_what_makes_no_sense()
         assert!(error.to_string().starts_with(variable), "{error}");
     }
 }
+
+#[test]
+fn the_limits_of_files_are_wahas_and_whatsapps_and_refuse_what_makes_no_sense() {
+    let usual = read(&[]).unwrap().files;
+    assert_eq!(
+        (usual.body_bytes_max, usual.file_bytes_max),
+        (50 * 1024 * 1024, 2 * 1024 * 1024 * 1024)
+    );
+    assert!(usual.ffmpeg.ffmpeg.is_none(), "there is no PATH");
+    let allowed = read(&[("WHARF_WEBHOOK_ALLOW", "10.0.0.0/8")]).unwrap().egress.allow;
+    assert_eq!(allowed, "10.0.0.0/8".parse().unwrap(), "the name of before");
+    for (variable, value) in [
+        ("WHARF_BODY_BYTES_MAX", "0"),
+        ("WHARF_FILE_BYTES_MAX", "2G"),
+        ("WHARF_FILE_SECONDS_MAX", "0"),
+        ("WHARF_LINK_PREVIEW_SECONDS", "soon"),
+        ("WHARF_FFMPEG", "/nonexistent/ffmpeg"),
+        ("WHARF_FFMPEG_SECONDS_MAX", "-1"),
+        ("WHARF_FFMPEG_CONCURRENCY", "0"),
+        ("WHARF_EGRESS_ALLOW", "10.0.0.0/99"),
+    ] {
+        let error = read(&[(variable, value)]).unwrap_err();
+        assert!(error.to_string().starts_with(variable), "{error}");
+    }
+}

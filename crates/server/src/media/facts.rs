@@ -14,6 +14,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder as _, ImageReader, Limits};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 use wharf_core::engine::MediaFacts;
 
 use super::ffmpeg::{Ffmpeg, FfmpegError};
@@ -33,6 +34,8 @@ const LARGE_QUALITY: u8 = 80;
 const PIXELS_MAX: u64 = 12_000_000;
 /// The most memory that decoding a picture may take, in bytes.
 const DECODER_BYTES_MAX: u64 = 96 * 1024 * 1024;
+/// The most pictures that are decoded at the same time, each of which may take that memory.
+const DECODED_AT_ONCE: usize = 2;
 /// The longer side of the frame that is taken out of a video, in pixels.
 const FRAME_SIDE: u32 = 400;
 /// The most bytes of such a frame.
@@ -43,9 +46,9 @@ const PROBE_BYTES_MAX: usize = 64 * 1024;
 /// A picture: its size, and itself in small.
 pub(super) async fn of_image(ffmpeg: &Ffmpeg, path: &Path) -> MediaFacts {
     let from = path.to_owned();
-    let seen = tokio::task::spawn_blocking(move || Seen::in_file(&from)).await;
+    let seen = decoding(move || Seen::in_file(&from)).await;
     let mut facts = MediaFacts::default();
-    let Ok(Some(seen)) = seen else { return facts };
+    let Some(seen) = seen else { return facts };
     (facts.width, facts.height) = (Some(seen.width), Some(seen.height));
     facts.thumbnail = match seen.thumbnail {
         Some(thumbnail) => Some(thumbnail),
@@ -133,15 +136,22 @@ pub(crate) struct Large {
 /// The pictures that a preview shows of a file; `None` where it is no picture, or too large a one.
 pub(crate) async fn pictures(path: &Path) -> Option<Pictures> {
     let path = path.to_owned();
-    let made = tokio::task::spawn_blocking(move || {
+    decoding(move || {
         let (.., image) = open(&path)?;
         let image = image?;
         Some(Pictures {
             small: small(&image),
             large: large(&image),
         })
-    });
-    made.await.ok().flatten()
+    })
+    .await
+}
+
+/// Does what takes time and memory where nobody waits for the thread, and not much of it at once.
+async fn decoding<T: Send + 'static>(work: impl FnOnce() -> Option<T> + Send + 'static) -> Option<T> {
+    static SLOTS: Semaphore = Semaphore::const_new(DECODED_AT_ONCE);
+    let _slot = SLOTS.acquire().await.ok()?;
+    tokio::task::spawn_blocking(work).await.ok()?
 }
 
 /// The size of a picture, as it is shown, and itself where it is not too large to be decoded here.
@@ -211,16 +221,11 @@ async fn frame(ffmpeg: &Ffmpeg, path: &Path) -> Option<Bytes> {
         Ok(png) => png,
         Err(error) => return unknown(&error),
     };
-    let thumbnail = tokio::task::spawn_blocking(move || {
-        small(
-            &ImageReader::new(Cursor::new(png))
-                .with_guessed_format()
-                .ok()?
-                .decode()
-                .ok()?,
-        )
-    });
-    thumbnail.await.ok().flatten()
+    decoding(move || {
+        let reader = ImageReader::new(Cursor::new(png)).with_guessed_format().ok()?;
+        small(&reader.decode().ok()?)
+    })
+    .await
 }
 
 fn unknown<T: Default>(error: &FfmpegError) -> T {

@@ -25,6 +25,8 @@ const PIXELS_MAX: &str = "33177600";
 const MEMORY_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// The most processor time in relation to the time that one run may take; it has several threads.
 const CPUS_MAX: u64 = 2;
+/// How far beyond its limit a file may get before the program ends by itself, in bytes: it writes large pieces.
+const BEYOND_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// What is read of the complaints of a program, in bytes.
 const COMPLAINTS_BYTES_MAX: u64 = 4 * 1024;
 /// What is read of an output at once, in bytes.
@@ -49,6 +51,9 @@ pub(crate) enum FfmpegError {
     /// It took too long.
     #[error("converting takes longer than {0} seconds (WHARF_FFMPEG_SECONDS_MAX)")]
     TooSlow(u64),
+    /// What comes of it is too large.
+    #[error("converted it is larger than {0} bytes (WHARF_FILE_BYTES_MAX)")]
+    TooLarge(u64),
     /// The program cannot do anything with the file.
     #[error("ffmpeg cannot read it")]
     Unreadable,
@@ -134,7 +139,12 @@ impl Ffmpeg {
         let mut all = reading(&["-y"], from);
         all.extend(args.iter().map(OsString::from));
         all.extend(["-fs".into(), bytes_max.to_string().into(), url(to)]);
-        self.run(program, all, bytes_max, |_| ()).await
+        self.run(program, all, bytes_max.saturating_add(BEYOND_BYTES_MAX), |_| ()).await?;
+        // What has reached the limit was cut off there.
+        match tokio::fs::metadata(to).await?.len() < bytes_max {
+            true => Ok(()),
+            false => Err(FfmpegError::TooLarge(bytes_max)),
+        }
     }
 
     /// Decodes the sound of a file and hands on the samples: 16 bits, mono, `rate` in a second.

@@ -325,7 +325,7 @@ fn not_converted(field: &str, problem: &str, error: FfmpegError) -> FileError {
         FfmpegError::Busy => FileError::Busy,
         FfmpegError::Io(error) => error.into(),
         FfmpegError::Unreadable => FileError::Refused(format!("{field} {problem} that ffmpeg can read")),
-        FfmpegError::Missing | FfmpegError::TooSlow(_) => {
+        FfmpegError::Missing | FfmpegError::TooSlow(_) | FfmpegError::TooLarge(_) => {
             FileError::Refused(format!("{field} cannot be converted: {error}"))
         }
     }

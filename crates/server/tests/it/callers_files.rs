@@ -243,6 +243,18 @@ async fn a_conversion_that_takes_too_long_is_ended() {
 }
 
 #[tokio::test]
+async fn what_is_too_large_once_it_is_converted_is_not_cut_off_but_refused() {
+    let samples = Samples::make().await;
+    let (wharf, _link) = with_ffmpeg(&[("WHARF_FILE_BYTES_MAX", "2000")]).await;
+    let data = json!({"data": inline(&samples.sound())["data"]});
+    let answer = wharf.post("/api/default/media/convert/voice", data).await;
+    assert_eq!(answer.status, 422);
+    let told = "the file cannot be converted: converted it is larger than 2000 bytes (WHARF_FILE_BYTES_MAX)";
+    assert_eq!(answer.json()["message"], told);
+    wharf.stop().await;
+}
+
+#[tokio::test]
 async fn without_ffmpeg_what_needs_it_says_so_and_the_rest_is_sent() {
     let samples = Samples::make().await;
     let mut wharf = Wharf::start().await;
