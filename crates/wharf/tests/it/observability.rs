@@ -71,7 +71,7 @@ async fn what_is_not_built_yet_says_so_in_wahas_words() {
         .expect(201);
     for (method, path) in [
         (Method::GET, "/api/default/groups"),
-        (Method::POST, "/api/sendImage"),
+        (Method::POST, "/api/default/status/text"),
         (Method::GET, "/api/default/chats"),
         (Method::DELETE, "/api/default/labels/1"),
     ] {
