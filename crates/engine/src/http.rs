@@ -214,10 +214,7 @@ fn unusable(error: reqwest::Error) -> ConfigError {
 
 /// What a request that was not answered means to whoever wanted it.
 pub(crate) fn unreachable(error: anyhow::Error) -> EngineError {
-    let late = match error.downcast_ref() {
-        Some(Silent(limit)) => Some(*limit),
-        None => None,
-    };
+    let late = error.downcast_ref().map(|Silent(limit)| *limit);
     let ended = error.downcast_ref().is_some_and(reqwest::Error::is_timeout);
     match late.or(ended.then_some(EXCHANGE_TIMEOUT)) {
         Some(limit) => EngineError::TimedOut {
