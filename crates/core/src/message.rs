@@ -82,7 +82,8 @@ pub enum Change {
         /// An emoji; empty where the reaction was taken back.
         text: String,
     },
-    /// Its author gave it a new text or caption: the `body` of the message that carries this.
+    /// Its author gave it a new text or caption. The message that carries this is what it is now: body, media, location,
+    /// mentions, and the encoded message with the file that stays.
     Edited {
         /// Which message.
         target: MessageId,

@@ -66,8 +66,8 @@ pub(crate) async fn settle(
     let Some(told) = told(unwrapped(&inbound.message)) else {
         return Ok(());
     };
-    let settled = Settling { known, inbound, told };
-    carrier.kind = settled.kind(carrier).await?;
+    let settling = Settling { known, inbound, told };
+    carrier.kind = settling.kind(carrier).await?;
     Ok(())
 }
 
@@ -88,12 +88,12 @@ impl Settling<'_> {
             Author::Member(address) => self.member(address, &me.id).await?,
             Author::Sender | Author::Partner | Author::Unknown => None,
         };
-        let told = self.told.target(&carrier.id, &me.id, member);
-        let is_own = author == Author::Sender || wrote(carrier, &told);
+        let named = self.told.target(&carrier.id, &me.id, member);
+        let is_own = author == Author::Sender || wrote(carrier, &named);
         if matches!(self.told.what, What::Revoke) && !is_own && !self.is_by_administrator(carrier) {
             return Ok(ignored(carrier, "delete"));
         }
-        let found = self.known.find(&told.chat, &told.id).await?;
+        let found = self.known.find(&named.chat, &named.id).await?;
         let target = match self.told.what {
             What::Edit(_) | What::Revoke if is_own => {
                 let own = found.iter().find(|message| is_same_author(message, carrier));
@@ -103,23 +103,20 @@ impl Settling<'_> {
                 own
             }
             _ => {
-                let named = found.iter().find(|message| wrote(message, &told));
+                let by_author = found.iter().find(|message| wrote(message, &named));
                 // Their addresses may differ, and nobody is harmed if it is another one.
-                named.or(found.first())
+                by_author.or(found.first())
             }
         };
-        let change = self.told.change(target.map_or(told, |target| target.id.clone()));
-        Ok(MessageKind::Change(match (self.told.what, change, target) {
-            (What::Vote(vote), Change::PollVote { poll, .. }, Some(target)) => Change::PollVote {
-                poll,
-                options: votes::open(self.known.client, self.inbound, vote, target).await?,
-            },
-            (What::Edit(edited), change, Some(target)) => {
-                recaption(carrier, edited, target);
-                change
+        let mut change = self.told.change(target.map_or(named, |target| target.id.clone()));
+        match (self.told.what, &mut change, target) {
+            (What::Vote(vote), Change::PollVote { options, .. }, Some(poll)) => {
+                *options = votes::open(self.known.client, self.inbound, vote, poll).await?;
             }
-            (_, change, _) => change,
-        }))
+            (What::Edit(edited), _, Some(target)) => recaption(carrier, edited, target),
+            _ => {}
+        }
+        Ok(MessageKind::Change(change))
     }
 
     async fn member(&self, address: &str, own: &ChatId) -> Result<Option<Member>, IncomingError> {
