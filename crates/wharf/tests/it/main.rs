@@ -7,6 +7,7 @@
 mod auth;
 mod baileys;
 mod catalog;
+mod changing;
 mod chatting;
 mod chatting_operations;
 mod cli;
