@@ -234,15 +234,14 @@ async fn an_effect_that_could_not_be_kept_is_made_up_for_by_the_redelivery() {
     link.receive(text(ALICE, "A1", "old")).await.unwrap();
     let gate = wharf.session_writes().shut();
     // A change alone writes to the session's store only for its effect.
-    let receiving = tokio::spawn({
-        let inbox = link.inbox.clone();
-        async move { inbox.commit(vec![edit("E1", "A1", "new")], Batch::new()).await }
-    });
-    gate.reached().await;
-    wharf.disk_is_full(true);
-    wharf.session_writes().open();
-    gate.let_one_pass();
-    receiving.await.unwrap().unwrap_err();
+    let disk = async {
+        gate.reached().await;
+        wharf.disk_is_full(true);
+        wharf.session_writes().open();
+        gate.let_one_pass();
+    };
+    let (received, ()) = tokio::join!(link.receive(edit("E1", "A1", "new")), disk);
+    received.unwrap_err();
     payload(&mut receiver, "message").await;
     payload(&mut receiver, "message.edited").await;
     assert_eq!(kept(link.inbox.as_ref(), "A1").await.body, "old");
