@@ -29,10 +29,15 @@ fn what_is_emitted_is_listed() {
     let emitted = [
         "session.status",
         "message",
+        "message.reaction",
         "message.any",
         "message.ack",
         "message.ack.group",
         "message.waiting",
+        "message.revoked",
+        "message.edited",
+        "poll.vote",
+        "poll.vote.failed",
     ];
     assert_eq!(names(Stage::Emitted), emitted);
     assert_eq!(names(Stage::Deprecated), ["state.change", "group.join", "group.leave"]);
