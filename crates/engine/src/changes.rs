@@ -139,31 +139,29 @@ impl Settling<'_> {
     }
 }
 
-/// Whether a message of this id can only be from whoever wrote `message`.
+/// Who wrote a message that is one of many people's, by both addresses.
+fn author(message: &Message) -> [Option<&ChatId>; 2] {
+    [message.id.participant.as_ref(), message.sender_alt.as_ref()]
+}
+
+/// Whether `id` names a message of whoever wrote `message`.
 fn wrote(message: &Message, id: &MessageId) -> bool {
-    let addresses = [message.id.participant.as_ref(), message.sender_alt.as_ref()];
-    match &id.participant {
-        Some(participant) => message.id.from_me == id.from_me && addresses.contains(&Some(participant)),
-        None => message.id.from_me == id.from_me,
-    }
+    let is_named = |participant| author(message).contains(&Some(participant));
+    message.id.from_me == id.from_me && id.participant.as_ref().is_none_or(is_named)
 }
 
 /// Whether two messages of one chat are from the same person, under whichever addresses.
 fn is_same_author(message: &Message, other: &Message) -> bool {
-    let addresses = |message: &Message| [message.id.participant.clone(), message.sender_alt.clone()];
-    let in_group = other.id.participant.is_some();
-    let shared = || {
-        addresses(message)
-            .iter()
-            .flatten()
-            .any(|address| addresses(other).contains(&Some(address.clone())))
-    };
-    message.id.from_me == other.id.from_me && (other.id.from_me || !in_group || shared())
+    let is_told_apart = !other.id.from_me && other.id.participant.is_some();
+    let mut addresses = author(message).into_iter().flatten();
+    let shares_address = addresses.any(|address| author(other).contains(&Some(address)));
+    message.id.from_me == other.id.from_me && (!is_told_apart || shares_address)
 }
 
 fn ignored(carrier: &Message, what: &str) -> MessageKind {
     let (chat, id) = (&carrier.id.chat, &carrier.id.id);
-    tracing::warn!(%chat, id, "somebody wants to {what} a message of somebody else, which is ignored");
+    // Whoever does this can do it often.
+    tracing::debug!(%chat, id, "somebody wants to {what} a message of somebody else, which is ignored");
     MessageKind::Control
 }
 
