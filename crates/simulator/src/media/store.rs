@@ -146,22 +146,15 @@ impl MediaStore {
 
     /// Keeps a file that is whole, and answers its address.
     pub(crate) fn add(&self, kind: &str, token: &str, bytes: &[u8]) -> io::Result<String> {
-        let mut shelf = self.shelf();
-        if let Some(address) = shelf.address(token) {
-            return Ok(address);
-        }
-        let part = shelf.folder()?.join(format!("{token}.new"));
+        let part = self.shelf().folder()?.join(format!("{token}.new"));
         writable(&part, true)?.write_all(bytes)?;
-        shelf.keep(kind, token, &part, bytes.len() as u64)
+        self.shelf().keep(kind, token, &part, bytes.len() as u64)
     }
 
     /// A whole file, which phones read. `None` where it is not here.
     pub(crate) fn read(&self, token: &str) -> io::Result<Option<Vec<u8>>> {
-        let mut shelf = self.shelf();
-        let Some(path) = shelf.path(token)? else {
-            return Ok(None);
-        };
-        fs::read(path).map(Some)
+        let path = self.shelf().path(token)?;
+        path.map(fs::read).transpose()
     }
 
     /// Gives a file another address; the one before is no good any more. `None` where the file is not here.
@@ -217,26 +210,25 @@ impl MediaStore {
         Ok(Progress::Partial(length))
     }
 
-    /// Takes a file from its beginning on, or from where it broke off.
+    /// Takes a file from its beginning on, or from where it broke off: what is there is read again for its hash.
     pub(crate) fn begin(&self, kind: &str, token: &str, offset: u64) -> Result<Upload, Refusal> {
+        let mut upload = self.open_part(kind, token, offset == 0)?;
+        if offset > 0 {
+            upload.length = feed(&mut File::open(&upload.path)?, &mut upload.hash)?;
+        }
+        match upload.length == offset {
+            true => Ok(upload),
+            false => Err(Refusal::WrongOffset),
+        }
+    }
+
+    fn open_part(&self, kind: &str, token: &str, afresh: bool) -> Result<Upload, Refusal> {
         let mut shelf = self.shelf();
         if shelf.uploading.contains(token) {
             return Err(Refusal::Busy);
         }
         let path = shelf.part(token)?;
-        let mut hash = Sha256::new();
-        if offset > 0 {
-            // An upload that broke off is read again for its hash, at the cost of whoever else wants the store now.
-            let there = match File::open(&path) {
-                Ok(mut part) => feed(&mut part, &mut hash)?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-                Err(error) => return Err(error.into()),
-            };
-            if there != offset {
-                return Err(Refusal::WrongOffset);
-            }
-        }
-        let file = writable(&path, offset == 0)?;
+        let file = writable(&path, afresh)?;
         shelf.parts.retain(|part| part != token);
         shelf.uploading.insert(token.to_owned());
         Ok(Upload {
@@ -245,8 +237,8 @@ impl MediaStore {
             kind: kind.to_owned(),
             path,
             file,
-            hash,
-            length: offset,
+            hash: Sha256::new(),
+            length: 0,
         })
     }
 
@@ -330,6 +322,10 @@ impl Shelf {
     }
 
     fn keep(&mut self, kind: &str, token: &str, from: &Path, length: u64) -> io::Result<String> {
+        if let Some(address) = self.address(token) {
+            fs::remove_file(from)?;
+            return Ok(address);
+        }
         let kept = Kept {
             kind: kind.to_owned(),
             version: 0,
@@ -345,10 +341,8 @@ impl Shelf {
 
     fn remember(&mut self, token: &str, kept: Kept) {
         self.bytes += kept.length;
-        match self.files.insert(token.to_owned(), kept) {
-            Some(before) => self.bytes -= before.length,
-            None => self.order.push_back(token.to_owned()),
-        }
+        self.files.insert(token.to_owned(), kept);
+        self.order.push_back(token.to_owned());
     }
 
     /// Removes the oldest files until all fit, but never the newest.

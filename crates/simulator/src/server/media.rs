@@ -19,6 +19,7 @@ use futures::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, SeekFrom};
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::error::ApiError;
@@ -142,8 +143,11 @@ async fn upload(
     if !KINDS.contains(&kind.as_str()) {
         return Err(malformed("there is no such kind of file"));
     }
-    let hash = BASE64_URL_SAFE_NO_PAD.decode(&token);
-    if hash.is_ok_and(|hash| hash.len() != HASH_BYTES) || query.token != token {
+    // It becomes the name of a file.
+    let is_hash = BASE64_URL_SAFE_NO_PAD
+        .decode(&token)
+        .is_ok_and(|hash| hash.len() == HASH_BYTES);
+    if !is_hash || query.token != token {
         return Err(malformed("the token is not a hash, or not the same twice"));
     }
     let media = sandbox.media_store();
@@ -169,7 +173,9 @@ async fn upload(
     if query.file_offset.saturating_add(length) > FILE_BYTES_MAX {
         return Err(Refusal::TooLarge.into());
     }
-    let mut upload = media.begin(&kind, &token, query.file_offset)?;
+    let store = media.clone();
+    let beginning = spawn_blocking(move || store.begin(&kind, &token, query.file_offset)).await;
+    let mut upload = beginning.map_err(|panic| Refusal::Io(io::Error::other(panic)))??;
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|_| ApiError::bad_request("the upload broke off"))?;

@@ -66,6 +66,7 @@ fn an_address_is_good_as_it_was_given_out_until_there_is_a_new_one() {
     assert_ne!(new, old);
     assert!(matches!(bytes_at(&store, &old), Err(Refusal::Unknown)));
     assert_eq!(bytes_at(&store, &new).unwrap(), b"file");
+    assert_eq!(store.add("audio", &token, b"file").unwrap(), new, "it is here already");
     assert_eq!(store.renew(&name(b"none")).unwrap(), None);
 }
 

@@ -141,6 +141,16 @@ async fn what_no_correct_client_asks_for_is_counted() {
         (format!("/mms/image/{good}?auth={auth}&token={good}"), "another", 400),
         (format!("/mms/image/{good}?auth={auth}&token=other"), "file", 400),
         (format!("/mms/image/short?auth={auth}&token=short"), "file", 400),
+        (
+            format!("/mms/image/..%2F..%2Fx?auth={auth}&token=..%2F..%2Fx"),
+            "file",
+            400,
+        ),
+        (
+            format!("/mms/image/..%2F..%2Fx?auth={auth}&token=..%2F..%2Fx&file_offset=1"),
+            "file",
+            400,
+        ),
         (format!("/mms/cats/{good}?auth={auth}&token={good}"), "file", 400),
     ] {
         assert_eq!(hosts.send("POST", &path, &[], body).await.status, status, "{path}");
