@@ -2,7 +2,7 @@
 //!
 //! A file is written under another name and moved into its place, so it is there whole or not at all. Folders are entered and
 //! files opened one name after the other, never through a link that somebody has put there; what is made is for its owner
-//! alone. Not through `object_store`, whose local store follows links and sets no modes.
+//! alone (docs/adr/0011).
 
 use std::fs::File;
 use std::io;
