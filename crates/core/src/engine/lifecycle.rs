@@ -53,7 +53,7 @@ pub trait Inbox: Send + Sync + 'static {
     async fn commit(&self, messages: Vec<Message>, marks: Batch) -> Result<(), StoreError>;
 
     /// The messages of a chat that are kept under this id of WhatsApp's: one, or none, or several where somebody made up the
-    /// id of somebody else's message.
+    /// id of somebody else's message. One that is just being sent is waited for, for some seconds.
     async fn find(&self, chat: &ChatId, id: &str) -> Result<Vec<Message>, StoreError>;
 
     /// Something happened. Never blocks and never fails; signals are handled in order.

@@ -330,6 +330,7 @@ impl Inbox for SessionInbox {
     }
 
     async fn find(&self, chat: &ChatId, id: &str) -> Result<Vec<Message>, StoreError> {
+        self.sent(chat, id).await;
         let found = messages::with_own_ids(self.store(), &[id.to_owned()]).await?;
         let messages = found.into_iter().map(|stored| stored.message);
         Ok(messages.filter(|message| message.id.chat == *chat).collect())

@@ -249,6 +249,30 @@ async fn an_ack_that_overtakes_its_message_waits_for_it() {
 }
 
 #[tokio::test]
+async fn a_change_that_overtakes_its_message_waits_for_it() {
+    let (wharf, _receiver, link) = Wharf::telling(&["message.any"]).await;
+    let gate = link.engine.sending.shut();
+    let chat = ALICE.parse().unwrap();
+    let early = async {
+        gate.reached().await;
+        let found = link.inbox.find(&chat, "M1");
+        tokio::pin!(found);
+        tokio::select! {
+            biased;
+            _ = &mut found => panic!("it must wait"),
+            () = std::future::ready(()) => gate.let_one_pass(),
+        }
+        found.await.unwrap()
+    };
+    let send = wharf.post("/api/sendText", json!({"chatId": ALICE, "text": "x", "id": "M1"}));
+    let (sent, found) = tokio::join!(send, early);
+    assert_eq!(sent.status, 201);
+    let found: Vec<_> = found.into_iter().map(|message| message.body).collect();
+    assert_eq!(found, ["x"]);
+    wharf.stop().await;
+}
+
+#[tokio::test]
 async fn a_caller_that_hangs_up_leaves_no_message_untold() {
     let (wharf, mut receiver, link) = Wharf::telling(&["message.any"]).await;
     let gate = link.engine.sending.shut();

@@ -4,7 +4,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use tokio::sync::SetOnce;
+use tokio::time::timeout;
 use wharf_core::engine::AckUpdate;
 use wharf_core::events::{EventName, MessageAckPayload};
 use wharf_core::ids::{ChatId, ChatKind};
@@ -21,7 +24,10 @@ pub(super) const CHANGE_TRIES_MAX: u32 = 3;
 /// Messages whose acks are raised at once; a page of the store holds more.
 const ACK_IDS_AT_ONCE_MAX: usize = 500;
 
-/// A send under way. When it is dropped, however the send ended, the acks pass that waited for it.
+/// How long a change waits for a message that is being sent. By then it has left, and is only to be kept.
+const SENDING_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// A send under way. When it is dropped, however the send ended, what waited for it goes on.
 pub(in crate::sessions) struct Outgoing {
     inbox: Arc<SessionInbox>,
     sending: Arc<Sending>,
@@ -32,6 +38,7 @@ pub(super) struct Sending {
     chat: ChatId,
     id: String,
     waiting: Mutex<Vec<AckUpdate>>,
+    is_over: SetOnce<()>,
 }
 
 impl Drop for Outgoing {
@@ -41,18 +48,34 @@ impl Drop for Outgoing {
         for update in lock(&self.sending.waiting).drain(..) {
             self.inbox.record(Record::Ack(update));
         }
+        // Nobody else sets it.
+        let _ = self.sending.is_over.set(());
     }
 }
 
 impl SessionInbox {
     /// Announces a send, so that acks that come before its message is kept wait for it, until the send is dropped.
     pub(in crate::sessions) fn begin_send(self: &Arc<Self>, chat: ChatId, id: String) -> Outgoing {
-        let waiting = Mutex::default();
-        let sending = Arc::new(Sending { chat, id, waiting });
+        let sending = Arc::new(Sending {
+            chat,
+            id,
+            waiting: Mutex::default(),
+            is_over: SetOnce::new(),
+        });
         lock(&self.outgoing).push(Arc::clone(&sending));
         Outgoing {
             inbox: Arc::clone(self),
             sending,
+        }
+    }
+
+    /// Waits until a message that is being sent is kept: what somebody does to it may come first.
+    pub(super) async fn sent(&self, chat: &ChatId, id: &str) {
+        let is_it = |sending: &&Arc<Sending>| sending.id == id && may_be_in(&sending.chat, chat);
+        let sending = lock(&self.outgoing).iter().find(is_it).cloned();
+        if let Some(sending) = sending {
+            // What takes longer is looked for as if it were not there.
+            let _ = timeout(SENDING_WAIT_MAX, sending.is_over.wait()).await;
         }
     }
 
