@@ -3,17 +3,15 @@
 //! A chat with one person may be kept under the phone number and under the linked identity, where the one was not known for the
 //! other at the time; a merged query finds both.
 
-use std::cmp::Reverse;
-
 use jiff::Timestamp;
 use wharf_core::ids::{ChatId, ChatKind};
 use wharf_core::message::Ack;
 use wharf_core::store::{Condition, Query, Store, StoreError};
 
-use super::{MESSAGES, StoredMessage, read};
+use super::{MESSAGES, StoredMessage, known, read};
 
-/// The most messages that one query looks at, whatever it filters by.
-const SCANNED_MAX: usize = 50_000;
+/// The most messages that one query looks at in a chat, those that it leaves out among them.
+const SCANNED_MAX: usize = 110_000;
 /// The newest messages of a chat that tell under which other address its person writes.
 const LOOKED_AT_FOR_ADDRESSES: usize = 20;
 
@@ -53,20 +51,24 @@ impl MessageQuery {
         if self.merge {
             chats.extend(other_address(store, &self.chat).await?);
         }
-        let mut found = Vec::new();
+        // Their places only: what is left out may be far more than what is wanted.
+        let mut places = Vec::new();
         for chat in &chats {
-            found.extend(self.find_in(store, chat).await?);
+            places.extend(self.places_in(store, chat).await?);
         }
-        let order = |stored: &StoredMessage| (stored.message.timestamp, stored.message.stanza.clone());
-        match self.oldest_first {
-            true => found.sort_by_key(order),
-            false => found.sort_by_key(|stored| Reverse(order(stored))),
+        places.sort_unstable();
+        if !self.oldest_first {
+            places.reverse();
         }
-        Ok(found.into_iter().skip(self.offset).take(self.limit).collect())
+        let places = places.into_iter().skip(self.offset).take(self.limit);
+        let stanzas: Vec<String> = places.map(|(_, stanza)| stanza).collect();
+        let mut found = known(store, &stanzas).await?;
+        found.sort_by_cached_key(|stored| stanzas.iter().position(|stanza| *stanza == stored.message.stanza));
+        Ok(found)
     }
 
-    /// Those of one chat, as many as may be wanted.
-    async fn find_in(&self, store: &dyn Store, chat: &ChatId) -> Result<Vec<StoredMessage>, StoreError> {
+    /// Where those of one chat are, as many as may be wanted.
+    async fn places_in(&self, store: &dyn Store, chat: &ChatId) -> Result<Vec<(Timestamp, String)>, StoreError> {
         let wanted = self.offset.saturating_add(self.limit);
         let mut query = Query::all().filter(Condition::Equal("chat", chat.to_string().into()));
         query = match self.oldest_first {
@@ -87,7 +89,8 @@ impl MessageQuery {
             let page = store.find(&MESSAGES, query.clone()).await?;
             scanned += page.documents.len();
             let read = page.documents.iter().filter_map(read);
-            found.extend(read.filter(|stored| self.takes(stored)));
+            let taken = read.filter(|stored| self.takes(stored)).map(|stored| stored.message);
+            found.extend(taken.map(|message| (message.timestamp, message.stanza)));
             match page.next {
                 Some(next) if found.len() < wanted && scanned < SCANNED_MAX => query = query.after(Some(next)),
                 _ => break,
@@ -113,4 +116,143 @@ async fn other_address(store: &dyn Store, chat: &ChatId) -> Result<Option<ChatId
         message.sender_alt.filter(|_| !message.id.from_me)
     });
     Ok(others.find(|other| other.kind() != chat.kind() && other.is_person()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::sessions::messages::{keep, tests::text};
+    use tempfile::TempDir;
+    use wharf_core::message::Message;
+    use wharf_core::store::{Batch, Storage as _};
+    use wharf_storage::sqlite::{LocalConfig, LocalStorage};
+
+    const ALICE: &str = "12025550101@c.us";
+    const ALICES_LID: &str = "100000000000101@lid";
+
+    async fn store(messages: &[Message]) -> (Arc<dyn Store>, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = LocalStorage::open(LocalConfig::new(folder.path(), "test"));
+        let store = storage.await.unwrap().session(&"a".parse().unwrap()).await.unwrap();
+        let batch = messages.iter().try_fold(Batch::new(), keep).unwrap();
+        store.write(batch).await.unwrap();
+        (store, folder)
+    }
+
+    fn at(seconds: i64, from_me: bool, chat: &str) -> Message {
+        let mut message = text(from_me, chat, &seconds.to_string(), "x");
+        message.timestamp = Timestamp::from_second(seconds).unwrap();
+        message
+    }
+
+    fn query(chat: &str) -> MessageQuery {
+        MessageQuery {
+            chat: chat.parse().unwrap(),
+            merge: false,
+            limit: 10,
+            offset: 0,
+            oldest_first: false,
+            since: None,
+            until: None,
+            from_me: None,
+            ack: None,
+        }
+    }
+
+    async fn ids(store: &dyn Store, query: MessageQuery) -> Vec<String> {
+        let found = query.find(store).await.unwrap();
+        found.into_iter().map(|stored| stored.message.id.id).collect()
+    }
+
+    #[tokio::test]
+    async fn messages_come_in_their_order_and_as_many_as_are_wanted() {
+        let mut messages: Vec<_> = (1..=2_500).map(|second| at(second, second % 500 == 0, ALICE)).collect();
+        messages.push(at(9_999, false, "12025550102@c.us"));
+        messages[2_499].ack = Ack::Read;
+        let (store, _folder) = store(&messages).await;
+        let base = || query(ALICE);
+        let time = |second| Some(Timestamp::from_second(second).unwrap());
+        for (query, expected) in [
+            (MessageQuery { limit: 2, ..base() }, &["2500", "2499"][..]),
+            (
+                MessageQuery {
+                    limit: 2,
+                    offset: 2_498,
+                    ..base()
+                },
+                &["2", "1"],
+            ),
+            (
+                MessageQuery {
+                    limit: 2,
+                    offset: 1,
+                    oldest_first: true,
+                    ..base()
+                },
+                &["2", "3"],
+            ),
+            (
+                MessageQuery {
+                    since: time(2_499),
+                    ..base()
+                },
+                &["2500", "2499"],
+            ),
+            (
+                MessageQuery {
+                    since: time(7),
+                    until: time(8),
+                    ..base()
+                },
+                &["8", "7"],
+            ),
+            (
+                MessageQuery {
+                    from_me: Some(true),
+                    ..base()
+                },
+                &["2500", "2000", "1500", "1000", "500"],
+            ),
+            (
+                MessageQuery {
+                    from_me: Some(true),
+                    limit: 1,
+                    offset: 3,
+                    ..base()
+                },
+                &["1000"],
+            ),
+            (
+                MessageQuery {
+                    ack: Some(Ack::Read),
+                    ..base()
+                },
+                &["2500"],
+            ),
+            (
+                MessageQuery {
+                    offset: 9_000,
+                    ..base()
+                },
+                &[],
+            ),
+        ] {
+            assert_eq!(ids(store.as_ref(), query.clone()).await, expected, "{query:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_persons_messages_under_both_addresses_are_one_chat_where_they_are_merged() {
+        let (mut by_number, by_lid) = (at(1, false, ALICE), at(2, false, ALICES_LID));
+        by_number.sender_alt = Some(ALICES_LID.parse().unwrap());
+        let (store, _folder) = store(&[by_number, by_lid, at(3, true, ALICE)]).await;
+        assert_eq!(ids(store.as_ref(), query(ALICE)).await, ["3", "1"]);
+        let merged = MessageQuery {
+            merge: true,
+            ..query(ALICE)
+        };
+        assert_eq!(ids(store.as_ref(), merged).await, ["3", "2", "1"]);
+    }
 }
