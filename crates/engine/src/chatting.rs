@@ -80,7 +80,8 @@ impl Chatting for Connection {
             ));
         }
         let mut options = SendOptions::default().with_message_id(&request.id);
-        if matches!(request.content, Content::List(_)) {
+        // One that is forwarded is a list as well.
+        if proto.list_message.is_set() {
             options = options.with_extra_stanza_nodes(vec![interactive::list_node()]);
         }
         self.sent.add(&request.id);
