@@ -312,6 +312,38 @@ async fn a_file_that_is_not_what_the_message_says_is_no_file() {
 }
 
 #[tokio::test]
+async fn no_more_is_fetched_than_is_wanted() {
+    let linked = Linked::new().await;
+    let uploaded = linked.upload(b"picture", MediaType::Image).await.unwrap();
+    let said = |file_length| wa::message::ImageMessage {
+        direct_path: Some(uploaded.direct_path.clone()),
+        media_key: Some(uploaded.media_key.to_vec()),
+        file_sha256: Some(uploaded.file_sha256.to_vec()),
+        file_enc_sha256: Some(uploaded.file_enc_sha256.to_vec()),
+        file_length,
+        ..Default::default()
+    };
+    let path = linked.folder.path().join("fetched");
+    for (told, bytes_max, fits) in [
+        (Some(7), 7, true),
+        (None, 7, true),
+        (Some(7), 6, false),
+        (None, 6, false),
+    ] {
+        let fetched = linked.connection.download_to(&said(told), &path, bytes_max).await;
+        match fits {
+            true => assert_eq!(fetched.unwrap(), 7),
+            false => assert!(
+                matches!(fetched, Err(MediaError::TooLarge { max: 6 })),
+                "{told:?}: {fetched:?}"
+            ),
+        }
+    }
+    assert!(!path.exists(), "nothing is left of what is too large");
+    linked.end().await;
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_written_says_so() {
     let linked = Linked::new().await;
     let uploaded = linked.upload(b"picture", MediaType::Image).await.unwrap();
