@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::SetOnce;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use wharf_core::engine::AckUpdate;
 use wharf_core::events::{EventName, MessageAckPayload};
 use wharf_core::ids::{ChatId, ChatKind};
@@ -24,7 +24,8 @@ pub(super) const CHANGE_TRIES_MAX: u32 = 3;
 /// Messages whose acks are raised at once; a page of the store holds more.
 const ACK_IDS_AT_ONCE_MAX: usize = 500;
 
-/// How long a change waits for a message that is being sent. By then it has left, and is only to be kept.
+/// How long after a send began changes wait for its message, which has left by then and is only to be kept. From the beginning
+/// on, so that the waits of many changes do not add up: WhatsApp is not told of them meanwhile.
 const SENDING_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A send under way. When it is dropped, however the send ended, what waited for it goes on.
@@ -37,6 +38,7 @@ pub(in crate::sessions) struct Outgoing {
 pub(super) struct Sending {
     chat: ChatId,
     id: String,
+    since: Instant,
     waiting: Mutex<Vec<AckUpdate>>,
     is_over: SetOnce<()>,
 }
@@ -59,6 +61,7 @@ impl SessionInbox {
         let sending = Arc::new(Sending {
             chat,
             id,
+            since: Instant::now(),
             waiting: Mutex::default(),
             is_over: SetOnce::new(),
         });
@@ -75,7 +78,7 @@ impl SessionInbox {
         let sending = lock(&self.outgoing).iter().find(is_it).cloned();
         if let Some(sending) = sending {
             // What takes longer is looked for as if it were not there.
-            let _ = timeout(SENDING_WAIT_MAX, sending.is_over.wait()).await;
+            let _ = timeout_at(sending.since + SENDING_WAIT_MAX, sending.is_over.wait()).await;
         }
     }
 
