@@ -172,72 +172,34 @@ mod tests {
         messages.push(at(9_999, false, "12025550102@c.us"));
         messages[2_499].ack = Ack::Read;
         let (store, _folder) = store(&messages).await;
-        let base = || query(ALICE);
         let time = |second| Some(Timestamp::from_second(second).unwrap());
+        let with = |change: &dyn Fn(&mut MessageQuery)| {
+            let mut query = query(ALICE);
+            change(&mut query);
+            query
+        };
         for (query, expected) in [
-            (MessageQuery { limit: 2, ..base() }, &["2500", "2499"][..]),
+            (with(&|query| query.limit = 2), &["2500", "2499"][..]),
+            (with(&|query| (query.limit, query.offset) = (2, 2_498)), &["2", "1"]),
             (
-                MessageQuery {
-                    limit: 2,
-                    offset: 2_498,
-                    ..base()
-                },
-                &["2", "1"],
+                with(&|query| (query.limit, query.oldest_first) = (2, true)),
+                &["1", "2"],
             ),
+            (with(&|query| query.since = time(2_499)), &["2500", "2499"]),
             (
-                MessageQuery {
-                    limit: 2,
-                    offset: 1,
-                    oldest_first: true,
-                    ..base()
-                },
-                &["2", "3"],
-            ),
-            (
-                MessageQuery {
-                    since: time(2_499),
-                    ..base()
-                },
-                &["2500", "2499"],
-            ),
-            (
-                MessageQuery {
-                    since: time(7),
-                    until: time(8),
-                    ..base()
-                },
+                with(&|query| (query.since, query.until) = (time(7), time(8))),
                 &["8", "7"],
             ),
             (
-                MessageQuery {
-                    from_me: Some(true),
-                    ..base()
-                },
-                &["2500", "2000", "1500", "1000", "500"],
+                with(&|query| (query.from_me, query.limit) = (Some(true), 2)),
+                &["2500", "2000"],
             ),
             (
-                MessageQuery {
-                    from_me: Some(true),
-                    limit: 1,
-                    offset: 3,
-                    ..base()
-                },
-                &["1000"],
+                with(&|query| (query.from_me, query.offset) = (Some(true), 3)),
+                &["1000", "500"],
             ),
-            (
-                MessageQuery {
-                    ack: Some(Ack::Read),
-                    ..base()
-                },
-                &["2500"],
-            ),
-            (
-                MessageQuery {
-                    offset: 9_000,
-                    ..base()
-                },
-                &[],
-            ),
+            (with(&|query| query.ack = Some(Ack::Read)), &["2500"]),
+            (with(&|query| query.offset = 9_000), &[]),
         ] {
             assert_eq!(ids(store.as_ref(), query.clone()).await, expected, "{query:?}");
         }
