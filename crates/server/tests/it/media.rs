@@ -407,3 +407,20 @@ async fn an_answer_fetches_what_is_missing_where_it_is_asked_to() {
     );
     wharf.stop().await;
 }
+
+#[tokio::test]
+async fn nothing_waits_where_nothing_is_to_wait() {
+    let mut wharf = Wharf::start_with(&[("WHARF_MEDIA_HOLD_SECONDS", "0")]).await;
+    let mut receiver = Receiver::start().await;
+    let config = json!({"webhooks": [receiver.webhook(&["message"])]});
+    let link = wharf.working("default", config).await;
+    let gate = link.engine.downloading.shut();
+    link.receive(picture("A1")).await.unwrap();
+    let media = payload(&mut receiver, "message").await["media"].take();
+    assert_eq!((&media["url"], &media["error"]), (&Value::Null, &Value::Null));
+    gate.let_one_pass();
+    wharf
+        .until_served(&format!("/api/files/default/false_{ALICE}_A1.jpg"))
+        .await;
+    wharf.stop().await;
+}

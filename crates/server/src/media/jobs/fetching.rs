@@ -48,6 +48,8 @@ enum Failure {
     Counted(String),
     /// Try again.
     Uncounted(String),
+    /// Try again as soon as there is a connection.
+    Offline(String),
     /// Ask the phone for the file.
     Gone,
     /// Nothing.
@@ -113,6 +115,8 @@ impl SessionJobs {
             self.tools.metrics.failed_tries.inc();
             failures += 1;
             let (why, delay_max) = match failure {
+                // What is waited for is a connection; the moment is for one that is just ending.
+                Failure::Offline(why) => (why, FIRST_DELAY),
                 Failure::Final(why) => return Outcome::GivenUp(why),
                 Failure::Gone => return Outcome::GivenUp(MediaError::Gone.to_string()),
                 Failure::Uncounted(why) => (why, UNCOUNTED_DELAY_MAX),
@@ -285,16 +289,15 @@ impl Failure {
             MediaError::Gone => Self::Gone,
             MediaError::None | MediaError::Lost | MediaError::TooLarge { .. } => Self::Final(why),
             MediaError::Disk(_) => Self::Uncounted(why),
-            MediaError::Engine(EngineError::Offline | EngineError::NotLinked | EngineError::Throttled { .. }) => {
-                Self::Uncounted(why)
-            }
+            MediaError::Engine(EngineError::Offline | EngineError::NotLinked) => Self::Offline(why),
+            MediaError::Engine(EngineError::Throttled { .. }) => Self::Uncounted(why),
             MediaError::Damaged | MediaError::Engine(_) => Self::Counted(why),
         }
     }
 
     fn why(self) -> String {
         match self {
-            Self::Counted(why) | Self::Uncounted(why) | Self::Final(why) => why,
+            Self::Counted(why) | Self::Uncounted(why) | Self::Offline(why) | Self::Final(why) => why,
             Self::Gone => MediaError::Gone.to_string(),
         }
     }
