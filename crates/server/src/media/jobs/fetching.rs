@@ -99,15 +99,27 @@ impl SessionJobs {
     }
 
     async fn try_on(&self, stanza: &str) -> Outcome {
-        let (mut tries, mut failures) = (0, 0);
+        let (mut tries, mut failures, mut asked, mut moved) = (0, 0, 0, None);
         loop {
             let connection = self.working().await;
-            let failure = match self.places().await {
+            let outcome = match self.places().await {
                 // On the heap, because it is large and most jobs only wait.
-                Ok(_places) => match Box::pin(self.try_with_phone(&connection, stanza)).await {
-                    Ok(()) => return Outcome::Fetched,
-                    Err(failure) => failure,
-                },
+                Ok(_places) => Box::pin(self.try_job(&connection, stanza, moved.as_deref())).await,
+                Err(failure) => Err(failure),
+            };
+            let failure = match outcome {
+                Ok(()) => return Outcome::Fetched,
+                // Without a place, because a phone takes its time, and others have theirs.
+                Err(Failure::Gone) if asked < REUPLOADS_MAX => {
+                    asked += 1;
+                    match Box::pin(self.ask_phone(&connection, stanza)).await {
+                        Ok(message) => {
+                            moved = Some(Box::new(message));
+                            continue;
+                        }
+                        Err(failure) => failure,
+                    }
+                }
                 Err(failure) => failure,
             };
             // Whatever waits here must not keep a connection that has ended.
@@ -133,22 +145,27 @@ impl SessionJobs {
         }
     }
 
-    /// Fetches a file, and has the phone upload it again where WhatsApp has lost it.
-    async fn try_with_phone(&self, connection: &Connection, stanza: &str) -> Result<(), Failure> {
+    /// Fetches the file of a message, from where the phone has moved it, if it has.
+    async fn try_job(&self, connection: &Connection, stanza: &str, moved: Option<&Message>) -> Result<(), Failure> {
+        match moved {
+            Some(message) => self.try_once(connection, message).await,
+            None => self.try_once(connection, &self.message(stanza).await?).await,
+        }
+    }
+
+    /// Has the phone upload a file again that WhatsApp has lost: the message that says where it is then.
+    async fn ask_phone(&self, connection: &Connection, stanza: &str) -> Result<Message, Failure> {
+        let message = self.message(stanza).await?;
+        connection.request_reupload(&message).await.map_err(Failure::of)
+    }
+
+    /// The message of a job.
+    async fn message(&self, stanza: &str) -> Result<Message, Failure> {
         let id = id_of(&self.session, stanza);
         let document = self.tools.store.get(&JOBS, &id).await;
         let document = document.map_err(|error| Failure::Uncounted(error.to_string()))?;
         let document = document.ok_or_else(|| Failure::Final("nobody wants it any more".to_owned()))?;
-        let mut message = Record::read(&document).map_err(Failure::counted)?.message;
-        for _ in 0..REUPLOADS_MAX {
-            match self.try_once(connection, &message).await {
-                Err(Failure::Gone) => {
-                    message = connection.request_reupload(&message).await.map_err(Failure::of)?;
-                }
-                outcome => return outcome,
-            }
-        }
-        self.try_once(connection, &message).await
+        Ok(Record::read(&document).map_err(Failure::counted)?.message)
     }
 
     /// The session's connection, as soon as it works.
