@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
 use wharf_core::engine::{Engine, EngineError, Proxy, SeenRequest, SendRequest, Typing};
 use wharf_core::ids::{ChatId, MessageId, MessageRef};
-use wharf_core::message::{Message, Source};
+use wharf_core::message::{Message, MessageKind, Source};
 use wharf_core::store::StoreError;
 
 use super::idempotency::{Answer, Claim, IdempotencyKey, Known, Sends};
@@ -277,6 +277,11 @@ impl Connection {
                 }
             };
             message.source = Source::Api;
+            if let (MessageKind::Change(_), Some(reservation)) = (&message.kind, &reservation) {
+                // A change is not kept itself, so nothing else says when a try before this one was, and that is part of the
+                // identity of its event.
+                message.timestamp = reservation.at();
+            }
             let body = match answering {
                 Answering::Message => inbox.rendered(&message)?,
                 Answering::Fixed(body) => body,

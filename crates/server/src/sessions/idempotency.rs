@@ -311,6 +311,11 @@ pub(super) struct Reservation<'a> {
 }
 
 impl Reservation<'_> {
+    /// When the key was first used, which every repeat has.
+    pub(super) fn at(&self) -> Timestamp {
+        self.at
+    }
+
     /// The write that keeps the answer, for the commit that keeps the message.
     pub(super) fn answered(&self, message: &Message, body: &RawValue) -> Result<Batch, StoreError> {
         let document = self.document(Some(Answered {

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use wharf_core::engine::EngineError;
 
 use crate::crash::copy;
-use crate::harness::{ALICE, Answer, BOB, Door, KEY, Link, PATIENCE, Wharf, said};
+use crate::harness::{ALICE, Answer, BOB, Door, KEY, Link, PATIENCE, Wharf, said, text};
 use crate::seeded::{Numbers, seed};
 
 fn body(text: &str) -> Value {
@@ -271,6 +271,54 @@ async fn a_message_that_a_crash_kept_from_being_told_is_told_when_it_is_repeated
     assert_eq!((&told["id"], &told["payload"]), (&id, &sent.json()));
     assert_eq!(receiver.event("message.any").await["payload"]["body"], "y");
     assert_eq!(left(&link).len(), 1);
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_that_was_told_before_a_crash_is_the_same_event_when_it_is_repeated() {
+    let (wharf, mut receiver, link) = Wharf::telling(&["message.reaction", "message.any"]).await;
+    link.receive(text(ALICE, "A1", "hello")).await.unwrap();
+    receiver.event("message.any").await;
+    let react = async |wharf: &Wharf| {
+        let request = wharf.request(reqwest::Method::PUT, "/api/reaction");
+        let request = request.header("X-Api-Key", KEY).header("Idempotency-Key", "k");
+        let body = json!({"messageId": format!("false_{ALICE}_A1"), "reaction": "👍"});
+        wharf.send(request.json(&body)).await
+    };
+    let crashed = Arc::new(tempfile::tempdir().unwrap());
+    let gate = wharf.session_writes().shut();
+    let crash = async {
+        gate.reached().await;
+        gate.let_one_pass();
+        // It has left and is told of, and its effect and its answer are not kept.
+        gate.reached().await;
+        copy(wharf.folder(), crashed.path());
+        wharf.session_writes().open();
+        gate.let_one_pass();
+    };
+    assert_eq!(tokio::join!(react(&wharf), crash).0.status, 200);
+    let told = receiver.event("message.reaction").await;
+    wharf.stop().await;
+    drop(link);
+
+    let mut wharf = Wharf::on(crashed).await;
+    let link = wharf.link().await;
+    link.work();
+    wharf.until_status("default", "WORKING").await;
+    let (first, again) = (react(&wharf).await, react(&wharf).await);
+    assert_eq!((first.status, &again.bytes), (200, &first.bytes));
+    assert_eq!(left(&link).len(), 1, "it may not have left");
+    let logged = wharf
+        .get("/api/events?session=default&events=message.reaction")
+        .await
+        .json();
+    let ids: Vec<_> = logged["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| &event["id"])
+        .collect();
+    assert_eq!(ids, [&told["id"]]);
     wharf.stop().await;
 }
 

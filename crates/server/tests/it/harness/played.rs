@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use wharf_core::engine::{
@@ -13,7 +14,7 @@ use wharf_core::engine::{
     Pairing, PasskeyAssertion, Presence, SeenRequest, SendRequest, SentMessage, Typing,
 };
 use wharf_core::ids::{ChatId, MessageId, SessionName};
-use wharf_core::message::Message;
+use wharf_core::message::{Change, Message, MessageKind};
 use wharf_core::session::Me;
 
 use super::{Link, PATIENCE, me, text};
@@ -177,6 +178,12 @@ impl Chatting for PlayedEngine {
         let mut message = text(&request.chat.to_string(), &request.id, said(&request));
         message.id.from_me = true;
         (message.from, message.to) = (message.to, message.from);
+        if let Content::Reaction { target, text } = request.content {
+            message.kind = MessageKind::Change(Change::Reaction { target, text });
+            // No two tries are made at the same time.
+            static TRIES: AtomicU32 = AtomicU32::new(0);
+            message.timestamp += SignedDuration::from_secs(TRIES.fetch_add(1, Ordering::SeqCst).into());
+        }
         Ok(SentMessage { message })
     }
 
