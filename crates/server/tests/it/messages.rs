@@ -8,16 +8,20 @@ use wharf_core::engine::{AckUpdate, EngineError, Signal, Typing};
 use wharf_core::message::{Ack, MessageKind};
 use wharf_core::store::Batch;
 
-use crate::harness::{ALICE, BOB, Link, Receiver, Wharf, text};
+use crate::harness::{ALICE, BOB, Link, Receiver, Wharf, me, text};
 
 fn ack(link: &Link, id: &str, ack: Ack) {
     ack_in(link, ALICE, id, ack);
 }
 
 fn ack_in(link: &Link, chat: &str, id: &str, ack: Ack) {
+    ack_of(link, chat, None, id, ack);
+}
+
+fn ack_of(link: &Link, chat: &str, participant: Option<&str>, id: &str, ack: Ack) {
     link.inbox.signal(Signal::Ack(AckUpdate {
         chat: chat.parse().unwrap(),
-        participant: None,
+        participant: participant.map(|person| person.parse().unwrap()),
         ids: vec![id.to_owned()],
         ack,
         at: Timestamp::from_second(1_790_000_100).unwrap(),
@@ -384,5 +388,34 @@ async fn typing_is_shown_and_taken_back() {
         assert_eq!((answer.status, answer.bytes.len()), (201, 0));
     }
     assert_eq!(*link.engine.typing.lock().unwrap(), [Typing::Composing, Typing::Paused]);
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn each_member_of_a_group_has_acks_of_its_own() {
+    let mut wharf = Wharf::start().await;
+    let mut receiver = Receiver::start().await;
+    let events = ["message.ack", "message.ack.group"];
+    let link = wharf
+        .working("default", json!({"webhooks": [receiver.webhook(&events)]}))
+        .await;
+    let group = "120363000000000001@g.us";
+    let sent = wharf.post("/api/sendText", json!({"chatId": group, "text": "Hi all", "id": "M1"}));
+    assert_eq!(sent.await.status, 201);
+    ack_in(&link, group, "M1", Ack::Server);
+    assert_eq!(receiver.event("message.ack").await["payload"]["ackName"], "SERVER");
+    for (member, ack, name) in [
+        (ALICE, Ack::Device, "DEVICE"),
+        (BOB, Ack::Read, "READ"),
+        (ALICE, Ack::Played, "PLAYED"),
+    ] {
+        ack_of(&link, group, Some(member), "M1", ack);
+        let event = receiver.event("message.ack.group").await;
+        let payload = json!({
+            "id": format!("true_{group}_M1"), "from": me().id.to_string(), "to": group, "participant": member,
+            "fromMe": true, "ack": ack.number(), "ackName": name,
+        });
+        assert_eq!(event["payload"], payload);
+    }
     wharf.stop().await;
 }
