@@ -8,11 +8,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::time::{interval, timeout};
 use wharf_core::engine::{ButtonAction, Content};
 use wharf_core::ids::ChatId;
 use wharf_core::message::{Location, Message, MessageMedia};
 
-use crate::harness::{ALICE, Answer, BOB, KEY, Link, Wharf, text};
+use crate::harness::{ALICE, Answer, BOB, KEY, LOOK_EVERY, Link, PATIENCE, Wharf, text};
 
 const GROUP: &str = "120363000000000001@g.us";
 /// A GIF of one pixel.
@@ -397,6 +398,36 @@ async fn buttons_do_what_their_type_says() {
     let picture = sent.picture.as_ref().unwrap();
     assert_eq!((picture.mimetype.as_str(), picture.facts.width), ("image/gif", Some(1)));
     assert!(!picture.path.exists(), "it is gone when it was sent");
+    wharf.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_stays_until_it_has_left_though_its_caller_hangs_up() {
+    let (wharf, link) = prepared().await;
+    let gate = link.engine.sending.shut();
+    {
+        let send = wharf.post("/api/sendImage", json!({"chatId": ALICE, "file": {"data": GIF}}));
+        tokio::pin!(send);
+        tokio::select! {
+            answer = &mut send => panic!("it must wait: {answer:?}"),
+            () = gate.reached() => {}
+        }
+    }
+    let [(_, Content::Media(media))] = &sent(&link)[..] else {
+        panic!("no picture was sent");
+    };
+    // By the next answer the server has seen that nobody waits any more.
+    assert_eq!(wharf.get("/ping").await.status, 200);
+    assert!(media.path.exists());
+    link.engine.sending.open();
+    gate.let_one_pass();
+    let mut looking = interval(LOOK_EVERY);
+    let gone = async {
+        while media.path.exists() {
+            looking.tick().await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("the file is left behind");
     wharf.stop().await;
 }
 

@@ -2,9 +2,10 @@
 //! spelling, whatever they resolve to, and wherever they redirect.
 
 use serde_json::{Value, json};
+use url::form_urlencoded;
 use wharf_core::engine::{Content, LinkPreview};
 
-use crate::harness::{ALICE, Link, Reply, Site, Wharf, page, redirect};
+use crate::harness::{ALICE, Answer, Link, Reply, Site, Wharf, page, redirect};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0\x90wS\xde\0\0\0\x0cIDATx\x9cc\xf8\xcf\xc0\0\0\x03\x01\x01\0\xc9\xfe\x92\xef\0\0\0\0IEND\xaeB`\x82";
 
@@ -13,13 +14,16 @@ const REASON: &str = "must be an http or https URL without credentials that lead
                       the exceptions";
 
 /// Every operation that fetches what a caller names, with what a request calls it.
-fn doors(url: &str) -> [(&'static str, &'static str, Value); 6] {
+fn doors(url: &str) -> [(&'static str, &'static str, Value); 8] {
     let file = json!({"chatId": ALICE, "file": {"url": url, "mimetype": "image/png"}, "convert": true});
     let preview = json!({"url": "https://example.com/", "title": "x", "image": {"url": url}});
+    let buttons = json!({"chatId": ALICE, "headerImage": {"url": url}, "buttons": [{"text": "x"}]});
     [
         ("/api/sendImage", "file.url", file.clone()),
         ("/api/sendFile", "file.url", file.clone()),
-        ("/api/sendVoice", "file.url", file),
+        ("/api/sendVoice", "file.url", file.clone()),
+        ("/api/sendVideo", "file.url", file),
+        ("/api/sendButtons", "headerImage.url", buttons),
         ("/api/default/media/convert/voice", "url", json!({"url": url})),
         ("/api/default/media/convert/video", "url", json!({"url": url})),
         (
@@ -30,12 +34,32 @@ fn doors(url: &str) -> [(&'static str, &'static str, Value); 6] {
     ]
 }
 
-/// The preview of the last text that was sent.
-fn preview(link: &Link) -> Option<LinkPreview> {
-    match &link.engine.sent.lock().unwrap().last().unwrap().content {
-        Content::Text { preview, .. } => preview.clone(),
+/// The preview of a text, or of a new one.
+fn preview(content: &Content) -> Option<&LinkPreview> {
+    match content {
+        Content::Text { preview, .. } | Content::Edit { preview, .. } => preview.as_ref(),
         other => panic!("{other:?}"),
     }
+}
+
+/// Every operation that sends a text with a preview of what stands in it.
+async fn say(wharf: &Wharf, text: &str) -> [Answer; 4] {
+    let body = json!({"chatId": ALICE, "text": text});
+    let query: String = form_urlencoded::Serializer::new(String::new())
+        .append_pair("phone", ALICE)
+        .append_pair("text", text)
+        .finish();
+    let sent = wharf.post("/api/sendText", body.clone()).await;
+    let own = format!(
+        "/api/default/chats/{ALICE}/messages/{}",
+        sent.json()["id"].as_str().unwrap()
+    );
+    [
+        sent,
+        wharf.post("/api/reply", body).await,
+        wharf.get(&format!("/api/sendText?{query}")).await,
+        wharf.put(&own, json!({ "text": text })).await,
+    ]
 }
 
 /// No door leads there, and a text with it leaves without a preview.
@@ -50,14 +74,14 @@ async fn is_out_of_reach(wharf: &Wharf, link: &Link, url: &str) {
         );
     }
     let before = link.engine.sent.lock().unwrap().len();
-    let answer = wharf.post("/api/sendText", json!({"chatId": ALICE, "text": url})).await;
-    assert_eq!(answer.status, 201, "{url}");
-    assert!(preview(link).is_none(), "{url}");
-    assert_eq!(
-        link.engine.sent.lock().unwrap().len(),
-        before + 1,
-        "only the text has left"
-    );
+    for answer in say(wharf, url).await {
+        assert!(matches!(answer.status, 200 | 201), "{url}: {answer:?}");
+    }
+    let sent = link.engine.sent.lock().unwrap().split_off(before);
+    assert_eq!(sent.len(), 4, "only the texts have left");
+    for request in sent {
+        assert!(preview(&request.content).is_none(), "{url}");
+    }
 }
 
 #[tokio::test]

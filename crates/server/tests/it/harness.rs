@@ -45,7 +45,7 @@ pub(crate) const BOB: &str = "12025550102@c.us";
 /// The longest that a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How often a test looks whether something has happened that nobody tells it.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A running server and what plays the network around it.
 pub(crate) struct Wharf {
@@ -201,7 +201,7 @@ impl Wharf {
     /// Where callers' files are while they are needed.
     pub(crate) fn temp_folder(&self) -> std::path::PathBuf {
         let storage = &self.config.storage;
-        storage.base_dir.join(&storage.namespace).join("tmp")
+        storage.base_dir.join(&storage.namespace).join(".tmp")
     }
 
     /// What names resolve to.
