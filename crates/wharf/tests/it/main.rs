@@ -29,6 +29,7 @@ mod observability;
 mod openapi;
 mod outbox;
 mod pairing;
+mod payloads;
 mod production;
 mod proxy;
 mod readme;
