@@ -10,6 +10,7 @@ mod context;
 mod forward;
 mod interactive;
 mod media;
+mod original;
 mod polls;
 mod recipients;
 mod secret;
@@ -75,9 +76,7 @@ impl Chatting for Connection {
             message.kind = MessageKind::Change(change);
         }
         if matches!(request.content, Content::Forward { .. }) && message.kind != MessageKind::Content {
-            return Err(EngineError::Invalid(
-                "messageId: this message cannot be forwarded".to_owned(),
-            ));
+            return Err(forward::not_forwarded());
         }
         let mut options = SendOptions::default().with_message_id(&request.id);
         // One that is forwarded is a list as well.

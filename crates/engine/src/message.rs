@@ -22,7 +22,7 @@ use wharf_core::message::{Ack, Message, MessageKind, ReplyTo, Source};
 pub(crate) use content::poll;
 pub(crate) use kind::is_empty;
 pub(crate) use media::{attachment_inside, recaptioned, relocated};
-pub(crate) use wrappers::unwrapped;
+pub(crate) use wrappers::{levels, unwrapped};
 
 use crate::addresses::parse_chat;
 use crate::own_id;

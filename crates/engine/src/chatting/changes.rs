@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use buffa::MessageField;
-use wacore::proto_helpers::{MessageExt as _, build_reaction_message};
+use wacore::proto_helpers::build_reaction_message;
 use wacore_binary::{Jid, JidExt as _};
 use waproto::whatsapp as wa;
 use waproto::whatsapp::message::pin_in_chat_message::Type as PinType;
@@ -13,8 +13,8 @@ use wharf_core::ids::MessageId;
 use wharf_core::message::Change;
 use wharf_core::session::Me;
 
+use super::original::said;
 use crate::connection::Connection;
-use crate::error::failed;
 
 /// For how long WhatsApp pins a message, in days (whatsapp-rust `send/mod.rs` PinDuration).
 const PINNED_FOR_DAYS: [u64; 3] = [1, 7, 30];
@@ -92,9 +92,7 @@ impl Connection {
         text: &str,
         preview: Option<&LinkPreview>,
     ) -> Result<wa::Message, EngineError> {
-        let before = waproto::codec::message_decode(before)
-            .map_err(failed)?
-            .into_base_message();
+        let before = said(before)?;
         if before.conversation.is_some() || before.extended_text_message.is_set() {
             return Ok(self.text(text, preview).await);
         }

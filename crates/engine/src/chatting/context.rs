@@ -6,6 +6,7 @@ use waproto::whatsapp as wa;
 use wharf_core::engine::{EngineError, Mentions, Quote, SendRequest};
 use wharf_core::session::Me;
 
+use super::original::said;
 use crate::addresses::{is_me, to_jid};
 use crate::connection::Connection;
 use crate::error::failed;
@@ -50,19 +51,22 @@ impl Connection {
     }
 }
 
-/// What tells which message is answered. Its copy carries no secret: whoever sees the answer may not be of its chat.
+/// What tells which message is answered. Whoever sees the answer may not be of its chat, so its copy carries no keys, and
+/// nothing of what it answered itself: one that the library cannot free of that is shown empty, and phones that have the
+/// message show theirs.
 fn quoting(quote: &Quote, author: &Jid, target: &Jid) -> Result<wa::ContextInfo, EngineError> {
-    let mut quoted = if quote.proto.is_empty() {
-        // Phones show a quote only if there is something in it.
-        wa::Message {
-            conversation: Some(String::new()),
-            ..Default::default()
-        }
-    } else {
-        let quoted = waproto::codec::message_decode(&quote.proto).map_err(failed)?;
-        quoted.into_base_message()
+    // Phones show a quote only if there is something in it.
+    let empty = wa::Message {
+        conversation: Some(String::new()),
+        ..Default::default()
     };
-    quoted.message_context_info.take();
+    let mut quoted = match quote.proto.is_empty() {
+        true => empty.clone(),
+        false => said(&quote.proto)?,
+    };
+    if quoted.conversation.is_none() && !quoted.set_context_info(wa::ContextInfo::default()) {
+        quoted = empty;
+    }
     let quoted_in = match quote.id.chat.is_person() {
         // Both addresses of a person are one chat, and `target` may be either.
         true => target.clone(),
@@ -128,6 +132,31 @@ mod tests {
         let quoted = quote("false_12025550102@c.us_3EB0AA", &hello);
         let bob = Jid::pn("12025550102");
         assert_eq!(text(&quoting(&quoted, &bob, &bob).unwrap()), Some("hello"));
+    }
+
+    #[test]
+    fn what_a_quoted_message_answered_itself_is_not_told() {
+        let answering = || {
+            buffa::MessageField::some(wa::ContextInfo {
+                quoted_message: buffa::MessageField::some(wa::Message::text("between us")),
+                ..Default::default()
+            })
+        };
+        let answer = wa::Message::text_with_context("yes", answering().unwrap());
+        let poll = wa::Message {
+            poll_creation_message_v5: buffa::MessageField::some(wa::message::PollCreationMessage {
+                context_info: answering(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let bob = Jid::pn("12025550102");
+        for message in [answer, poll] {
+            let quoted = quote("false_12025550102@c.us_3EB0AA", &message);
+            let context = quoting(&quoted, &bob, &bob).unwrap();
+            let bytes = waproto::codec::message_to_vec(context.quoted_message.as_option().unwrap());
+            assert!(!bytes.windows(10).any(|part| part == b"between us"));
+        }
     }
 
     #[test]

@@ -40,21 +40,23 @@ fn message(media: &OutgoingMedia, file: Uploaded) -> wa::Message {
     message
 }
 
-/// What leaves: a document with a caption goes in an envelope, so that clients which know none still show the document.
+/// What leaves. Some kinds go in envelopes, so that clients which do not know them show what they can: documents with a
+/// caption, and stickers that move.
 pub(super) fn enveloped(message: wa::Message) -> wa::Message {
-    let captioned = message
-        .document_message
-        .as_option()
-        .is_some_and(|document| document.caption.as_deref().is_some_and(|caption| !caption.is_empty()));
-    if !captioned {
-        return message;
-    }
-    wa::Message {
-        document_with_caption_message: MessageField::some(wa::message::FutureProofMessage {
-            message: MessageField::some(message),
-        }),
-        ..Default::default()
-    }
+    let document = message.document_message.as_option();
+    let is_captioned = document.is_some_and(|it| it.caption.as_deref().is_some_and(|caption| !caption.is_empty()));
+    let sticker = message.sticker_message.as_option();
+    let is_lottie = sticker.is_some_and(|it| it.is_lottie == Some(true));
+    let mut enveloped = wa::Message::default();
+    let envelope = match (is_captioned, is_lottie) {
+        (true, _) => &mut enveloped.document_with_caption_message,
+        (false, true) => &mut enveloped.lottie_sticker_message,
+        (false, false) => return message,
+    };
+    *envelope = MessageField::some(wa::message::FutureProofMessage {
+        message: MessageField::some(message),
+    });
+    enveloped
 }
 
 fn image(media: &OutgoingMedia, file: Uploaded) -> ImageMessage {

@@ -41,14 +41,12 @@ macro_rules! wrappers {
 
 /// What is inside of all the envelopes.
 pub(crate) fn unwrapped(message: &wa::Message) -> &wa::Message {
-    let mut current = message;
-    for _ in 0..WRAPPERS_MAX {
-        match inside(current) {
-            Some(inner) => current = inner,
-            None => break,
-        }
-    }
-    current
+    levels(message).last().unwrap_or(message)
+}
+
+/// A message, and what is inside of each of its envelopes, from the outside in.
+pub(crate) fn levels(message: &wa::Message) -> impl Iterator<Item = &wa::Message> {
+    std::iter::successors(Some(message), |outer| inside(outer)).take(1 + WRAPPERS_MAX)
 }
 
 /// Changes what is inside of all the envelopes.
