@@ -31,6 +31,9 @@ pub enum MediaError {
     /// What came is not what was sent; another try may get it.
     #[error("the file arrived damaged")]
     Damaged,
+    /// It is whole, and not what its message says: no other try gets anything else.
+    #[error("the file is not what its message says")]
+    Forged,
     /// The phone does not have it either.
     #[error("the phone does not have the file any more")]
     Lost,

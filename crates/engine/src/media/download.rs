@@ -28,6 +28,8 @@ use crate::http::{next_piece, unreachable};
 const PIECES_MAX: usize = 8;
 /// How much is written at a time, in bytes.
 const WRITE_BYTES: usize = 256 * 1024;
+/// What encryption adds to a file at most, in bytes: the padding and the MAC.
+const OVERHEAD_BYTES_MAX: u64 = 16 + 10;
 /// Owner may read and write, nobody else anything.
 const FILE_MODE: u32 = 0o600;
 
@@ -39,8 +41,7 @@ struct Stated {
     kind: MediaType,
     file_sha256: Option<Vec<u8>>,
     file_enc_sha256: Vec<u8>,
-    file_length: Option<u64>,
-    /// What is fetched at most, whatever the message says.
+    /// What is fetched at most. What the message says of its length is no matter (nor is it to whatsmeow): only the hashes are.
     bytes_max: u64,
 }
 
@@ -52,7 +53,6 @@ impl Stated {
             kind: file.app_info(),
             file_sha256: file.file_sha256().map(<[u8]>::to_vec),
             file_enc_sha256: file.file_enc_sha256()?.to_vec(),
-            file_length: file.file_length(),
             bytes_max,
         })
     }
@@ -79,9 +79,6 @@ impl Connection {
         bytes_max: u64,
     ) -> Result<u64, MediaError> {
         let stated = Stated::in_message(file, bytes_max.min(FILE_BYTES_MAX)).ok_or(MediaError::None)?;
-        if stated.file_length.is_some_and(|length| length > stated.bytes_max) {
-            return Err(MediaError::TooLarge { max: stated.bytes_max });
-        }
         let fetched = self.fetch(&stated, to).await;
         if fetched.is_err()
             && let Err(error) = fs::remove_file(to)
@@ -126,6 +123,13 @@ fn refusal(status: StatusCode) -> Failure<MediaError> {
 /// Takes an answer's body apart on a thread of its own, which ends when nothing comes any more.
 async fn receive(mut response: Response, stated: Stated, to: &Path) -> Result<u64, Failure<MediaError>> {
     let disk = |error| Failure::Final(MediaError::Disk(error));
+    let bytes_max = stated.bytes_max;
+    if response
+        .content_length()
+        .is_some_and(|length| length > bytes_max.saturating_add(OVERHEAD_BYTES_MAX))
+    {
+        return Err(Failure::Final(MediaError::TooLarge { max: bytes_max }));
+    }
     let options = OpenOptions::new()
         .write(true)
         .create(true)
@@ -155,31 +159,29 @@ async fn receive(mut response: Response, stated: Stated, to: &Path) -> Result<u6
     }
 }
 
-/// Decrypts a file and checks everything that the message states of it.
+/// Decrypts a file and checks every hash that the message states of it.
 fn open(mut pieces: Pieces, file: File, stated: &Stated) -> Result<u64, Failure<MediaError>> {
-    let damaged = Err(Failure::Host(MediaError::Damaged));
     let mut plain = Plain {
         file: BufWriter::with_capacity(WRITE_BYTES, file),
         hash: Sha256::new(),
         length: 0,
-        stated: stated.file_length,
         bytes_max: stated.bytes_max,
         failure: None,
     };
     let decrypted = DownloadUtils::decrypt_stream_to_writer(&mut pieces, &stated.media_key, stated.kind, &mut plain);
     let flushed = plain.file.flush().map_err(MediaError::Disk);
-    match (decrypted, plain.failure.or(flushed.err())) {
-        (_, Some(MediaError::Damaged)) | (Err(_), None) => return damaged,
-        (_, Some(failure)) => return Err(Failure::Final(failure)),
-        (Ok(_), None) => {}
+    if let Some(failure) = plain.failure.or(flushed.err()) {
+        return Err(Failure::Final(failure));
     }
-    let is_whole = stated.file_length.is_none_or(|length| length == plain.length);
-    let is_sent = pieces.hash.finalize().as_slice() == stated.file_enc_sha256;
+    if pieces.hash.finalize().as_slice() != stated.file_enc_sha256 {
+        return Err(Failure::Host(MediaError::Damaged));
+    }
+    // What was uploaded has arrived, so that it would arrive again.
     let said = stated.file_sha256.as_deref();
     let is_said = said.is_none_or(|hash| plain.hash.finalize().as_slice() == hash);
-    match is_whole && is_sent && is_said {
+    match decrypted.is_ok() && is_said {
         true => Ok(plain.length),
-        false => damaged,
+        false => Err(Failure::Final(MediaError::Forged)),
     }
 }
 
@@ -220,8 +222,6 @@ struct Plain {
     file: BufWriter<File>,
     hash: Sha256,
     length: u64,
-    /// What the message says of its length, in bytes.
-    stated: Option<u64>,
     bytes_max: u64,
     /// Why nothing more is written.
     failure: Option<MediaError>,
@@ -234,11 +234,8 @@ impl Write for Plain {
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.length += bytes.len() as u64;
-        if self.length > self.stated.unwrap_or(self.bytes_max) {
-            self.failure = Some(match self.stated {
-                Some(_) => MediaError::Damaged,
-                None => MediaError::TooLarge { max: self.bytes_max },
-            });
+        if self.length > self.bytes_max {
+            self.failure = Some(MediaError::TooLarge { max: self.bytes_max });
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         self.hash.update(bytes);

@@ -271,10 +271,6 @@ async fn a_file_that_is_not_what_the_message_says_is_no_file() {
             ..said()
         },
         DownloadParams {
-            file_enc_sha256: Some(other()),
-            ..said()
-        },
-        DownloadParams {
             media_key: Some(other()),
             ..said()
         },
@@ -282,22 +278,14 @@ async fn a_file_that_is_not_what_the_message_says_is_no_file() {
             media_type: MediaType::Audio,
             ..said()
         },
-        DownloadParams {
-            file_length: 6,
-            ..said()
-        },
-        DownloadParams {
-            file_length: 8,
-            ..said()
-        },
     ] {
-        assert!(matches!(linked.download(&lie).await, Err(MediaError::Damaged)));
+        assert!(matches!(linked.download(&lie).await, Err(MediaError::Forged)));
     }
-    let huge = DownloadParams {
-        file_length: FILE_BYTES_MAX + 1,
+    let other_upload = DownloadParams {
+        file_enc_sha256: Some(other()),
         ..said()
     };
-    assert!(matches!(linked.download(&huge).await, Err(MediaError::TooLarge { .. })));
+    assert!(matches!(linked.download(&other_upload).await, Err(MediaError::Damaged)));
     for elsewhere in ["@127.0.0.2/x", ".example.com/x", ""] {
         let lie = DownloadParams {
             direct_path: elsewhere.to_owned(),
@@ -306,6 +294,14 @@ async fn a_file_that_is_not_what_the_message_says_is_no_file() {
         assert!(
             matches!(linked.download(&lie).await, Err(MediaError::None)),
             "{elsewhere}"
+        );
+    }
+    for file_length in [6, 8, FILE_BYTES_MAX + 1] {
+        let boast = DownloadParams { file_length, ..said() };
+        assert_eq!(
+            linked.download(&boast).await.unwrap(),
+            b"picture",
+            "the length is no matter"
         );
     }
     linked.end().await;
@@ -392,6 +388,21 @@ async fn a_sandbox_that_starts_anew_is_asked_for_its_authority_again() {
     for server in [first, second] {
         server.shutdown().await;
     }
+}
+
+#[tokio::test]
+async fn doubts_of_one_request_are_no_matter_to_another_one() {
+    let (server, _) = serve().await;
+    let place = Url::parse(&format!("ws://{}/ws/chat", server.local_addr())).unwrap();
+    let gate = Gate::new(&Network::sandbox(place.clone())).unwrap();
+    let authority = || Trust::sandbox(&place, None).unwrap().authority.unwrap();
+    // One that is connecting while another one fails.
+    let trust = Trust::sandbox(&place, Some(server.authority())).unwrap();
+    let connecting = Http::new(gate.clone(), &trust, None).unwrap();
+    trust.authority.as_ref().unwrap().doubt();
+    let request = HttpRequest::get(format!("https://{}/v/image/x.enc", server.tls_addr()));
+    assert_eq!(connecting.execute(request).await.unwrap().status_code, 403);
+    server.shutdown().await;
 }
 
 #[tokio::test]

@@ -304,7 +304,7 @@ impl Failure {
         let why = error.to_string();
         match error {
             MediaError::Gone => Self::Gone,
-            MediaError::None | MediaError::Lost | MediaError::TooLarge { .. } => Self::Final(why),
+            MediaError::None | MediaError::Lost | MediaError::Forged | MediaError::TooLarge { .. } => Self::Final(why),
             MediaError::Disk(_) => Self::Uncounted(why),
             MediaError::Engine(EngineError::Offline | EngineError::NotLinked) => Self::Offline(why),
             MediaError::Engine(EngineError::Throttled { .. }) => Self::Uncounted(why),
