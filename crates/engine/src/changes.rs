@@ -130,8 +130,8 @@ impl Settling<'_> {
         }))
     }
 
-    /// WhatsApp's server lets only administrators send this (whatsmeow `send.go` EditAttributeAdminRevoke), and the phone
-    /// passes on only what it believed itself.
+    /// The stanza says that an administrator sent it, which WhatsApp's server is assumed to check (it has an error of its own
+    /// for it: whatsmeow `receipt.go` NackUnsupportedAdminRevoke); and the phone passes on only what it believed itself.
     fn is_by_administrator(&self, carrier: &Message) -> bool {
         let info = &self.inbound.info;
         let is_told = info.edit == EditAttribute::AdminRevoke || info.unavailable_request_id.is_some();
