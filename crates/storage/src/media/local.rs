@@ -135,21 +135,32 @@ impl Inner {
         let root = self.make_root()?;
         let incoming = make_folder(&root, INCOMING)?;
         let session = make_folder(&root, key.session.as_str())?;
-        let number = self.written.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}-{number}", std::process::id());
-        // Left behind by a process that had the same id.
-        absent_is_fine(unlinkat(&incoming, &name, AtFlags::empty()).map_err(io::Error::from))?;
-        let outcome = write(&incoming, &name, from).and_then(|()| {
-            renameat(&incoming, &name, &session, key.file.as_str())?;
-            rustix::fs::fsync(&session).map_err(io::Error::from)
-        });
-        // After the folder has changed, which tells what is old without a clock.
-        self.cleared.call_once(|| clear(&incoming));
+        let (name, to) = self.make_incoming(&incoming)?;
+        let outcome = write(to, from)
+            .and_then(|()| renameat(&incoming, &name, &session, key.file.as_str()).map_err(io::Error::from));
         if outcome.is_err() {
             // What was written is of no use; the first error is the one to tell of.
             let _ = unlinkat(&incoming, &name, AtFlags::empty());
         }
-        outcome
+        // After the folder has changed, which tells what is old without a clock.
+        self.cleared.call_once(|| clear(&incoming));
+        outcome?;
+        rustix::fs::fsync(&session).map_err(io::Error::from)
+    }
+
+    /// Makes a file that is to be written. One that is there is never touched: another server's process can have our id, in its
+    /// own container, and its files here.
+    fn make_incoming(&self, incoming: &OwnedFd) -> io::Result<(String, File)> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        loop {
+            let number = self.written.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{}-{number}", std::process::id());
+            match openat(incoming, &name, flags, Mode::RUSR | Mode::WUSR) {
+                Ok(file) => return Ok((name, file.into())),
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     fn open(&self, key: &MediaKey) -> io::Result<(File, u64)> {
@@ -225,11 +236,9 @@ impl Inner {
 }
 
 /// Copies a local file into a new one, and to the disk.
-fn write(folder: &OwnedFd, name: &str, from: &Path) -> io::Result<()> {
+fn write(mut to: File, from: &Path) -> io::Result<()> {
     // That it is missing is not that a stored file is.
     let mut from = File::open(from).map_err(io::Error::other)?;
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut to = File::from(openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?);
     io::copy(&mut from, &mut to)?;
     to.sync_all()
 }

@@ -41,6 +41,20 @@ async fn what_is_made_is_for_its_owner_alone() {
 }
 
 #[tokio::test]
+async fn what_another_process_writes_here_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    // In a container of its own every process can have the same id.
+    let other = folder.path().join(format!(".incoming/{}-0", std::process::id()));
+    std::fs::create_dir(folder.path().join(".incoming")).unwrap();
+    std::fs::write(&other, b"half of it").unwrap();
+    let storage = LocalMedia::new(folder.path());
+    put(&storage, &key("alice", "a.jpg"), b"mine").await;
+    assert_eq!(read(&storage, &key("alice", "a.jpg"), None).await, b"mine");
+    assert_eq!(std::fs::read(&other).unwrap(), b"half of it");
+    assert_eq!(std::fs::read_dir(folder.path().join(".incoming")).unwrap().count(), 1);
+}
+
+#[tokio::test]
 async fn links_lead_nowhere() {
     let outside = tempfile::tempdir().unwrap();
     let secret = outside.path().join("secret.jpg");
