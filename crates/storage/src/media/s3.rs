@@ -33,13 +33,18 @@ use wharf_core::media::{
 };
 
 /// The size of a part of an upload; what fits into one is uploaded at once. S3 takes 10,000 parts of 5 MiB and more.
-const PART_BYTES: usize = 8 * 1024 * 1024;
+const PART_BYTES: usize = 5 * 1024 * 1024;
+/// The slowest line on which a part is still uploaded: 256 kbit/s.
+const BYTES_PER_SECOND_MIN: u64 = 32 * 1024;
 /// The most bytes of a sender's file name that are noted; all metadata of an object must fit into 2 KB.
 const FILENAME_BYTES_MAX: usize = 1_024;
 /// The longest that a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest that nothing may come back.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest that S3 may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest that nothing may come back. It begins with the request, so it has to suffice for a part to be sent.
+const READ_TIMEOUT: Duration =
+    ANSWER_TIMEOUT.saturating_add(Duration::from_secs(PART_BYTES as u64 / BYTES_PER_SECOND_MIN));
 /// How often a request is repeated at once; whoever stores a file tries again later anyway.
 const RETRIES_MAX: usize = 2;
 /// No request is repeated after this.
