@@ -28,6 +28,8 @@ const PAGE_BYTES_MAX: u64 = 512 * 1024;
 const PICTURE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// The most pages that are fetched at the same time; further texts wait for their turn, but not for longer than for a page.
 const AT_ONCE_MAX: usize = 16;
+/// The longest link that is shown, in bytes; browsers and servers take no longer ones either.
+const LINK_BYTES_MAX: usize = 2_048;
 /// What may stand around a link in a text.
 const PUNCTUATION: &[char] = &[
     '.', ',', ';', ':', '!', '?', '\'', '"', '»', '”', '’', '>', ']', '}', '*', '_', '~',
@@ -191,6 +193,9 @@ fn first_link(text: &str) -> Option<(&str, Url)> {
             return None;
         }
         let link = without_punctuation(&word[begin..]);
+        if link.len() > LINK_BYTES_MAX {
+            return None;
+        }
         let url = match lower[begin..].starts_with("www.") {
             true => Url::parse(&format!("https://{link}")),
             false => Url::parse(link),
@@ -200,22 +205,28 @@ fn first_link(text: &str) -> Option<(&str, Url)> {
 }
 
 /// A link without what ends the sentence that it stands in. A bracket that it opens itself is its own.
-fn without_punctuation(mut link: &str) -> &str {
-    loop {
-        let before = link;
-        link = link.trim_end_matches(PUNCTUATION);
-        if link.ends_with(')') && link.matches(')').count() > link.matches('(').count() {
-            link = &link[..link.len() - 1];
-        }
-        if link == before {
-            return link;
-        }
-    }
+fn without_punctuation(link: &str) -> &str {
+    let mut unopened = link.matches(')').count().saturating_sub(link.matches('(').count());
+    link.trim_end_matches(|c| {
+        let is_unopened = c == ')' && unopened > 0;
+        unopened -= usize::from(is_unopened);
+        is_unopened || PUNCTUATION.contains(&c)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_full_of_brackets_is_looked_at_once() {
+        let began = std::time::Instant::now();
+        let text = format!("https://a.example/{}", ")".repeat(65_000));
+        assert_eq!(first_link(&text).unwrap().0, "https://a.example/");
+        assert!(first_link(&format!("https://a.example/{}", "(".repeat(65_000))).is_none());
+        // Counted anew for each bracket, it takes a minute.
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
 
     #[test]
     fn the_first_link_is_found_as_it_stands() {
@@ -237,6 +248,11 @@ mod tests {
                 "https://en.example.org/wiki/Rust_(game)",
             ),
             ("*https://example.com*", "https://example.com", "https://example.com/"),
+            (
+                "(https://a.example/(b)).)",
+                "https://a.example/(b)",
+                "https://a.example/(b)",
+            ),
         ] {
             let (found, meant) = first_link(text).unwrap();
             assert_eq!((found, meant.as_str()), (link, url), "{text}");
