@@ -12,7 +12,7 @@ use std::path::Path;
 use bytes::Bytes;
 use image::codecs::jpeg::JpegEncoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder as _, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use wharf_core::engine::MediaFacts;
@@ -34,7 +34,7 @@ const LARGE_QUALITY: u8 = 80;
 const PIXELS_MAX: u64 = 12_000_000;
 /// The most memory that decoding a picture may take, in bytes.
 const DECODER_BYTES_MAX: u64 = 96 * 1024 * 1024;
-/// The most pictures that are decoded at the same time, each of which may take that memory.
+/// The most files that are looked into at the same time, each of which may take that memory.
 const DECODED_AT_ONCE: usize = 2;
 /// The longer side of the frame that is taken out of a video, in pixels.
 const FRAME_SIDE: u32 = 400;
@@ -89,9 +89,9 @@ pub(super) async fn of_document(path: &Path, mimetype: &str) -> MediaFacts {
         return MediaFacts::default();
     }
     let from = path.to_owned();
-    let pages = tokio::task::spawn_blocking(move || pdf::pages(&from)).await;
+    let pages = decoding(move || pdf::pages(&from).ok().flatten()).await;
     MediaFacts {
-        pages: pages.ok().and_then(Result::ok).flatten(),
+        pages,
         ..MediaFacts::default()
     }
 }
@@ -150,18 +150,33 @@ pub(crate) async fn pictures(path: &Path) -> Option<Pictures> {
 /// Does what takes time and memory where nobody waits for the thread, and not much of it at once.
 async fn decoding<T: Send + 'static>(work: impl FnOnce() -> Option<T> + Send + 'static) -> Option<T> {
     static SLOTS: Semaphore = Semaphore::const_new(DECODED_AT_ONCE);
-    let _slot = SLOTS.acquire().await.ok()?;
+    let slot = SLOTS.acquire().await.ok()?;
+    let work = move || {
+        // The thread has it, because it goes on where the caller hangs up.
+        let _slot = slot;
+        work()
+    };
     tokio::task::spawn_blocking(work).await.ok()?
+}
+
+/// What decoding may take. A reader must know it from the start: of a PNG, the head alone can be any size.
+fn decoder_limits() -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(DECODER_BYTES_MAX);
+    limits
+}
+
+fn decoder(path: &Path) -> Option<impl ImageDecoder> {
+    let mut reader = ImageReader::open(path).ok()?.with_guessed_format().ok()?;
+    reader.limits(decoder_limits());
+    reader.into_decoder().ok()
 }
 
 /// The size of a picture, as it is shown, and itself where it is not too large to be decoded here.
 fn open(path: &Path) -> Option<(u32, u32, Option<DynamicImage>)> {
-    let reader = ImageReader::open(path).ok()?.with_guessed_format().ok()?;
-    let mut decoder = reader.into_decoder().ok()?;
+    let mut decoder = decoder(path)?;
     let (width, height) = decoder.dimensions();
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(DECODER_BYTES_MAX);
-    let fits = u64::from(width) * u64::from(height) <= PIXELS_MAX && decoder.set_limits(limits).is_ok();
+    let fits = u64::from(width) * u64::from(height) <= PIXELS_MAX;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let image = fits.then(|| {
         let mut image = DynamicImage::from_decoder(decoder).ok()?;
@@ -222,7 +237,8 @@ async fn frame(ffmpeg: &Ffmpeg, path: &Path) -> Option<Bytes> {
         Err(error) => return unknown(&error),
     };
     decoding(move || {
-        let reader = ImageReader::new(Cursor::new(png)).with_guessed_format().ok()?;
+        let mut reader = ImageReader::new(Cursor::new(png)).with_guessed_format().ok()?;
+        reader.limits(decoder_limits());
         small(&reader.decode().ok()?)
     })
     .await

@@ -11,7 +11,7 @@ use std::path::Path;
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// What is looked at at once, in bytes.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// The longest dictionary that is found, also where two chunks meet, in bytes.
+/// The longest dictionary that is found where two chunks meet, in bytes.
 const DICTIONARY_BYTES_MAX: usize = 4 * 1024;
 /// The most pages that are believed.
 const PAGES_MAX: u32 = 1_000_000;
@@ -34,34 +34,36 @@ pub(super) fn pages(path: &Path) -> io::Result<Option<u32>> {
 
 /// The largest number of pages that a dictionary in these bytes names: the root of the tree has more than its branches.
 fn in_bytes(bytes: &[u8]) -> Option<u32> {
-    let mut found = None;
-    for (at, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
-        let rest = &bytes[at..];
-        let count = match () {
-            () if rest.starts_with(b"/Count") && dictionary(bytes, at).is_some_and(|it| has(it, b"/Pages")) => {
-                &rest[6..]
+    let (mut found, mut begin, mut at) = (None, None, 0);
+    // Each byte is looked at once, however many names and brackets there are.
+    while let Some(two) = bytes.get(at..at + 2) {
+        match two {
+            b"<<" => begin = Some(at + 2),
+            b">>" => found = found.max(begin.take().and_then(|begin| in_dictionary(&bytes[begin..at]))),
+            _ => {
+                at += 1;
+                continue;
             }
-            () if rest.starts_with(b"/N ") && dictionary(bytes, at).is_some_and(|it| has(it, b"/Linearized")) => {
-                &rest[2..]
-            }
-            () => continue,
-        };
-        found = found.max(number(count).filter(|pages| (1..=PAGES_MAX).contains(pages)));
+        }
+        at += 2;
     }
     found
 }
 
-/// The dictionary that has this place, without those within it.
-fn dictionary(bytes: &[u8], at: usize) -> Option<&[u8]> {
-    let before = &bytes[at.saturating_sub(DICTIONARY_BYTES_MAX)..at];
-    let begin = at - before.len() + before.windows(2).rposition(|two| two == b"<<")?;
-    let after = &bytes[at..bytes.len().min(at + DICTIONARY_BYTES_MAX)];
-    let end = at + after.windows(2).position(|two| two == b">>")?;
-    Some(&bytes[begin..end])
+/// The pages that a dictionary names; one that has others in it is only looked at from the last of their beginnings.
+fn in_dictionary(dictionary: &[u8]) -> Option<u32> {
+    let count = match (after(dictionary, b"/Pages"), after(dictionary, b"/Linearized")) {
+        (Some(_), _) => after(dictionary, b"/Count")?,
+        (_, Some(_)) => after(dictionary, b"/N ")?,
+        (None, None) => return None,
+    };
+    number(count).filter(|pages| (1..=PAGES_MAX).contains(pages))
 }
 
-fn has(dictionary: &[u8], name: &[u8]) -> bool {
-    dictionary.windows(name.len()).any(|window| window == name)
+/// What comes after a name.
+fn after<'a>(dictionary: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let at = dictionary.windows(name.len()).position(|window| window == name)?;
+    Some(&dictionary[at + name.len()..])
 }
 
 fn number(text: &[u8]) -> Option<u32> {
@@ -101,6 +103,15 @@ mod tests {
         for before in CHUNK_BYTES - root.len()..=CHUNK_BYTES {
             assert_eq!(pages_of(&[&vec![b' '; before], root]), Some(12), "{before}");
         }
+    }
+
+    #[test]
+    fn a_file_full_of_names_is_looked_at_once() {
+        let began = std::time::Instant::now();
+        let full = b"/Count".repeat(CHUNK_BYTES);
+        assert_eq!(pages_of(&[b"<<", &full, b">><</Type/Pages/Count 3>>"]), Some(3));
+        // Looking back from each name takes minutes.
+        assert!(began.elapsed() < std::time::Duration::from_secs(10));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 use image::{ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 
 use super::*;
@@ -57,6 +59,27 @@ fn a_picture_that_claims_to_be_huge_is_not_decoded() {
     let seen = seen(&png).unwrap();
     assert_eq!((seen.width, seen.height), (60_000, 60_000));
     assert!(seen.thumbnail.is_none());
+}
+
+#[test]
+fn a_picture_whose_profile_is_huge_is_decoded_without_it() {
+    let png = encoded(&RgbImage::new(1, 1).into(), ImageFormat::Png);
+    let mut packed = ZlibEncoder::new(b"a\0\0".to_vec(), Compression::best());
+    let zeros = vec![0; 1024 * 1024];
+    (0..DECODER_BYTES_MAX / 1024 / 1024 + 1).for_each(|_| packed.write_all(&zeros).unwrap());
+    let profile = [b"iCCP", packed.finish().unwrap().as_slice()].concat();
+    let length = u32::try_from(profile.len() - 4).unwrap();
+    let chunk = [
+        &length.to_be_bytes(),
+        profile.as_slice(),
+        &crc32(&profile).to_be_bytes(),
+    ]
+    .concat();
+    // Behind the first chunk.
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&[&png[..33], &chunk, &png[33..]].concat()).unwrap();
+    assert_eq!(decoder(file.path()).unwrap().icc_profile().unwrap(), None);
+    assert!(Seen::in_file(file.path()).unwrap().thumbnail.is_some());
 }
 
 /// The checksum of PNG's chunks (ISO 3309).
