@@ -23,6 +23,12 @@ const FORMATS: &str = "aac,ac3,aiff,amr,asf,avi,caf,flac,flv,gif,gif_pipe,jpeg_p
 const PIXELS_MAX: &str = "33177600";
 /// The most memory that one run may have, in bytes.
 const MEMORY_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// The most files that are looked at at the same time, which never wait for conversions.
+const LOOKS_MAX: usize = 2;
+/// The longest that a look at a file may take, and wait for others before; without it a file is sent all the same.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
+/// The longest that a conversion waits for others.
+const TURN_WITHIN: Duration = Duration::from_secs(60);
 /// The most processor time in relation to the time that one run may take; it has several threads.
 const CPUS_MAX: u64 = 2;
 /// How far beyond its limit a file may get before the program ends by itself, in bytes: it writes large pieces.
@@ -36,7 +42,8 @@ const CHUNK_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Ffmpeg {
     config: FfmpegConfig,
-    slots: Semaphore,
+    conversions: Semaphore,
+    looks: Semaphore,
 }
 
 /// Why a file was not converted. Variants are what a caller can do.
@@ -49,7 +56,7 @@ pub(crate) enum FfmpegError {
     #[error("too many files are being converted")]
     Busy,
     /// It took too long.
-    #[error("converting takes longer than {0} seconds (WHARF_FFMPEG_SECONDS_MAX)")]
+    #[error("it takes longer than {0} seconds (WHARF_FFMPEG_SECONDS_MAX)")]
     TooSlow(u64),
     /// What comes of it is too large.
     #[error("converted it is larger than {0} bytes (WHARF_FILE_BYTES_MAX)")]
@@ -65,8 +72,11 @@ pub(crate) enum FfmpegError {
 impl Ffmpeg {
     /// Whatever programs the configuration has found.
     pub(crate) fn new(config: FfmpegConfig) -> Self {
-        let slots = Semaphore::new(config.concurrency);
-        Self { config, slots }
+        Self {
+            conversions: Semaphore::new(config.concurrency),
+            looks: Semaphore::new(LOOKS_MAX),
+            config,
+        }
     }
 
     /// Whether files can be converted.
@@ -139,7 +149,10 @@ impl Ffmpeg {
         let mut all = reading(&["-y"], from);
         all.extend(args.iter().map(OsString::from));
         all.extend(["-fs".into(), bytes_max.to_string().into(), url(to)]);
-        self.run(program, all, bytes_max.saturating_add(BEYOND_BYTES_MAX), |_| ()).await?;
+        let turn = timeout(TURN_WITHIN.min(self.config.within), self.conversions.acquire()).await;
+        let _turn = turn.map_err(|_| FfmpegError::Busy)?.map_err(|_| FfmpegError::Busy)?;
+        let file_bytes_max = bytes_max.saturating_add(BEYOND_BYTES_MAX);
+        run(program, all, self.config.within, file_bytes_max, |_| ()).await?;
         // What has reached the limit was cut off there.
         match tokio::fs::metadata(to).await?.len() < bytes_max {
             true => Ok(()),
@@ -156,7 +169,7 @@ impl Ffmpeg {
         ];
         let mut all = reading(&[], from);
         all.extend(args.iter().map(OsString::from));
-        self.run(program, all, 0, take).await
+        self.look(program, all, take).await
     }
 
     /// A picture out of a file, no larger than `side` pixels: PNG, of at most `bytes_max` bytes.
@@ -194,39 +207,46 @@ impl Ffmpeg {
     async fn collect(&self, program: &Path, args: Vec<OsString>, bytes_max: usize) -> Result<Vec<u8>, FfmpegError> {
         let mut output = Vec::new();
         let take = |chunk: &[u8]| output.extend_from_slice(&chunk[..chunk.len().min(bytes_max - output.len())]);
-        self.run(program, args, 0, take).await?;
+        self.look(program, args, take).await?;
         Ok(output)
     }
 
-    async fn run(
-        &self,
-        program: &Path,
-        args: Vec<OsString>,
-        file_bytes_max: u64,
-        take: impl FnMut(&[u8]),
-    ) -> Result<(), FfmpegError> {
-        let within = self.config.within;
-        let slot = timeout(within, self.slots.acquire()).await;
-        let _slot = slot.map_err(|_| FfmpegError::Busy)?.map_err(|_| FfmpegError::Busy)?;
-        let mut command = Command::new(program);
-        command
-            .args(args)
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // Whatever ends the wait ends the program.
-            .kill_on_drop(true);
-        let mut child = command.spawn()?;
-        restrict(&child, within, file_bytes_max);
-        let ended = timeout(within, wait(&mut child, take)).await;
-        let (status, complaints) = ended.map_err(|_| FfmpegError::TooSlow(within.as_secs()))??;
-        match status.success() {
-            true => Ok(()),
-            false => {
-                tracing::debug!(%status, complaints, "ffmpeg did not take a file");
-                Err(FfmpegError::Unreadable)
-            }
+    /// Runs what only looks at a file, for what is shown of it.
+    async fn look(&self, program: &Path, args: Vec<OsString>, take: impl FnMut(&[u8])) -> Result<(), FfmpegError> {
+        let within = LOOK_WITHIN.min(self.config.within);
+        let looking = async {
+            let _turn = self.looks.acquire().await.map_err(|_| FfmpegError::Busy)?;
+            run(program, args, within, 0, take).await
+        };
+        timeout(within, looking).await.unwrap_or(Err(FfmpegError::Busy))
+    }
+}
+
+async fn run(
+    program: &Path,
+    args: Vec<OsString>,
+    within: Duration,
+    file_bytes_max: u64,
+    take: impl FnMut(&[u8]),
+) -> Result<(), FfmpegError> {
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // Whatever ends the wait ends the program.
+        .kill_on_drop(true);
+    let mut child = command.spawn()?;
+    restrict(&child, within, file_bytes_max);
+    let ended = timeout(within, wait(&mut child, take)).await;
+    let (status, complaints) = ended.map_err(|_| FfmpegError::TooSlow(within.as_secs()))??;
+    match status.success() {
+        true => Ok(()),
+        false => {
+            tracing::debug!(%status, complaints, "ffmpeg did not take a file");
+            Err(FfmpegError::Unreadable)
         }
     }
 }
@@ -321,3 +341,39 @@ fn restrict(child: &Child, within: Duration, file_bytes_max: u64) {
 /// Other systems have no such call; the time is bounded there as well.
 #[cfg(not(target_os = "linux"))]
 fn restrict(_child: &Child, _within: Duration, _file_bytes_max: u64) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Programs that end at once, whatever they are told.
+    fn ffmpeg() -> Ffmpeg {
+        let program = Some("/bin/true".into());
+        Ffmpeg::new(FfmpegConfig {
+            ffmpeg: program.clone(),
+            ffprobe: program,
+            within: Duration::from_secs(300),
+            concurrency: 1,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_look_at_a_file_does_not_wait_for_conversions() {
+        let ffmpeg = ffmpeg();
+        let _busy = ffmpeg.conversions.acquire().await.unwrap();
+        assert!(ffmpeg.probe(Path::new("/a"), "format", 1).await.is_ok());
+        assert!(ffmpeg.samples(Path::new("/a"), 8_000, |_| ()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_too_long_is_told_so() {
+        let mut ffmpeg = ffmpeg();
+        ffmpeg.config.within = Duration::from_millis(100);
+        let _busy = ffmpeg.conversions.acquire().await.unwrap();
+        let outcome = ffmpeg.to_voice(Path::new("/a"), Path::new("/b"), 1).await;
+        assert!(matches!(outcome, Err(FfmpegError::Busy)), "{outcome:?}");
+        let _looks = ffmpeg.looks.acquire_many(LOOKS_MAX as u32).await.unwrap();
+        let outcome = ffmpeg.probe(Path::new("/a"), "format", 1).await;
+        assert!(matches!(outcome, Err(FfmpegError::Busy)), "{outcome:?}");
+    }
+}
