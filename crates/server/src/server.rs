@@ -170,8 +170,8 @@ impl Server {
 /// The folder for files that are needed for a moment, and what is made of those that callers send.
 fn files(config: &Config, egress: &Arc<Egress>) -> Result<(Arc<TempFolder>, Arc<Files>), StartError> {
     let folder = config.storage.temp_dir();
-    let temp = TempFolder::open(folder.clone()).map_err(|cause| StartError::Files { folder, cause })?;
-    let temp = Arc::new(temp);
+    let temp = TempFolder::open(folder.clone(), config.storage.reserve_bytes);
+    let temp = Arc::new(temp.map_err(|cause| StartError::Files { folder, cause })?);
     let files = Arc::new(Files::new(config.files.clone(), Arc::clone(&temp), Arc::clone(egress)));
     if !files.ffmpeg().is_there() {
         tracing::warn!(

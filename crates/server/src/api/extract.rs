@@ -37,7 +37,10 @@ pub(super) trait Body: DeserializeOwned {
     /// Notes what is wrong, in WAHA's words.
     fn check(fields: &mut Fields<'_>);
 
-    /// Where the file goes that came as a part of a form; `None` where none is taken.
+    /// Whether a file may come as a part of a form.
+    const TAKES_FILE: bool = false;
+
+    /// Where that file goes; `None` where none is taken.
     fn file(&mut self) -> Option<&mut FileInput> {
         None
     }
@@ -78,7 +81,7 @@ impl<B: Body> FromRequest<AppState> for Input<B> {
     type Rejection = ApiError;
 
     async fn from_request(request: extract::Request, state: &AppState) -> Result<Self, ApiError> {
-        let (_, _, Form { body, part }) = read(request, state).await?;
+        let (_, _, Form { body, part }) = read(request, B::TAKES_FILE, state).await?;
         convert(body, part).map(Self)
     }
 }
@@ -89,7 +92,7 @@ impl<B: Body> FromRequest<AppState> for Working<B> {
     async fn from_request(request: extract::Request, state: &AppState) -> Result<Self, ApiError> {
         let Request {
             body, part, connection, ..
-        } = Request::read(request, state).await?;
+        } = Request::read(request, B::TAKES_FILE, state).await?;
         let body = convert(body, part)?;
         Ok(Self { connection, body })
     }
@@ -97,8 +100,8 @@ impl<B: Body> FromRequest<AppState> for Working<B> {
 
 impl Request {
     /// Authorizes the caller, reads the body and finds the session.
-    pub(super) async fn read(request: extract::Request, state: &AppState) -> Result<Self, ApiError> {
-        let (caller, mut parts, Form { body, part }) = read(request, state).await?;
+    pub(super) async fn read(request: extract::Request, takes_file: bool, state: &AppState) -> Result<Self, ApiError> {
+        let (caller, mut parts, Form { body, part }) = read(request, takes_file, state).await?;
         let name = session_name(&caller, &mut parts, &body, state).await?;
         let session = name.parse().ok().and_then(|name| state.registry.get(&name));
         let session = session.ok_or_else(|| ApiError::session_not_started(&name, false))?;
@@ -243,12 +246,16 @@ fn wrong_status(session: &Session, view: &View, expected: SessionStatus, state: 
 }
 
 /// Authorizes the caller, then reads the body.
-async fn read(request: extract::Request, state: &AppState) -> Result<(Caller, Parts, Form), ApiError> {
+async fn read(
+    request: extract::Request,
+    takes_file: bool,
+    state: &AppState,
+) -> Result<(Caller, Parts, Form), ApiError> {
     let (mut parts, body) = request.into_parts();
     let caller = Caller::from_request_parts(&mut parts, state).await?;
     // A form of another site is refused as any other is.
     let form = match upload::boundary(&parts).filter(|_| caller.by_key()) {
-        Some(boundary) => upload::read(boundary, body, &state.files).await?,
+        Some(boundary) => upload::read(boundary, body, takes_file, &state.files).await?,
         None => Form {
             body: read_whole(&caller, &parts, body, state).await?,
             part: None,
@@ -320,7 +327,7 @@ pub(super) fn convert<B: Body>(body: Value, part: Option<LocalFile>) -> Result<B
     match (part, body.file()) {
         (None, _) => {}
         (Some(part), Some(file)) => file.part = Some(part),
-        (Some(_), None) => return Err(ApiError::Invalid(vec![format!("{} is not taken here", upload::FILE)])),
+        (Some(_), None) => return Err(upload::not_taken()),
     }
     Ok(body)
 }

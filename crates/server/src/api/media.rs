@@ -49,6 +49,8 @@ struct ConvertRequest {
 }
 
 impl Body for ConvertRequest {
+    const TAKES_FILE: bool = true;
+
     fn check(fields: &mut Fields<'_>) {
         match fields.get(upload::FILE) {
             Some(_) => upload::check_file(fields, upload::FILE),

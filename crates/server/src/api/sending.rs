@@ -110,7 +110,7 @@ impl<B: Body + Send> FromRequest<AppState> for Sending<B> {
             mut body,
             part,
             connection,
-        } = Request::read(request, state).await?;
+        } = Request::read(request, B::TAKES_FILE, state).await?;
         if parts.method == Method::GET && !caller.by_key() {
             // Any page can make a browser ask for an address, and says nothing of itself in that.
             let hint = "without an api key nothing is sent by GET; use POST, or send the key".to_owned();

@@ -2,13 +2,19 @@
 //!
 //! A form becomes the JSON body that says the same, so that nothing behind this knows of forms: its part `file` is streamed to
 //! disk, the others are fields. Where a file came as a part, the body has its digest in its place, so that two requests with other
-//! files are two requests.
+//! files are two requests. Never whole in memory: what cannot be told apart yet is bounded.
 
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::Body as HttpBody;
+use axum::body::{Body as HttpBody, BodyDataStream, Bytes};
 use axum::http::header;
 use axum::http::request::Parts;
+use futures::Stream;
 use multer::{Constraints, Field, Multipart, SizeLimit};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -30,8 +36,13 @@ const NOT_TEXTS: &[&str] = &["asNote", "convert", "linkPreview", "linkPreviewHig
 const PARTS_MAX: usize = 64;
 /// The most bytes of a part that is no file.
 const TEXT_PART_BYTES_MAX: u64 = 1024 * 1024;
-/// What a form may have beside its file, in bytes.
-const FORM_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// The most bytes of all parts that are no file.
+const TEXTS_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// What a form may have beside its file, in bytes: its texts, and the heads of its parts.
+const FORM_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// The most bytes that are read on while a head, or what stands before the first one, has no end. It comes in chunks, the last of
+/// which may be larger.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// The longest that a client may send nothing.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
@@ -49,26 +60,66 @@ pub(super) fn boundary(parts: &Parts) -> Option<String> {
     multer::parse_boundary(kind).ok()
 }
 
-/// Reads a form.
-pub(super) async fn read(boundary: String, body: HttpBody, files: &Files) -> Result<Form, ApiError> {
+/// The body of a form, a chunk at a time, and an end to it where its reader finds nothing in what it has. The reader by itself
+/// takes whatever there is and keeps it until it finds what it looks for.
+struct Bounded {
+    body: BodyDataStream,
+    /// The bytes that the reader has taken since it has found something.
+    taken: Arc<AtomicUsize>,
+    /// Whether the reader is to look at what it has first.
+    is_given: bool,
+}
+
+impl Stream for Bounded {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if std::mem::take(&mut self.is_given) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if self.taken.load(Ordering::Relaxed) > HEAD_BYTES_MAX {
+            return Poll::Ready(Some(Err(io::ErrorKind::InvalidData.into())));
+        }
+        let chunk = ready!(Pin::new(&mut self.body).poll_next(context));
+        let chunk = chunk.map(|chunk| chunk.map_err(io::Error::other));
+        if let Some(Ok(bytes)) = &chunk {
+            self.taken.fetch_add(bytes.len(), Ordering::Relaxed);
+            self.is_given = true;
+        }
+        Poll::Ready(chunk)
+    }
+}
+
+/// Reads a form. One with a file is refused where none is taken.
+pub(super) async fn read(boundary: String, body: HttpBody, takes_file: bool, files: &Files) -> Result<Form, ApiError> {
     let within = files.config().file_within;
-    let read = timeout(within, read_parts(boundary, body, files)).await;
+    let read = timeout(within, read_parts(boundary, body, takes_file, files)).await;
     read.unwrap_or(Err(ApiError::TooSlow))
 }
 
-async fn read_parts(boundary: String, body: HttpBody, files: &Files) -> Result<Form, ApiError> {
+async fn read_parts(boundary: String, body: HttpBody, takes_file: bool, files: &Files) -> Result<Form, ApiError> {
     let file_bytes_max = files.config().file_bytes_max;
     let limits = SizeLimit::new()
         .whole_stream(file_bytes_max.saturating_add(FORM_BYTES_MAX))
         .per_field(TEXT_PART_BYTES_MAX)
         .for_field(FILE, file_bytes_max);
     let constraints = Constraints::new().size_limit(limits);
-    let mut form = Multipart::with_constraints(body.into_data_stream(), boundary, constraints);
+    let taken = Arc::new(AtomicUsize::new(0));
+    let bounded = Bounded {
+        body: body.into_data_stream(),
+        taken: Arc::clone(&taken),
+        is_given: false,
+    };
+    let mut form = Multipart::with_constraints(bounded, boundary, constraints);
     let (mut fields, mut file) = (Map::new(), None);
+    let mut texts_bytes = 0;
     let unreadable = |error| unreadable(&error, file_bytes_max);
     for _ in 0..PARTS_MAX {
         let next = timeout(IDLE_MAX, form.next_field()).await;
-        let Some(part) = next.map_err(|_| ApiError::TooSlow)?.map_err(unreadable)? else {
+        let next = next.map_err(|_| ApiError::TooSlow)?.map_err(unreadable)?;
+        taken.store(0, Ordering::Relaxed);
+        let Some(part) = next else {
             let (part, body) = (file, fields.into());
             return Ok(Form { body, part });
         };
@@ -81,8 +132,9 @@ async fn read_parts(boundary: String, body: HttpBody, files: &Files) -> Result<F
             return Err(ApiError::Invalid(vec![format!("{name} must be one part of the form")]));
         }
         let value = match (name == FILE, part.file_name().is_some()) {
+            (true, _) if !takes_file => return Err(not_taken()),
             (true, _) => {
-                let (kept, described) = keep(part, files).await?;
+                let (kept, described) = keep(part, &taken, files).await?;
                 file = Some(kept);
                 described
             }
@@ -90,8 +142,17 @@ async fn read_parts(boundary: String, body: HttpBody, files: &Files) -> Result<F
                 let problem = format!("{name} must not be a file; the part with the file is named {FILE}");
                 return Err(ApiError::Invalid(vec![problem]));
             }
-            (false, false) => field(&name, part, file_bytes_max).await?,
+            (false, false) => {
+                let (value, bytes) = field(&name, part, &taken, file_bytes_max).await?;
+                texts_bytes += bytes;
+                value
+            }
         };
+        if texts_bytes > TEXTS_BYTES_MAX {
+            return Err(ApiError::Invalid(vec![format!(
+                "the form must have no more than {TEXTS_BYTES_MAX} bytes beside its file"
+            )]));
+        }
         fields.insert(name, value);
     }
     Err(ApiError::Invalid(vec![format!(
@@ -99,31 +160,43 @@ async fn read_parts(boundary: String, body: HttpBody, files: &Files) -> Result<F
     )]))
 }
 
-/// The value of a field: a text, unless the form or the field itself says otherwise.
-async fn field(name: &str, part: Field<'_>, file_bytes_max: u64) -> Result<Value, ApiError> {
+/// The next bytes of a part.
+async fn next_chunk(part: &mut Field<'_>, taken: &AtomicUsize, file_bytes_max: u64) -> Result<Option<Bytes>, ApiError> {
+    let chunk = timeout(IDLE_MAX, part.chunk()).await.map_err(|_| ApiError::TooSlow)?;
+    taken.store(0, Ordering::Relaxed);
+    chunk.map_err(|error| unreadable(&error, file_bytes_max))
+}
+
+/// The value of a field, and its size in bytes: a text, unless the form or the field itself says otherwise.
+async fn field(
+    name: &str,
+    mut part: Field<'_>,
+    taken: &AtomicUsize,
+    file_bytes_max: u64,
+) -> Result<(Value, usize), ApiError> {
     let is_json = part
         .content_type()
         .is_some_and(|kind| kind.essence_str() == "application/json");
-    let text = timeout(IDLE_MAX, part.text()).await.map_err(|_| ApiError::TooSlow)?;
-    let text = text.map_err(|error| unreadable(&error, file_bytes_max))?;
-    match is_json || NOT_TEXTS.contains(&name) {
-        true => serde_json::from_str(&text).map_err(|_| ApiError::Invalid(vec![format!("{name} must be JSON")])),
-        false => Ok(text.into()),
+    let mut bytes = Vec::new();
+    while let Some(chunk) = next_chunk(&mut part, taken, file_bytes_max).await? {
+        bytes.extend_from_slice(&chunk);
     }
+    let text = String::from_utf8_lossy(&bytes);
+    let value = match is_json || NOT_TEXTS.contains(&name) {
+        true => serde_json::from_str(&text).map_err(|_| ApiError::Invalid(vec![format!("{name} must be JSON")]))?,
+        false => text.into(),
+    };
+    Ok((value, bytes.len()))
 }
 
 /// Streams a file to disk. What stands for it in the body has its digest.
-async fn keep(mut part: Field<'_>, files: &Files) -> Result<(LocalFile, Value), ApiError> {
+async fn keep(mut part: Field<'_>, taken: &AtomicUsize, files: &Files) -> Result<(LocalFile, Value), ApiError> {
     let file_bytes_max = files.config().file_bytes_max;
     let filename = part.file_name().map(str::to_owned);
     let mimetype = part.content_type().map(ToString::to_string);
     let (mut file, path) = files.temp().file().map_err(FileError::from)?;
     let (mut size, mut digest) = (0, Sha256::new());
-    loop {
-        let chunk = timeout(IDLE_MAX, part.chunk()).await.map_err(|_| ApiError::TooSlow)?;
-        let Some(chunk) = chunk.map_err(|error| unreadable(&error, file_bytes_max))? else {
-            break;
-        };
+    while let Some(chunk) = next_chunk(&mut part, taken, file_bytes_max).await? {
         size += chunk.len() as u64;
         digest.update(&chunk);
         file.write_all(&chunk).await.map_err(FileError::from)?;
@@ -137,6 +210,11 @@ async fn keep(mut part: Field<'_>, files: &Files) -> Result<(LocalFile, Value), 
         filename,
     };
     Ok((file, described))
+}
+
+/// The refusal of a file where none is taken.
+pub(super) fn not_taken() -> ApiError {
+    ApiError::Invalid(vec![format!("{FILE} is not taken here")])
 }
 
 fn unreadable(error: &multer::Error, file_bytes_max: u64) -> ApiError {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{ConfigError, Dialect, Environment, Variable};
 
 /// The variables of this area.
-pub(super) const VARIABLES: &[&Variable] = &[&BASE_DIR, &NAMESPACE, &SESSION_NAMESPACE];
+pub(super) const VARIABLES: &[&Variable] = &[&BASE_DIR, &NAMESPACE, &SESSION_NAMESPACE, &RESERVE];
 
 /// The most characters of a namespace; it is part of folder and database names.
 const NAMESPACE_CHARS_MAX: usize = 40;
@@ -29,6 +29,13 @@ const SESSION_NAMESPACE: Variable = Variable {
     about: "Where the sessions' own data is, if not under the engine's name in lower case.",
     secret: false,
 };
+const RESERVE: Variable = Variable {
+    names: &["WHARF_DISK_RESERVE_BYTES"],
+    default: "536870912",
+    about: "What stays free on the disk of the local store, in bytes: files that would take of it are not taken (503), nor fetched from \
+            WhatsApp for the time being, so that there is room to keep messages.",
+    secret: false,
+};
 
 /// Where data is kept.
 #[derive(Debug, Clone)]
@@ -39,12 +46,15 @@ pub struct StorageConfig {
     pub namespace: String,
     /// The part of the store that has the sessions' data.
     pub session_namespace: String,
+    /// What files leave free on the disk of the local store, in bytes.
+    pub reserve_bytes: u64,
 }
 
 impl StorageConfig {
-    /// The folder for files that are needed for a moment. It is emptied at the start, so nobody else may have it.
+    /// The folder for files that are needed for a moment. It is emptied at the start, so nobody else may have it: it is among the
+    /// sessions' folders, none of which begins with a dot.
     pub(crate) fn temp_dir(&self) -> PathBuf {
-        self.base_dir.join(&self.namespace).join("tmp")
+        self.base_dir.join(&self.namespace).join(".tmp")
     }
 
     pub(super) fn read(environment: &Environment, dialect: Dialect) -> Result<Self, ConfigError> {
@@ -52,6 +62,7 @@ impl StorageConfig {
             base_dir: PathBuf::from(environment.text(&BASE_DIR)),
             namespace: read_namespace(environment, &NAMESPACE, dialect)?,
             session_namespace: read_namespace(environment, &SESSION_NAMESPACE, dialect)?,
+            reserve_bytes: environment.parse(&RESERVE, "a number of bytes")?,
         })
     }
 }

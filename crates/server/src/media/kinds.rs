@@ -1,4 +1,5 @@
-//! Which files can be sent as what, by their first bytes; what a caller or a server calls them is not believed.
+//! Which files can be sent as what, by their first bytes; what a caller or a server calls them is believed of documents only, which
+//! nothing shows.
 
 use wharf_core::engine::MediaKind;
 

@@ -21,7 +21,7 @@ use wharf_core::engine::{MediaKind, OutgoingMedia};
 use super::facts;
 use super::ffmpeg::{Ffmpeg, FfmpegError};
 use super::kinds;
-use super::temp::TempFolder;
+use super::temp::{TempFile, TempFolder};
 use crate::config::FilesConfig;
 use crate::egress::{Egress, Fetch, FetchError};
 
@@ -147,7 +147,9 @@ impl Files {
         kind: MediaKind,
         convert: bool,
     ) -> Result<Prepared, FileError> {
-        let mut file = self.take(field, input).await?;
+        // What is converted becomes smaller, most often.
+        let kept_as_is = kinds::bytes_max(kind).filter(|_| !convert);
+        let mut file = self.take_up_to(kept_as_is, field, input).await?;
         match kind {
             MediaKind::Voice if convert => file = self.to_voice(field, &file).await?,
             MediaKind::Video | MediaKind::VideoNote if convert => file = self.to_video(field, &file).await?,
@@ -158,9 +160,7 @@ impl Files {
         if let Some(max) = kinds::bytes_max(kind)
             && file.size > max
         {
-            return Err(FileError::Invalid(format!(
-                "{field} must not be larger than {max} bytes to be sent as this"
-            )));
+            return Err(too_large_as_this(field, max));
         }
         let facts = match kind {
             MediaKind::Image | MediaKind::Sticker => facts::of_image(&self.ffmpeg, &file.path).await,
@@ -187,6 +187,11 @@ impl Files {
 
     /// The file itself, wherever it comes from.
     pub(crate) async fn take(&self, field: &str, input: FileInput) -> Result<LocalFile, FileError> {
+        self.take_up_to(None, field, input).await
+    }
+
+    /// The same, without fetching more than can be sent.
+    async fn take_up_to(&self, bytes_max: Option<u64>, field: &str, input: FileInput) -> Result<LocalFile, FileError> {
         let FileInput {
             url,
             data,
@@ -196,7 +201,7 @@ impl Files {
         } = input;
         let mut file = match (part, url, data) {
             (Some(part), None, None) => part,
-            (None, Some(url), None) => self.fetch(field, &url).await?,
+            (None, Some(url), None) => self.fetch(bytes_max, field, &url).await?,
             (None, None, Some(data)) => self.decode(field, &data).await?,
             _ => {
                 return Err(FileError::Invalid(format!(
@@ -224,23 +229,43 @@ impl Files {
     /// The same as a voice message.
     pub(crate) async fn to_voice(&self, field: &str, from: &LocalFile) -> Result<LocalFile, FileError> {
         let to = self.temp.path()?;
-        let done = self.ffmpeg.to_voice(&from.path, &to, self.config.file_bytes_max).await;
-        done.map_err(|error| not_converted(field, "has no sound", error))?;
+        let done = self.ffmpeg.to_voice(&from.path, &to, self.converted_bytes_max()?).await;
+        done.map_err(|error| self.not_converted(field, "has no sound", error))?;
         converted(to, kinds::VOICE, from).await
     }
 
     /// The same as a video that every phone plays.
     pub(crate) async fn to_video(&self, field: &str, from: &LocalFile) -> Result<LocalFile, FileError> {
         let to = self.temp.path()?;
-        let done = self.ffmpeg.to_video(&from.path, &to, self.config.file_bytes_max).await;
-        done.map_err(|error| not_converted(field, "is no video", error))?;
+        let done = self.ffmpeg.to_video(&from.path, &to, self.converted_bytes_max()?).await;
+        done.map_err(|error| self.not_converted(field, "is no video", error))?;
         converted(to, kinds::VIDEO, from).await
     }
 
-    async fn fetch(&self, field: &str, url: &str) -> Result<LocalFile, FileError> {
+    /// What may come of a conversion: nobody looks at the disk while a program writes, so each gets its share beforehand.
+    fn converted_bytes_max(&self) -> io::Result<u64> {
+        let share = self.temp.room()? / self.config.ffmpeg.concurrency as u64;
+        Ok(share.min(self.config.file_bytes_max))
+    }
+
+    fn not_converted(&self, field: &str, problem: &str, error: FfmpegError) -> FileError {
+        let field = whole(field);
+        match error {
+            FfmpegError::Busy => FileError::Busy,
+            FfmpegError::Io(error) => error.into(),
+            FfmpegError::Unreadable => FileError::Refused(format!("{field} {problem} that ffmpeg can read")),
+            FfmpegError::TooLarge(max) if max < self.config.file_bytes_max => FileError::Full,
+            FfmpegError::Missing | FfmpegError::TooSlow(_) | FfmpegError::TooLarge(_) => {
+                FileError::Refused(format!("{field} cannot be converted: {error}"))
+            }
+        }
+    }
+
+    async fn fetch(&self, bytes_max: Option<u64>, field: &str, url: &str) -> Result<LocalFile, FileError> {
+        let bytes_max = bytes_max.filter(|max| *max < self.config.file_bytes_max);
         let how = Fetch {
             accept: "*/*",
-            bytes_max: self.config.file_bytes_max,
+            bytes_max: bytes_max.unwrap_or(self.config.file_bytes_max),
             cuts: false,
             within: self.config.file_within,
             proxy: None,
@@ -250,10 +275,14 @@ impl Files {
         let fetched = fetched.map_err(|error| match error {
             FetchError::Write(error) => error.into(),
             FetchError::OutOfReach => FileError::Invalid(format!("{} {error}", named(field, "url"))),
+            FetchError::TooLarge(_) => match bytes_max {
+                Some(max) => too_large_as_this(field, max),
+                None => FileError::Refused(format!("{} {error} (WHARF_FILE_BYTES_MAX)", named(field, "url"))),
+            },
             error => FileError::Refused(format!("{} {error}", named(field, "url"))),
         })?;
         Ok(LocalFile {
-            size: file.metadata().await?.len(),
+            size: tokio::fs::metadata(&path).await?.len(),
             path,
             mimetype: content_type(&fetched.headers),
             filename: name_in_headers(&fetched.headers).or_else(|| name_in_url(&fetched.url)),
@@ -280,7 +309,7 @@ impl Files {
 }
 
 /// Decodes base64 of either alphabet, with its padding or without, and with line breaks in it.
-async fn decode(text: &str, into: &mut File) -> io::Result<u64> {
+async fn decode(text: &str, into: &mut TempFile) -> io::Result<u64> {
     const LENIENT: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let alphabet = match text.contains(['-', '_']) {
@@ -319,16 +348,10 @@ async fn converted(path: TempPath, mimetype: &str, from: &LocalFile) -> Result<L
     })
 }
 
-fn not_converted(field: &str, problem: &str, error: FfmpegError) -> FileError {
-    let field = whole(field);
-    match error {
-        FfmpegError::Busy => FileError::Busy,
-        FfmpegError::Io(error) => error.into(),
-        FfmpegError::Unreadable => FileError::Refused(format!("{field} {problem} that ffmpeg can read")),
-        FfmpegError::Missing | FfmpegError::TooSlow(_) | FfmpegError::TooLarge(_) => {
-            FileError::Refused(format!("{field} cannot be converted: {error}"))
-        }
-    }
+fn too_large_as_this(field: &str, max: u64) -> FileError {
+    FileError::Invalid(format!(
+        "{field} must not be larger than {max} bytes to be sent as this"
+    ))
 }
 
 /// How a request calls a file; one that stands in no field of its own has no name.

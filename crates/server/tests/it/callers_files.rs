@@ -326,3 +326,23 @@ async fn a_body_has_a_limit_of_its_own() {
     assert_eq!(link.engine.sent.lock().unwrap().len(), 1);
     wharf.stop().await;
 }
+
+#[tokio::test]
+async fn files_leave_room_on_the_disk_for_messages() {
+    let reserve = u64::MAX.to_string();
+    let mut wharf = Wharf::start_with(&[("WHARF_DISK_RESERVE_BYTES", &reserve)]).await;
+    wharf.working("default", json!({})).await;
+    let form = post_form(&wharf, "/api/sendFile", &[("chatId", ALICE)], ("x", b"x"), "k").await;
+    let body = json!({"chatId": ALICE, "file": {"data": "eHh4"}});
+    for answer in [form, wharf.post("/api/sendFile", body).await] {
+        assert_eq!(answer.status, 503, "{:?}", answer.json());
+        assert!(
+            answer.json()["message"].as_str().unwrap().contains("no room"),
+            "{:?}",
+            answer.json()
+        );
+    }
+    let text = json!({"chatId": ALICE, "text": "a text needs none"});
+    assert_eq!(wharf.post("/api/sendText", text).await.status, 201);
+    wharf.stop().await;
+}

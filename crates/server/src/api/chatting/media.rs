@@ -111,6 +111,8 @@ struct MediaToSend {
 }
 
 impl Body for SendImageRequest {
+    const TAKES_FILE: bool = true;
+
     fn check(fields: &mut Fields<'_>) {
         check_media(fields);
     }
@@ -121,6 +123,8 @@ impl Body for SendImageRequest {
 }
 
 impl Body for SendFileRequest {
+    const TAKES_FILE: bool = true;
+
     fn check(fields: &mut Fields<'_>) {
         check_media(fields);
     }
@@ -131,6 +135,8 @@ impl Body for SendFileRequest {
 }
 
 impl Body for SendVoiceRequest {
+    const TAKES_FILE: bool = true;
+
     fn check(fields: &mut Fields<'_>) {
         check_media(fields);
         fields.boolean("convert");
@@ -142,6 +148,8 @@ impl Body for SendVoiceRequest {
 }
 
 impl Body for SendVideoRequest {
+    const TAKES_FILE: bool = true;
+
     fn check(fields: &mut Fields<'_>) {
         check_media(fields);
         fields.boolean("convert");

@@ -11,7 +11,7 @@ use crate::egress::AllowList;
 /// What takes files, in a folder that goes with it, and where it cannot convert.
 fn files() -> (tempfile::TempDir, Files) {
     let folder = tempfile::tempdir().unwrap();
-    let temp = TempFolder::open(folder.path().join("tmp")).unwrap();
+    let temp = TempFolder::open(folder.path().join("tmp"), 0).unwrap();
     let egress = Egress::new(AllowList::default(), None, Arc::new(SystemLookup)).unwrap();
     let config = Config::read(&Environment::default()).unwrap().files;
     (folder, Files::new(config, temp.into(), egress.into()))
