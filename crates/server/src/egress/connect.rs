@@ -73,8 +73,9 @@ impl Egress {
         let found = match (literal(url), url.host()) {
             (Some(address), _) => vec![address],
             (None, Some(Host::Domain(name))) => {
+                // As where it has an address that nobody may reach, so that nobody learns which names there are inside.
                 let found = self.lookup.addresses(name).await;
-                found.map_err(|_| FetchError::Unreachable(None))?
+                found.map_err(|_| FetchError::OutOfReach)?
             }
             (None, _) => Vec::new(),
         };

@@ -60,7 +60,8 @@ pub(crate) struct Fetched {
 /// Why something could not be fetched. Finishes a sentence that begins with the name of the field.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
-    /// It is no URL, or leads to what the caller may not reach. One text for all of those, so that it tells nothing of them.
+    /// It is no URL, or leads to what the caller may not reach, or to a name that has no address. One text for all of those, so that
+    /// it tells nothing of them.
     #[error(
         "must be an http or https URL without credentials that leads to a public address; WHARF_EGRESS_ALLOW names the \
          exceptions"
