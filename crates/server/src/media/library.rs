@@ -8,11 +8,11 @@ mod names;
 mod record;
 mod sweep;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -46,6 +46,14 @@ pub(crate) struct Library {
     sweeps_at: AtomicI64,
     sooner: Notify,
     seats: Arc<Semaphore>,
+    /// The records of the files that are being stored or removed.
+    claimed: Mutex<HashSet<String>>,
+}
+
+/// The right to change a file and its record, until it is dropped.
+struct Claim<'a> {
+    library: &'a Library,
+    id: String,
 }
 
 /// A file that is kept, as messages tell of it.
@@ -104,6 +112,7 @@ impl Library {
             sweeps_at: AtomicI64::new(i64::MAX),
             sooner: Notify::new(),
             seats: Arc::new(Semaphore::new(READS_MAX)),
+            claimed: Mutex::default(),
         })
     }
 
@@ -134,6 +143,8 @@ impl Library {
             stored_at: None,
             expires_at: now.checked_add(ABANDONED_AFTER).ok(),
         };
+        let busy = || MediaStorageError::Unavailable("the same file is being stored or removed".into());
+        let _claim = self.claim(record::id(session, &stem)).ok_or_else(busy)?;
         let before = self.record(session, &stem).await.map_err(unavailable)?;
         let before = before.filter(|before| before.is_there(now));
         // One that is there is told of until it is replaced.
@@ -238,6 +249,17 @@ impl Library {
         self.free_bytes_min
     }
 
+    /// `None` while somebody else has it.
+    fn claim(&self, id: String) -> Option<Claim<'_>> {
+        let is_free = self.claimed().insert(id.clone());
+        is_free.then(|| Claim { library: self, id })
+    }
+
+    /// The guarded value is plain data, valid even if a holder panicked.
+    fn claimed(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn record(&self, session: &SessionName, stem: &str) -> Result<Option<Record>, StoreError> {
         let document = self.store.get(&FILES, &record::id(session, stem)).await?;
         Ok(document.as_ref().and_then(Record::read))
@@ -272,6 +294,12 @@ impl Library {
 
     fn own_url(&self, key: &MediaKey) -> String {
         format!("{}/api/files/{key}", self.base_url)
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.library.claimed().remove(&self.id);
     }
 }
 

@@ -424,3 +424,34 @@ async fn nothing_waits_where_nothing_is_to_wait() {
         .await;
     wharf.stop().await;
 }
+
+#[tokio::test]
+async fn a_file_that_a_request_stores_does_not_outlive_its_session() {
+    let (mut wharf, mut receiver, link) = Wharf::telling(&["message"]).await;
+    link.engine.undownloadable.lock().unwrap().push_back(MediaError::Lost);
+    link.receive(picture("A1")).await.unwrap();
+    payload(&mut receiver, "message").await;
+    let file = wharf.folder().join(format!("media/default/false_{ALICE}_A1.jpg"));
+    let gate = wharf.server_writes().shut();
+    let path = format!("/api/messages?session=default&chatId={ALICE}&limit=10&downloadMedia=true");
+    let deletion = async {
+        // Until it stands before the write that makes the file known.
+        loop {
+            gate.reached().await;
+            if file.exists() {
+                break;
+            }
+            gate.let_one_pass();
+        }
+        wharf.server_writes().open();
+        let deleted = wharf.delete("/api/sessions/default").await;
+        (0..10).for_each(|_| gate.let_one_pass());
+        deleted
+    };
+    let (_, deleted) = tokio::join!(wharf.get(&path), deletion);
+    assert_eq!(deleted.status, 200);
+    wharf.working("default", json!({})).await;
+    let answer = wharf.get(&format!("/api/files/default/false_{ALICE}_A1.jpg")).await;
+    assert_eq!(answer.status, 404);
+    wharf.stop().await;
+}

@@ -288,6 +288,8 @@ impl SessionJobs {
                 };
             }
         };
+        // A task of the session's, as the jobs: where it is deleted, nothing is stored any more once that has ended.
+        let fetch_all = self.tasks.track_future(self.over.run_until_cancelled(fetch_all));
         // What is not there by then is in a later answer, or not: the caller asks again.
         let _ = timeout(REQUEST_WITHIN, fetch_all).await;
         drop(fetching);

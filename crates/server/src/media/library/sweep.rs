@@ -83,25 +83,38 @@ impl Library {
             let query = Query::all().ascending("expires_at").limit(STEP_FILES);
             let page = self.store.find(&FILES, query).await.map_err(super::unavailable)?;
             let mut removed = Batch::new();
-            let mut next = None;
+            let (mut next, mut later) = (None, None);
+            // Until the records are removed: whoever stores one of these files anew does so afterwards.
+            let mut claims = Vec::new();
             for document in page.documents {
-                match Record::read(&document) {
-                    Some(record) => match record.expires_at {
-                        Some(moment) if moment > now => {
-                            next = Some(moment);
-                            break;
-                        }
-                        _ => removed = self.remove(removed, document, &record, now).await?,
-                    },
-                    None => removed = removed.delete(&FILES, document.id),
+                let record = Record::read(&document);
+                let expires_at = record.as_ref().and_then(|record| record.expires_at);
+                if expires_at.is_some_and(|moment| moment > now) {
+                    next = expires_at;
+                    break;
                 }
+                let Some(claim) = self.claim(document.id.clone()) else {
+                    later = now.checked_add(RETRY_AFTER).ok();
+                    continue;
+                };
+                claims.push(claim);
+                let current = self.store.get(&FILES, &document.id).await.map_err(super::unavailable)?;
+                if current.is_none_or(|current| current.version != document.version) {
+                    // It was stored anew since the page was read.
+                    later = now.checked_add(RETRY_AFTER).ok();
+                    continue;
+                }
+                removed = match record {
+                    Some(record) => self.remove(removed, document, &record, now).await?,
+                    None => removed.delete(&FILES, document.id),
+                };
             }
             let is_done = next.is_some() || removed.is_empty();
             if !removed.is_empty() {
                 self.store.write(removed).await.map_err(super::unavailable)?;
             }
             if is_done {
-                let next = next.unwrap_or(Timestamp::MAX);
+                let next = [next, later].into_iter().flatten().min().unwrap_or(Timestamp::MAX);
                 self.sweeps_at.store(next.as_millisecond(), Ordering::Release);
                 return Ok(next);
             }

@@ -382,3 +382,22 @@ async fn too_little_room_and_a_storage_that_is_away_are_not_well() {
         Health::Down { space: None, .. }
     ));
 }
+
+#[tokio::test]
+async fn what_is_being_stored_is_not_swept_and_what_is_being_swept_is_not_stored() {
+    let shelf = Shelf::new().await;
+    let library = shelf.library(&[]);
+    shelf.save(&library, "alice", "A").await.unwrap();
+    shelf.pass(MINUTE * 10);
+    let claim = library.claim(record::id(&name("alice"), &names::stem(&message("A"))));
+    assert!(claim.is_some());
+    let next = library.sweep().await.unwrap();
+    assert!(next < Timestamp::MAX, "it is looked at again");
+    assert_eq!(shelf.names("alice").len(), 1);
+    let outcome = shelf.save(&library, "alice", "A").await;
+    assert!(matches!(outcome, Err(MediaStorageError::Unavailable(_))), "{outcome:?}");
+    drop(claim);
+    library.sweep().await.unwrap();
+    assert!(shelf.names("alice").is_empty());
+    shelf.save(&library, "alice", "A").await.unwrap();
+}
