@@ -30,12 +30,12 @@ use wharf_core::engine::{
 use wharf_core::ids::{ChatId, ChatKind, MessageId};
 use wharf_core::message::{Ack, MessageKind, Source};
 use wharf_core::session::Me;
-use whatsapp_rust::{Client, SendOptions};
+use whatsapp_rust::SendOptions;
 
 use recipients::Recipient;
 pub(crate) use recipients::Recipients;
 
-use crate::addresses::{me, to_jid};
+use crate::addresses::{me, other_address, to_jid};
 use crate::connection::Connection;
 use crate::error::failed;
 use crate::message::{Envelope, message};
@@ -99,9 +99,9 @@ impl Chatting for Connection {
         if request.ids.is_empty() {
             return Ok(());
         }
-        let chat = self.wire(&request.chat).await;
+        let chat = self.wire(&request.chat).await?;
         let author = match &request.participant {
-            Some(participant) => Some(self.in_chat(&chat, participant).await),
+            Some(participant) => Some(self.in_chat(&chat, participant).await?),
             None => None,
         };
         let ids: Vec<&str> = request.ids.iter().map(String::as_str).collect();
@@ -110,7 +110,7 @@ impl Chatting for Connection {
 
     async fn set_typing(&self, chat: &ChatId, typing: Typing) -> Result<(), EngineError> {
         self.ready()?;
-        let chat = self.wire(chat).await;
+        let chat = self.wire(chat).await?;
         let chatstate = self.client.chatstate();
         match typing {
             Typing::Composing => within(NOTICE_TIMEOUT, chatstate.send_composing(&chat)).await,
@@ -126,7 +126,7 @@ impl Chatting for Connection {
         if keys.get_latest_sync_key_id().await.map_err(failed)?.is_none() {
             return Err(EngineError::NotSynced);
         }
-        let chat = self.wire(&message.chat).await;
+        let chat = self.wire(&message.chat).await?;
         let author = match chat.is_group() && !message.from_me {
             true => Some(self.author(message, &me).await?),
             false => None,
@@ -146,7 +146,7 @@ impl Connection {
         if recipient.jid.server == Server::Newsletter {
             return self.channel_post(request).await;
         }
-        let chat = self.wire(&recipient.chat).await;
+        let chat = self.wire(&recipient.chat).await?;
         let mut message = match &request.content {
             Content::Reaction { target, text } => return self.reaction(target, text, &chat, me).await,
             Content::Revoke { target } => return self.revoke(target, &chat, me).await,
@@ -209,37 +209,43 @@ impl Connection {
 
     /// The address that the chat's stanzas carry. An account that WhatsApp has migrated to linked identities names
     /// people by those, another one by phone number (whatsmeow `send.go`); the library does this for messages only.
-    pub(crate) async fn wire(&self, chat: &ChatId) -> Jid {
+    pub(crate) async fn wire(&self, chat: &ChatId) -> Result<Jid, EngineError> {
         let jid = to_jid(chat);
         let by_lid = self.client.is_lid_migrated().await;
         match chat.kind() {
-            ChatKind::Phone if by_lid => other_address(&self.client, &jid).await.unwrap_or(jid),
-            ChatKind::Lid if !by_lid => other_address(&self.client, &jid).await.unwrap_or(jid),
-            _ => jid,
+            ChatKind::Phone if by_lid => self.otherwise(jid).await,
+            ChatKind::Lid if !by_lid => self.otherwise(jid).await,
+            _ => Ok(jid),
         }
-    }
-
-    /// Whether a chat names people by linked identity.
-    async fn is_by_lid(&self, chat: &Jid) -> bool {
-        if chat.server != Server::Group {
-            return chat.is_lid();
-        }
-        let group = self.client.groups().query_info(chat).await;
-        group.is_ok_and(|group| group.addressing_mode == AddressingMode::Lid)
     }
 
     /// The address of a person in a group, which names its members in one address space.
-    pub(crate) async fn in_chat(&self, chat: &Jid, person: &ChatId) -> Jid {
+    pub(crate) async fn in_chat(&self, chat: &Jid, person: &ChatId) -> Result<Jid, EngineError> {
         let jid = to_jid(person);
-        if !jid.is_pn() || chat.server != Server::Group || !self.is_by_lid(chat).await {
-            return jid;
+        if jid.is_pn() && chat.is_group() && self.is_by_lid(chat).await? {
+            return self.otherwise(jid).await;
         }
-        other_address(&self.client, &jid).await.unwrap_or(jid)
+        Ok(jid)
     }
 
     /// Our own address in a chat.
-    async fn own_in(&self, chat: &Jid, me: &Me) -> Jid {
-        own_address(me, self.is_by_lid(chat).await)
+    async fn own_in(&self, chat: &Jid, me: &Me) -> Result<Jid, EngineError> {
+        Ok(own_address(me, self.is_by_lid(chat).await?))
+    }
+
+    /// Whether a chat names people by linked identity.
+    async fn is_by_lid(&self, chat: &Jid) -> Result<bool, EngineError> {
+        if !chat.is_group() {
+            return Ok(chat.is_lid());
+        }
+        let group = self.client.groups().query_info(chat).await.map_err(failed)?;
+        Ok(group.addressing_mode == AddressingMode::Lid)
+    }
+
+    /// The person's other address, where that is known.
+    async fn otherwise(&self, jid: Jid) -> Result<Jid, EngineError> {
+        let other = other_address(&self.client, &jid).await.map_err(failed)?;
+        Ok(other.unwrap_or(jid))
     }
 
     /// Who wrote a message.
@@ -253,7 +259,7 @@ impl Connection {
                 return Err(EngineError::Invalid(hint));
             }
         };
-        Ok(self.in_chat(&to_jid(&id.chat), person).await)
+        self.in_chat(&to_jid(&id.chat), person).await
     }
 }
 
@@ -263,16 +269,6 @@ fn own_address(me: &Me, by_lid: bool) -> Jid {
         Some(lid) if by_lid => to_jid(lid),
         _ => to_jid(&me.id),
     }
-}
-
-/// The same person in the other address space, if known.
-async fn other_address(client: &Client, jid: &Jid) -> Option<Jid> {
-    let entry = client.get_lid_pn_entry(jid).await.ok().flatten()?;
-    Some(if jid.is_lid() {
-        Jid::pn(&*entry.phone_number)
-    } else {
-        Jid::lid(&*entry.lid)
-    })
 }
 
 /// Waits for something that WhatsApp may hold up.

@@ -19,7 +19,7 @@ use waproto::whatsapp as wa;
 use wharf_core::ids::{ChatId, ChatKind, MessageId};
 use wharf_core::message::{Ack, Message, MessageKind, ReplyTo, Source};
 
-pub(crate) use content::poll;
+pub(crate) use content::{poll, secret};
 pub(crate) use kind::is_empty;
 pub(crate) use media::{attachment_inside, recaptioned, relocated};
 pub(crate) use wrappers::{levels, unwrapped};

@@ -15,7 +15,7 @@ use whatsapp_rust::Client;
 
 use crate::addresses::{other_address, to_jid};
 use crate::incoming::IncomingError;
-use crate::message::{poll as poll_in, unwrapped};
+use crate::message::{poll as poll_in, secret, unwrapped};
 
 /// The names of the options that are chosen now; `None` where that cannot be read.
 pub(super) async fn open(
@@ -50,14 +50,6 @@ pub(super) async fn open(
         voters.iter().find_map(opened)
     });
     Ok(opened.and_then(|hashes| names(created, &hashes)))
-}
-
-/// What the votes are encrypted with. It stands beside the poll, or beside the envelope that the poll is in.
-fn secret(poll: &wa::Message) -> Option<&[u8]> {
-    [poll, unwrapped(poll)].into_iter().find_map(|message| {
-        let context = message.message_context_info.as_option()?;
-        context.message_secret.as_deref()
-    })
 }
 
 /// Our own addresses.

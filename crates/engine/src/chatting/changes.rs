@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use buffa::MessageField;
-use wacore::proto_helpers::build_reaction_message;
+use wacore::proto_helpers::{MessageExt as _, build_reaction_message};
 use wacore_binary::{Jid, JidExt as _};
 use waproto::whatsapp as wa;
 use waproto::whatsapp::message::pin_in_chat_message::Type as PinType;
@@ -15,6 +15,7 @@ use wharf_core::session::Me;
 
 use super::original::said;
 use crate::connection::Connection;
+use crate::message::recaptioned;
 
 /// For how long WhatsApp pins a message, in days (whatsapp-rust `send/mod.rs` PinDuration).
 const PINNED_FOR_DAYS: [u64; 3] = [1, 7, 30];
@@ -74,7 +75,7 @@ impl Connection {
     ) -> Result<wa::Message, EngineError> {
         let mut key = self.key(target, chat, me).await?;
         if chat.is_group() {
-            key.participant = Some(self.own_in(chat, me).await.to_string());
+            key.participant = Some(self.own_in(chat, me).await?.to_string());
         }
         Ok(protocol(wa::message::ProtocolMessage {
             key: MessageField::some(key),
@@ -96,10 +97,7 @@ impl Connection {
         if before.conversation.is_some() || before.extended_text_message.is_set() {
             return Ok(self.text(text, preview).await);
         }
-        with_caption(before, text).ok_or_else(|| {
-            let hint = "messageId: only texts and captions of pictures, videos and documents can be edited";
-            EngineError::Invalid(hint.to_owned())
-        })
+        recaption(before, text)
     }
 
     /// Pins a message of `chat`, or unpins it.
@@ -137,22 +135,16 @@ fn protocol(change: wa::message::ProtocolMessage) -> wa::Message {
 }
 
 /// The same picture, video or document with another caption, and nothing of what stood behind the message.
-fn with_caption(mut message: wa::Message, caption: &str) -> Option<wa::Message> {
-    let caption = Some(caption.to_owned());
-    message.message_context_info = MessageField::none();
-    if let Some(image) = message.image_message.as_option_mut() {
-        image.caption = caption;
-        image.context_info = MessageField::none();
-    } else if let Some(video) = message.video_message.as_option_mut() {
-        video.caption = caption;
-        video.context_info = MessageField::none();
-    } else if let Some(document) = message.document_message.as_option_mut() {
-        document.caption = caption;
-        document.context_info = MessageField::none();
-    } else {
-        return None;
+fn recaption(before: wa::Message, caption: &str) -> Result<wa::Message, EngineError> {
+    let is_captioned =
+        before.image_message.is_set() || before.video_message.is_set() || before.document_message.is_set();
+    if !is_captioned {
+        let hint = "only texts and captions of pictures, videos and documents can be edited";
+        return Err(EngineError::Invalid(hint.to_owned()));
     }
-    Some(message)
+    let mut edited = recaptioned(before, caption.to_owned());
+    edited.set_context_info(wa::ContextInfo::default());
+    Ok(edited)
 }
 
 fn pinned(key: wa::MessageKey, pinned_for: Option<Duration>, now_ms: i64) -> Result<wa::Message, EngineError> {
@@ -198,22 +190,17 @@ mod tests {
                 }),
                 ..Default::default()
             }),
-            message_context_info: MessageField::some(wa::MessageContextInfo {
-                message_secret: Some(vec![1; 32]),
-                ..Default::default()
-            }),
             ..Default::default()
         }
     }
 
     #[test]
     fn another_caption_keeps_the_file_and_nothing_else() {
-        let edited = with_caption(image(), "after").unwrap();
+        let edited = recaption(image(), "after").unwrap();
         let image = edited.image_message.as_option().unwrap();
         assert_eq!(image.caption.as_deref(), Some("after"));
         assert_eq!(image.direct_path.as_deref(), Some("/v/picture"));
-        assert!(image.context_info.is_unset());
-        assert!(edited.message_context_info.is_unset());
+        assert_eq!(image.context_info.as_option(), Some(&wa::ContextInfo::default()));
     }
 
     #[test]
@@ -223,7 +210,8 @@ mod tests {
             ..Default::default()
         };
         for message in [voice, wa::Message::text("hi"), wa::Message::default()] {
-            assert_eq!(with_caption(message, "after"), None);
+            let error = recaption(message, "after").unwrap_err();
+            assert!(matches!(error, EngineError::Invalid(_)), "{error}");
         }
     }
 

@@ -36,18 +36,17 @@ impl Connection {
     /// The addresses of whoever is mentioned. Everybody is spelled out, as WAHA does: WhatsApp's own mark for everybody
     /// (`nonJidMentions`) wants `@all` in the text, and administrators can forbid it.
     async fn mentioned(&self, mentions: &Mentions, target: &Jid) -> Result<Vec<String>, EngineError> {
-        let mut jids: Vec<String> = mentions.people.iter().map(|chat| to_jid(chat).to_string()).collect();
-        if mentions.everyone {
-            if target.server != Server::Group {
-                let hint = "mentions: everybody can be mentioned in groups only";
-                return Err(EngineError::Invalid(hint.to_owned()));
-            }
-            let group = self.client.groups().query_info(target).await.map_err(failed)?;
-            let others = group.participants.iter().filter(|jid| !is_me(jid, &self.client));
-            jids.extend(others.map(|jid| jid.to_non_ad_string()));
-            jids.dedup();
+        if !mentions.everyone {
+            return Ok(mentions.people.iter().map(|chat| to_jid(chat).to_string()).collect());
         }
-        Ok(jids)
+        if target.server != Server::Group {
+            let hint = "mentions: everybody can be mentioned in groups only";
+            return Err(EngineError::Invalid(hint.to_owned()));
+        }
+        // Whoever is named besides is one of them, maybe by another address.
+        let group = self.client.groups().query_info(target).await.map_err(failed)?;
+        let others = group.participants.iter().filter(|jid| !is_me(jid, &self.client));
+        Ok(others.map(|jid| jid.to_non_ad_string()).collect())
     }
 }
 

@@ -8,10 +8,10 @@ use wharf_core::engine::EngineError;
 use wharf_core::ids::MessageId;
 use wharf_core::session::Me;
 
-use super::{own_address, secret};
+use super::own_address;
 use crate::connection::Connection;
 use crate::error::failed;
-use crate::message::unwrapped;
+use crate::message::{secret, unwrapped};
 
 /// A poll, in the version that WhatsApp's clients take for it: another one where only one option can be chosen (Baileys
 /// `messages.ts`, whatsapp-rust `features/polls.rs`). Its secret comes with every message's.
@@ -57,7 +57,7 @@ impl Connection {
         let secret = ballot(&kept, options)?;
         let key = self.key(poll, chat, me).await?;
         let creator = match poll.from_me {
-            true => self.own_in(chat, me).await,
+            true => self.own_in(chat, me).await?,
             false if chat.is_group() => self.author(poll, me).await?,
             false => chat.clone(),
         };
@@ -77,8 +77,7 @@ impl Connection {
 /// The secret of a poll that can be voted in like this.
 fn ballot<'a>(kept: &'a wa::Message, chosen: &[String]) -> Result<&'a [u8], EngineError> {
     let invalid = |hint: &str| EngineError::Invalid(hint.to_owned());
-    let said = unwrapped(kept);
-    let poll = crate::message::poll(said).ok_or_else(|| invalid("pollMessageId: the message is no poll"))?;
+    let poll = crate::message::poll(unwrapped(kept)).ok_or_else(|| invalid("pollMessageId: the message is no poll"))?;
     let has = |name: &String| {
         poll.options
             .iter()
@@ -92,8 +91,7 @@ fn ballot<'a>(kept: &'a wa::Message, chosen: &[String]) -> Result<&'a [u8], Engi
     if at_most.is_some_and(|count| chosen.len() > usize::try_from(count).unwrap_or(usize::MAX)) {
         return Err(invalid("votes: the poll takes fewer options at a time"));
     }
-    let secret = secret::of(kept).or_else(|| secret::of(said));
-    secret.ok_or_else(|| {
+    secret(kept).ok_or_else(|| {
         invalid(
             "pollMessageId: the secret of this poll is not known here, so nobody can vote in it through this session",
         )

@@ -20,11 +20,6 @@ pub(super) fn give(message: &mut wa::Message, identity: &[u8; 32], chat: &ChatId
     });
 }
 
-/// The secret of a message, where it says so.
-pub(super) fn of(message: &wa::Message) -> Option<&[u8]> {
-    message.message_context_info.as_option()?.message_secret.as_deref()
-}
-
 fn derived(identity: &[u8; 32], chat: &ChatId, id: &str) -> [u8; 32] {
     #[expect(clippy::expect_used, reason = "hmac takes keys of any length")]
     let mut mac = Hmac::<Sha256>::new_from_slice(identity).expect("a key of any length is one");
@@ -65,6 +60,6 @@ mod tests {
         give(&mut message, &[1; 32], &"12025550102@c.us".parse().unwrap(), "3EB0AA");
         let context = message.message_context_info.as_option().unwrap();
         assert_eq!(context.message_add_on_duration_in_secs, Some(86_400));
-        assert_eq!(of(&message).map(<[u8]>::len), Some(32));
+        assert_eq!(context.message_secret.as_deref().map(<[u8]>::len), Some(32));
     }
 }

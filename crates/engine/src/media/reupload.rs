@@ -22,9 +22,9 @@ impl Connection {
     /// Where the file of a message lies after the phone has uploaded it again.
     pub(super) async fn reuploaded(&self, id: &MessageId, media_key: &[u8]) -> Result<String, MediaError> {
         let own = self.client.pn().ok_or(EngineError::NotLinked)?.to_non_ad();
-        let chat = self.wire(&id.chat).await;
+        let chat = self.wire(&id.chat).await?;
         let author = match &id.participant {
-            Some(author) => Some(self.in_chat(&chat, author).await),
+            Some(author) => Some(self.in_chat(&chat, author).await?),
             None => None,
         };
         let (ciphertext, iv) = encrypt_media_retry_receipt(media_key, &id.id).map_err(failed)?;

@@ -9,6 +9,8 @@ use waproto::whatsapp as wa;
 use waproto::whatsapp::message as wm;
 use wharf_core::message::Location;
 
+use super::wrappers::unwrapped;
+
 /// The largest picture of a map that is kept, in bytes; WhatsApp's clients make some of 10,000.
 const THUMBNAIL_BYTES_MAX: usize = 64 * 1024;
 
@@ -130,6 +132,15 @@ fn rich_response(m: &wa::Message) -> Option<String> {
     let parts = &m.rich_response_message.as_option()?.submessages;
     let texts: Vec<&str> = parts.iter().filter_map(|part| part.message_text.as_deref()).collect();
     Some(texts.join("\n"))
+}
+
+/// What the votes in a poll, and other answers to a message, are encrypted with. It stands beside what is said, or beside the
+/// envelope that this is in.
+pub(crate) fn secret(message: &wa::Message) -> Option<&[u8]> {
+    [message, unwrapped(message)].into_iter().find_map(|message| {
+        let context = message.message_context_info.as_option()?;
+        context.message_secret.as_deref()
+    })
 }
 
 /// A poll as it was created.
