@@ -36,7 +36,10 @@ struct Shelf {
     /// Made when the first file comes, where none was named.
     folder: Option<Folder>,
     bytes_max: u64,
+    /// Of all files.
     bytes: u64,
+    /// Of what comes in now, and of what broke off.
+    partial_bytes: u64,
     /// By token.
     files: HashMap<String, Kept>,
     /// Tokens, oldest first.
@@ -44,7 +47,12 @@ struct Shelf {
     /// What comes in now.
     uploading: HashSet<String>,
     /// What broke off, oldest first.
-    parts: VecDeque<String>,
+    parts: VecDeque<Part>,
+}
+
+struct Part {
+    token: String,
+    length: u64,
 }
 
 enum Folder {
@@ -82,6 +90,9 @@ pub(crate) enum Refusal {
     /// The same file comes in on another connection.
     #[error("the same file is being uploaded")]
     Busy,
+    /// What comes in at the same time is more than is kept.
+    #[error("there is no room for what is being uploaded")]
+    Full,
     /// The folder cannot be used.
     #[error("the folder of the media cannot be used")]
     Io(#[from] io::Error),
@@ -114,6 +125,7 @@ impl MediaStore {
             folder: None,
             bytes_max: STORE_BYTES_MAX,
             bytes: 0,
+            partial_bytes: 0,
             files: HashMap::new(),
             order: VecDeque::new(),
             uploading: HashSet::new(),
@@ -141,6 +153,7 @@ impl MediaStore {
         while let Some(token) = shelf.order.pop_front() {
             shelf.remove(&token)?;
         }
+        while shelf.remove_oldest_part()? {}
         Ok(())
     }
 
@@ -199,37 +212,40 @@ impl MediaStore {
 
     /// How far the upload of a file is, for a client that asks before it sends (`resume=1`).
     pub(crate) fn progress(&self, token: &str) -> io::Result<Progress> {
-        let mut shelf = self.shelf();
+        let shelf = self.shelf();
         if let Some(address) = shelf.address(token) {
             return Ok(Progress::Complete(address));
         }
-        let length = match shelf.parts.iter().any(|part| part == token) {
-            true => fs::metadata(shelf.part(token)?)?.len(),
-            false => 0,
-        };
-        Ok(Progress::Partial(length))
+        let part = shelf.parts.iter().find(|part| part.token == token);
+        Ok(Progress::Partial(part.map_or(0, |part| part.length)))
     }
 
     /// Takes a file from its beginning on, or from where it broke off: what is there is read again for its hash.
     pub(crate) fn begin(&self, kind: &str, token: &str, offset: u64) -> Result<Upload, Refusal> {
-        let mut upload = self.open_part(kind, token, offset == 0)?;
+        let mut upload = self.open_part(kind, token, offset)?;
         if offset > 0 {
-            upload.length = feed(&mut File::open(&upload.path)?, &mut upload.hash)?;
+            feed(&mut File::open(&upload.path)?, &mut upload.hash)?;
         }
-        match upload.length == offset {
-            true => Ok(upload),
-            false => Err(Refusal::WrongOffset),
-        }
+        Ok(upload)
     }
 
-    fn open_part(&self, kind: &str, token: &str, afresh: bool) -> Result<Upload, Refusal> {
+    fn open_part(&self, kind: &str, token: &str, offset: u64) -> Result<Upload, Refusal> {
         let mut shelf = self.shelf();
         if shelf.uploading.contains(token) {
             return Err(Refusal::Busy);
         }
+        let broken_off = shelf.parts.iter().position(|part| part.token == token);
+        let length = broken_off.map_or(0, |index| shelf.parts[index].length);
+        if offset > 0 && offset != length {
+            return Err(Refusal::WrongOffset);
+        }
         let path = shelf.part(token)?;
-        let file = writable(&path, afresh)?;
-        shelf.parts.retain(|part| part != token);
+        let file = writable(&path, offset == 0)?;
+        if let Some(index) = broken_off {
+            shelf.parts.remove(index);
+        }
+        // What is not gone on with is overwritten.
+        shelf.partial_bytes -= length - offset;
         shelf.uploading.insert(token.to_owned());
         Ok(Upload {
             store: self.clone(),
@@ -238,7 +254,7 @@ impl MediaStore {
             path,
             file,
             hash: Sha256::new(),
-            length: 0,
+            length: offset,
         })
     }
 
@@ -250,10 +266,12 @@ impl MediaStore {
 impl Upload {
     /// Takes the next piece.
     pub(crate) fn write(&mut self, piece: &[u8]) -> Result<(), Refusal> {
-        self.length += piece.len() as u64;
-        if self.length > FILE_BYTES_MAX {
+        let length = piece.len() as u64;
+        if self.length + length > FILE_BYTES_MAX {
             return Err(Refusal::TooLarge);
         }
+        self.store.shelf().make_room_for_parts(length)?;
+        self.length += length;
         self.hash.update(piece);
         Ok(self.file.write_all(piece)?)
     }
@@ -265,7 +283,10 @@ impl Upload {
             fs::remove_file(&self.path)?;
             return Err(Refusal::WrongHash);
         }
-        Ok(shelf.keep(&self.kind, &self.token, &self.path, self.length)?)
+        // It is a file from now on.
+        shelf.partial_bytes -= self.length;
+        let length = std::mem::take(&mut self.length);
+        Ok(shelf.keep(&self.kind, &self.token, &self.path, length)?)
     }
 }
 
@@ -273,14 +294,17 @@ impl Drop for Upload {
     fn drop(&mut self) {
         let mut shelf = self.store.shelf();
         shelf.uploading.remove(&self.token);
-        // It is there only if it broke off.
-        if self.path.exists() {
-            shelf.parts.push_back(self.token.clone());
+        shelf.partial_bytes -= self.length;
+        // It is there only if it broke off. A write that failed may have left less of it than came.
+        if let Ok(meta) = fs::metadata(&self.path) {
+            shelf.partial_bytes += meta.len();
+            shelf.parts.push_back(Part {
+                token: self.token.clone(),
+                length: meta.len(),
+            });
         }
-        while shelf.parts.len() > PARTS_MAX
-            && let Some(oldest) = shelf.parts.pop_front()
-            && let Ok(path) = shelf.part(&oldest)
-            && let Err(error) = fs::remove_file(path)
+        if shelf.parts.len() > PARTS_MAX
+            && let Err(error) = shelf.remove_oldest_part()
         {
             tracing::warn!(%error, "the rest of an upload cannot be removed");
         }
@@ -345,14 +369,40 @@ impl Shelf {
         self.order.push_back(token.to_owned());
     }
 
-    /// Removes the oldest files until all fit, but never the newest.
+    /// Makes room for more of what comes in.
+    fn make_room_for_parts(&mut self, length: u64) -> Result<(), Refusal> {
+        while self.partial_bytes + length > self.bytes_max {
+            if !self.remove_oldest_part()? {
+                return Err(Refusal::Full);
+            }
+        }
+        self.partial_bytes += length;
+        Ok(self.make_room("")?)
+    }
+
+    /// Removes what broke off longest ago; answers whether there was something.
+    fn remove_oldest_part(&mut self) -> io::Result<bool> {
+        let Some(Part { token, length }) = self.parts.pop_front() else {
+            return Ok(false);
+        };
+        self.partial_bytes -= length;
+        fs::remove_file(self.part(&token)?)?;
+        Ok(true)
+    }
+
+    /// Removes what broke off, and the oldest files, until all fit, but never the newest.
     fn make_room(&mut self, newest: &str) -> io::Result<()> {
-        while self.bytes > self.bytes_max
+        while self.is_over() && self.remove_oldest_part()? {}
+        while self.is_over()
             && let Some(oldest) = self.order.pop_front_if(|oldest| oldest != newest)
         {
             self.remove(&oldest)?;
         }
         Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.bytes + self.partial_bytes > self.bytes_max
     }
 
     fn remove(&mut self, token: &str) -> io::Result<()> {

@@ -25,6 +25,9 @@ const REVOKE: &str = "7";
 /// `edit` of a message by which a group's admin deletes one of somebody else.
 const ADMIN_REVOKE: &str = "8";
 
+/// How long a message can be pinned, in seconds: a day, a week, a month (WhatsApp's apps offer these and no other).
+const PIN_SECONDS: [u32; 3] = [86_400, 604_800, 2_592_000];
+
 /// What goes with a message in the open.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attributes {
@@ -194,12 +197,60 @@ pub(crate) fn check(node: &Node, enc: &Node, message: &Message) -> Result<(), Ma
     if (hides.is_some() && !right.hides) || (hides.is_none() && must_hide && !is_again) {
         return wrong("decrypt-fail", hides, right.hides.then_some("hide"));
     }
-    let needs_biz = inner.list_message.is_set() || inner.buttons_message.is_set() || inner.interactive_message.is_set();
-    if needs_biz && !is_again {
-        stanza::child(node, "biz")?;
+    if !is_again {
+        check_poll_type(node, &right)?;
+        check_biz(node, inner)?;
     }
     check_file(inner)?;
-    check_pin(inner)
+    check_pin(message, inner)
+}
+
+/// Polls and votes say what they are. Baileys leaves it out of votes.
+fn check_poll_type(node: &Node, right: &Attributes) -> Result<(), Malformed> {
+    let meta = node.get_optional_child("meta");
+    let poll_type = meta.and_then(|meta| stanza::text(meta, "polltype"));
+    let is_left_out = poll_type.is_none() && right.poll_type == Some("vote");
+    match poll_type.as_deref() == right.poll_type || is_left_out {
+        true => Ok(()),
+        false => Err(Malformed::new(format!(
+            "message with polltype={:?} that should be {:?}",
+            poll_type.unwrap_or_default(),
+            right.poll_type.unwrap_or_default()
+        ))),
+    }
+}
+
+/// Phones show lists and buttons only where the stanza says what is in it (whatsmeow `send.go` `getButtonTypeFromMessage`,
+/// `getButtonAttributes`; whatsapp-rust `send/mod.rs` `infer_biz_node`).
+fn check_biz(node: &Node, message: &Message) -> Result<(), Malformed> {
+    let is_list = message.list_message.is_set();
+    let is_interactive = message.interactive_message.is_set();
+    if !is_list && !is_interactive && !message.buttons_message.is_set() {
+        return Ok(());
+    }
+    let biz = stanza::child(node, "biz")?;
+    let says = |tag: &str, attributes: &[(&str, &str)]| {
+        let child = biz.get_optional_child(tag);
+        child.filter(|child| {
+            let mut attributes = attributes.iter();
+            attributes.all(|(name, value)| stanza::text(child, name).as_deref() == Some(value))
+        })
+    };
+    let is_right = if is_list {
+        ["product_list", "single_select"]
+            .into_iter()
+            .any(|kind| says("list", &[("type", kind), ("v", "2")]).is_some())
+    } else if is_interactive {
+        let flow = says("interactive", &[("type", "native_flow"), ("v", "1")]);
+        flow.is_some_and(|it| it.get_optional_child("native_flow").is_some())
+            || stanza::text(biz, "native_flow_name").is_some()
+    } else {
+        says("buttons", &[]).is_some()
+    };
+    match is_right {
+        true => Ok(()),
+        false => Err(Malformed::new("<biz> that does not say what is in the message")),
+    }
 }
 
 /// A file is of use only with everything that it takes to open it.
@@ -229,14 +280,32 @@ fn is_known(message: &Message) -> bool {
         || media_type(message).is_some()
 }
 
-fn check_pin(message: &Message) -> Result<(), Malformed> {
-    let Some(pin) = message.pin_in_chat_message.as_option() else {
+fn check_pin(message: &Message, inner: &Message) -> Result<(), Malformed> {
+    let Some(pin) = inner.pin_in_chat_message.as_option() else {
         return Ok(());
     };
     match pin.r#type {
-        Some(PinType::PIN_FOR_ALL | PinType::UNPIN_FOR_ALL) if pin.key.is_set() => Ok(()),
+        Some(PinType::UNPIN_FOR_ALL) if pin.key.is_set() => Ok(()),
+        Some(PinType::PIN_FOR_ALL) if pin.key.is_set() => match pinned_for(message) {
+            Some(seconds) if PIN_SECONDS.contains(&seconds) => Ok(()),
+            seconds => Err(Malformed::new(format!(
+                "a pin for {} seconds, which are none of {PIN_SECONDS:?}",
+                seconds.unwrap_or_default()
+            ))),
+        },
         _ => Err(Malformed::new("a pin that neither pins nor unpins")),
     }
+}
+
+/// How long a pin lasts, in seconds.
+pub(super) fn pinned_for(message: &Message) -> Option<u32> {
+    let of = |message: &Message| {
+        message
+            .message_context_info
+            .as_option()?
+            .message_add_on_duration_in_secs
+    };
+    of(message).or_else(|| of(unwrapped(message)))
 }
 
 #[cfg(test)]

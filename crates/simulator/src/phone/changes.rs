@@ -13,9 +13,11 @@ use waproto::whatsapp::message::{
 use waproto::whatsapp::{Message, MessageContextInfo, MessageKey};
 
 use super::Desk;
+use super::attributes::pinned_for;
 use super::compose::check_text;
 use super::content::{said, unwrapped};
 use super::inbox::{ChatMessage, entry};
+use super::polls::chosen;
 use super::secrets::sealed_edit;
 use crate::error::SandboxError;
 use crate::model::Space;
@@ -129,7 +131,8 @@ impl Desk<'_> {
             self.count_vote(changed, update)?;
         } else if let Some(pin) = message.pin_in_chat_message.as_option() {
             let is_pinned = pin.r#type == Some(PinType::PIN_FOR_ALL);
-            self.pin(changed, &pin.key, is_pinned)?;
+            let seconds = is_pinned.then(|| pinned_for(changed.message).unwrap_or_default());
+            self.pin(changed, &pin.key, seconds)?;
         } else if let Some(sealed) = sealed_edit(message) {
             let opened = self.open_edit(changed.chat, changed.by, sealed);
             match opened.as_ref().and_then(|edit| edit.protocol_message.as_option()) {
@@ -165,14 +168,20 @@ impl Desk<'_> {
         Ok(())
     }
 
-    fn pin(&mut self, changed: &Changed<'_>, key: &MessageField<MessageKey>, is_pinned: bool) -> Result<(), Malformed> {
+    /// Pins a message for so many seconds, or unpins it.
+    fn pin(
+        &mut self,
+        changed: &Changed<'_>,
+        key: &MessageField<MessageKey>,
+        seconds: Option<u32>,
+    ) -> Result<(), Malformed> {
         let Some(target) = self.target(changed, key)? else {
             return Ok(());
         };
-        target.marks.pinned = is_pinned;
+        target.marks.pinned_for = seconds;
         let shown = self.note(InboxKind::Pin, changed, key);
         self.memory.inbox.push(InboxEntry {
-            state: Some(if is_pinned { "pinned" } else { "unpinned" }.to_owned()),
+            state: Some(if seconds.is_some() { "pinned" } else { "unpinned" }.to_owned()),
             ..shown
         });
         Ok(())
@@ -214,12 +223,13 @@ impl Desk<'_> {
             return Ok(());
         };
         let vote = update.vote.as_option();
-        let vote = vote.and_then(|vote| self.read_vote(changed.chat, &poll, changed.by, vote));
-        let Some(options) = vote else {
+        let vote = vote.and_then(|vote| self.open_vote(changed.chat, &poll, changed.by, vote));
+        let Some(hashes) = vote else {
             let shown = self.note(InboxKind::VoteFailed, changed, key);
             self.memory.inbox.push(shown);
             return Ok(());
         };
+        let options = chosen(&poll, &hashes)?;
         if let Some(poll) = self.target(changed, key)? {
             match options.is_empty() {
                 true => poll.marks.votes.remove(changed.by),

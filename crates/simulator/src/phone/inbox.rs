@@ -57,7 +57,8 @@ pub(crate) struct Marks {
     pub(crate) votes: BTreeMap<String, Vec<String>>,
     pub(crate) edited: bool,
     pub(crate) revoked: bool,
-    pub(crate) pinned: bool,
+    /// How long it is pinned, in seconds, if it is.
+    pub(crate) pinned_for: Option<u32>,
     pub(crate) starred: bool,
 }
 

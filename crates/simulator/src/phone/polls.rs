@@ -3,7 +3,7 @@
 use buffa::MessageField;
 use wacore::poll::compute_option_hash;
 use waproto::whatsapp::Message;
-use waproto::whatsapp::message::{PollEncValue, PollUpdateMessage};
+use waproto::whatsapp::message::PollUpdateMessage;
 
 use super::Desk;
 use super::content::{poll_of, said, unwrapped};
@@ -41,22 +41,26 @@ impl Desk<'_> {
             ..Default::default()
         })
     }
+}
 
-    /// What somebody voted for; nothing where it cannot be read.
-    pub(super) fn read_vote(
-        &self,
-        chat: &str,
-        poll: &ChatMessage,
-        by: &str,
-        vote: &PollEncValue,
-    ) -> Option<Vec<String>> {
-        let (names, _) = choices(poll)?;
-        let name = |hash: &Vec<u8>| {
-            let mut names = names.iter();
-            names.find(|name| compute_option_hash(name)[..] == hash[..]).cloned()
-        };
-        self.open_vote(chat, poll, by, vote)?.iter().map(name).collect()
+/// The options that somebody voted for.
+///
+/// # Errors
+/// Where the poll has no such options, or is for one only: the apps let nobody choose these.
+pub(super) fn chosen(poll: &ChatMessage, hashes: &[Vec<u8>]) -> Result<Vec<String>, Malformed> {
+    let id = &poll.id;
+    let (names, multiple) = choices(poll).ok_or_else(|| Malformed::new(format!("a vote in {id}, which is no poll")))?;
+    if hashes.len() > 1 && !multiple {
+        return Err(Malformed::new(format!(
+            "a vote for several options of {id}, which is for one"
+        )));
     }
+    let name = |hash: &Vec<u8>| {
+        let name = names.iter().find(|name| compute_option_hash(name)[..] == hash[..]);
+        name.cloned()
+            .ok_or_else(|| Malformed::new(format!("a vote for an option that {id} has not")))
+    };
+    hashes.iter().map(name).collect()
 }
 
 /// The options of a poll, and whether one can choose several.
@@ -83,5 +87,47 @@ pub(super) fn count(poll: &mut Poll, message: &ChatMessage) {
         let votes = message.marks.votes.iter();
         let voters = votes.filter(|(_, chosen)| chosen.contains(&option.name));
         option.votes = voters.map(|(voter, _)| voter.clone()).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use waproto::whatsapp::message::PollCreationMessage;
+    use waproto::whatsapp::message::poll_creation_message::Option as PollOption;
+
+    use super::*;
+
+    fn poll(selectable: u32) -> ChatMessage {
+        let options = ["Soup", "Salad"].map(|name| PollOption {
+            option_name: Some(name.to_owned()),
+            ..Default::default()
+        });
+        let poll = PollCreationMessage {
+            name: Some("Lunch?".to_owned()),
+            options: options.to_vec(),
+            selectable_options_count: Some(selectable),
+            ..Default::default()
+        };
+        let message = Message {
+            poll_creation_message_v3: MessageField::some(poll),
+            ..Default::default()
+        };
+        ChatMessage::new("P", true, None, &message, 0)
+    }
+
+    fn vote(options: &[&str]) -> Vec<Vec<u8>> {
+        options.iter().map(|name| compute_option_hash(name).to_vec()).collect()
+    }
+
+    #[test]
+    fn a_vote_is_for_what_the_poll_offers() {
+        let (several, one) = (poll(0), poll(1));
+        assert_eq!(chosen(&several, &vote(&["Salad", "Soup"])).unwrap(), ["Salad", "Soup"]);
+        assert_eq!(chosen(&one, &vote(&["Soup"])).unwrap(), ["Soup"]);
+        assert_eq!(chosen(&one, &vote(&[])).unwrap(), [""; 0]);
+        assert!(chosen(&several, &vote(&["Cake"])).is_err());
+        assert!(chosen(&one, &vote(&["Salad", "Soup"])).is_err());
+        let text = ChatMessage::text("T", true, "Lunch?", 0);
+        assert!(chosen(&text, &vote(&[])).is_err());
     }
 }

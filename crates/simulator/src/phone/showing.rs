@@ -138,7 +138,8 @@ fn message_view(chat: &str, owner: &str, message: &ChatMessage, said: Said) -> M
         reactions: marks.reactions,
         edited: marks.edited,
         revoked: marks.revoked,
-        pinned: marks.pinned,
+        pinned: marks.pinned_for.is_some(),
+        pinned_for: marks.pinned_for,
         starred: marks.starred,
     }
 }

@@ -20,14 +20,14 @@ use serde::{Deserialize, Serialize};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, SeekFrom};
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::error::ApiError;
 use super::extract::{Chat, Json, Number, Path, Query};
 use super::reset::Reset;
 use super::routes::AppState;
 use crate::faults::{FaultAction, FaultDirection};
-use crate::media::{FILE_BYTES_MAX, Progress, Refusal, url};
+use crate::media::{FILE_BYTES_MAX, Progress, Refusal, token as named, url};
 
 /// What files are uploaded as (wacore `download.rs` `upload_path`).
 const KINDS: [&str; 9] = [
@@ -43,6 +43,10 @@ const KINDS: [&str; 9] = [
 ];
 /// Bytes of the hash that a token is.
 const HASH_BYTES: usize = 32;
+/// How much of an upload that is refused is read before the answer, in bytes.
+const DRAIN_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// The same, in time.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much of a file goes out at a time, in bytes.
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -143,13 +147,9 @@ async fn upload(
     if !KINDS.contains(&kind.as_str()) {
         return Err(malformed("there is no such kind of file"));
     }
-    // It becomes the name of a file.
-    let is_hash = BASE64_URL_SAFE_NO_PAD
-        .decode(&token)
-        .is_ok_and(|hash| hash.len() == HASH_BYTES);
-    if !is_hash || query.token != token {
+    let Some(token) = hash_in(&token).filter(|token| hash_in(&query.token).as_ref() == Some(token)) else {
         return Err(malformed("the token is not a hash, or not the same twice"));
-    }
+    };
     let media = sandbox.media_store();
     if query.resume.is_some() {
         let answer = match media.progress(&token).map_err(Refusal::from)? {
@@ -244,6 +244,12 @@ async fn download(
     Ok(response)
 }
 
+/// The hash that a token is, as the files are named by it. Clients write it with padding (whatsmeow `upload.go`) or without.
+fn hash_in(token: &str) -> Option<String> {
+    let hash = BASE64_URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).ok()?;
+    (hash.len() == HASH_BYTES).then(|| named(&hash))
+}
+
 /// What a fault answers instead; one of what is sent befalls it later.
 async fn befall(
     state: &AppState,
@@ -277,10 +283,19 @@ async fn befall(
     }
 }
 
-/// Reads what nobody wants: a client that is still sending would not see the answer.
+/// Reads what nobody wants, within limits: a client that is still sending would not see the answer.
 async fn drain(body: Body) {
     let mut pieces = body.into_data_stream();
-    while let Some(Ok(_)) = pieces.next().await {}
+    let reading = async {
+        let mut length = 0;
+        while length <= DRAIN_BYTES_MAX
+            && let Some(Ok(piece)) = pieces.next().await
+        {
+            length += piece.len();
+        }
+    };
+    // Who is not done by then sees the connection end.
+    let _ = timeout(DRAIN_TIMEOUT, reading).await;
 }
 
 /// The first and the last byte plus one of a range that lies within the file. Another range is the whole file.
@@ -360,6 +375,7 @@ impl From<Refusal> for ApiError {
             Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::WrongHash | Refusal::WrongOffset => StatusCode::BAD_REQUEST,
             Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Full => StatusCode::INSUFFICIENT_STORAGE,
             Refusal::Io(error) => {
                 tracing::warn!(%error, "the media hosts cannot use their folder");
                 StatusCode::INTERNAL_SERVER_ERROR
@@ -372,6 +388,17 @@ impl From<Refusal> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_is_a_hash_with_or_without_padding() {
+        let hash = named(&[0xfb; HASH_BYTES]);
+        for token in [hash.clone(), format!("{hash}=")] {
+            assert_eq!(hash_in(&token).as_deref(), Some(hash.as_str()));
+        }
+        for other in ["", "=", "../../etc/passwd", &named(&[1; 31]), &named(&[1; 33])] {
+            assert_eq!(hash_in(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_range_lies_within_the_file() {

@@ -2,13 +2,17 @@
 //!
 //! Each route parses and forwards; what happens is the network's business.
 
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json as Answer, Router};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use super::error::ApiError;
 use super::extract::{Chat, Json, Number, Path};
@@ -18,6 +22,10 @@ use crate::views::{Change, Contact, Location, MessageView, NewContent, NewLinkPr
 
 /// The largest body of a message, in bytes: a video of 100 MiB fits in base64.
 const SEND_BYTES_MAX: usize = 150 * 1024 * 1024;
+/// The bodies of all messages that come in at the same time, in bytes; further ones wait.
+const SENDS_BYTES_MAX: usize = 2 * SEND_BYTES_MAX;
+/// What one permit stands for, in bytes.
+const PERMIT_BYTES: usize = 1024;
 /// Characters of a text message; WhatsApp's own limit.
 const TEXT_CHARS_MAX: usize = 65_536;
 /// How long a pin lasts where nobody says, in seconds: the middle one of the three that the official apps offer.
@@ -38,9 +46,26 @@ pub(crate) fn router() -> Router<AppState> {
 
 /// What has a body of its own size.
 pub(crate) fn sending() -> Router<AppState> {
+    let room = Arc::new(Semaphore::new(SENDS_BYTES_MAX / PERMIT_BYTES));
     Router::new()
         .route("/admin/phones/{number}/send", post(send))
         .layer(DefaultBodyLimit::max(SEND_BYTES_MAX))
+        .layer(from_fn_with_state(room, in_turn))
+}
+
+/// Lets a message in when there is memory for it.
+async fn in_turn(State(room): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let length = request.headers().get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    // The semaphore is never closed.
+    let _permit = room.acquire_many_owned(permits(length)).await.ok();
+    next.run(request).await
+}
+
+/// How many permits a body takes; one that does not say its length, as many as the largest.
+fn permits(length: Option<usize>) -> u32 {
+    let length = length.unwrap_or(SEND_BYTES_MAX).clamp(1, SEND_BYTES_MAX);
+    u32::try_from(length.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX)
 }
 
 /// One of the kinds of content must be there, and only one.
@@ -261,5 +286,19 @@ fn harmless(mimetype: Option<&str>, bytes: Vec<u8>) -> Response {
             ];
             (headers, bytes).into_response()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_much_comes_in_at_the_same_time_and_no_more() {
+        let room = SENDS_BYTES_MAX / PERMIT_BYTES;
+        for largest in [None, Some(SEND_BYTES_MAX), Some(usize::MAX)] {
+            assert_eq!(2 * permits(largest) as usize, room, "{largest:?}");
+        }
+        assert_eq!((permits(Some(0)), permits(Some(1025))), (1, 2));
     }
 }

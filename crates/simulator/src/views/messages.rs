@@ -186,6 +186,9 @@ pub struct MessageView {
     pub revoked: bool,
     /// Whether it is pinned.
     pub pinned: bool,
+    /// How long it was pinned for, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pinned_for: Option<u32>,
     /// Whether this account has starred it.
     pub starred: bool,
 }

@@ -105,3 +105,39 @@ fn only_so_many_broken_uploads_are_kept() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), PARTS_MAX);
     assert_eq!(store.progress(&name(&[0])).unwrap(), Progress::Partial(0));
 }
+
+#[test]
+fn what_comes_in_counts_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = MediaStore::new();
+    store.keep_in(folder.path(), 8).unwrap();
+    let upload = |bytes: &[u8]| {
+        let mut upload = store.begin("image", &name(bytes), 0).unwrap();
+        upload.write(bytes).map(|()| upload)
+    };
+    let kept = upload(b"kept").unwrap().finish().unwrap();
+    drop(upload(b"half").unwrap());
+    assert_eq!(bytes_at(&store, &kept).unwrap(), b"kept");
+    let coming = upload(b"coming").unwrap();
+    assert_eq!(store.progress(&name(b"half")).unwrap(), Progress::Partial(0));
+    assert!(matches!(bytes_at(&store, &kept), Err(Refusal::Unknown)));
+    assert!(matches!(upload(b"too much"), Err(Refusal::Full)));
+    let address = coming.finish().unwrap();
+    assert_eq!(bytes_at(&store, &address).unwrap(), b"coming");
+    store.clear().unwrap();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    upload(b"all of 8").unwrap().finish().unwrap();
+}
+
+#[test]
+fn what_never_began_does_not_go_on_and_pushes_nothing_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = MediaStore::new();
+    store.keep_in(folder.path(), 100).unwrap();
+    let unknown = |number: usize| store.begin("image", &name(&[number as u8]), 5);
+    drop(store.begin("image", &name(b"half"), 0).unwrap());
+    for number in 0..=PARTS_MAX {
+        assert!(matches!(unknown(number), Err(Refusal::WrongOffset)));
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the one that began");
+}

@@ -3,12 +3,12 @@
 use buffa::MessageField;
 use wacore::send::{media_type_from_message, should_hide_decrypt_fail_for_send, stanza_type_from_message};
 use wacore::types::message::EditAttribute;
-use waproto::whatsapp::MessageKey;
 use waproto::whatsapp::message::secret_encrypted_message::SecretEncType;
 use waproto::whatsapp::message::{
-    AudioMessage, FutureProofMessage, ImageMessage, ListMessage, LocationMessage, PinInChatMessage,
+    AudioMessage, FutureProofMessage, ImageMessage, InteractiveMessage, ListMessage, LocationMessage, PinInChatMessage,
     PollCreationMessage, PollEncValue, PollUpdateMessage, ReactionMessage, SecretEncryptedMessage,
 };
+use waproto::whatsapp::{MessageContextInfo, MessageKey};
 
 use super::*;
 
@@ -39,6 +39,34 @@ fn image() -> Message {
 
 fn list() -> Message {
     with(|it| it.list_message = MessageField::some(ListMessage::default()))
+}
+
+fn text() -> Message {
+    with(|it| it.conversation = Some("hi".to_owned()))
+}
+
+fn interactive_message() -> Message {
+    with(|it| it.interactive_message = MessageField::some(InteractiveMessage::default()))
+}
+
+fn poll() -> Message {
+    with(|it| it.poll_creation_message_v3 = MessageField::some(PollCreationMessage::default()))
+}
+
+fn pin(kind: PinType, seconds: Option<u32>) -> Message {
+    let pin = PinInChatMessage {
+        key: MessageField::some(MessageKey::default()),
+        r#type: Some(kind),
+        ..Default::default()
+    };
+    let context = MessageContextInfo {
+        message_add_on_duration_in_secs: seconds,
+        ..Default::default()
+    };
+    with(|it| {
+        it.pin_in_chat_message = MessageField::some(pin);
+        it.message_context_info = MessageField::some(context);
+    })
 }
 
 fn voice() -> Message {
@@ -98,7 +126,7 @@ fn encrypted_edit() -> Message {
 #[test]
 fn what_goes_with_a_message_is_what_the_client_library_says() {
     for (message, kind) in [
-        (with(|it| it.conversation = Some("hi".to_owned())), "text"),
+        (text(), "text"),
         (image(), "media"),
         (with(|it| it.view_once_message_v2 = wrapped(image())), "media"),
         (voice(), "media"),
@@ -107,10 +135,7 @@ fn what_goes_with_a_message_is_what_the_client_library_says() {
             "media",
         ),
         (list(), "media"),
-        (
-            with(|it| it.poll_creation_message_v3 = MessageField::some(PollCreationMessage::default())),
-            "poll",
-        ),
+        (poll(), "poll"),
         (vote(), "poll"),
         (reaction("👍"), "reaction"),
         (reaction(""), "reaction"),
@@ -154,20 +179,44 @@ fn enc(media_type: &'static str) -> NodeBuilder {
     }
 }
 
+fn biz(child: NodeBuilder) -> Node {
+    NodeBuilder::new("biz").children([child.build()]).build()
+}
+
+fn meta(poll_type: &'static str) -> Node {
+    NodeBuilder::new("meta").attr("polltype", poll_type).build()
+}
+
 fn hiding(media_type: &'static str) -> NodeBuilder {
     enc(media_type).attr("decrypt-fail", "hide")
 }
 
 #[test]
 fn a_stanza_that_says_what_the_message_is_passes() {
-    let biz = NodeBuilder::new("biz").build();
+    let list_biz = biz(NodeBuilder::new("list").attr("type", "product_list").attr("v", "2"));
+    let flow = NodeBuilder::new("native_flow").attr("name", "mixed").build();
+    let interactive = NodeBuilder::new("interactive")
+        .attr("type", "native_flow")
+        .attr("v", "1");
+    let flow_biz = biz(interactive.children([flow]));
     for (node, enc, message) in [
         (stanza("media", ""), enc("image"), image()),
         // Sent again to one device.
         (stanza("media", ""), enc("").attr("count", 1), image()),
         // As Baileys takes a reaction back.
         (stanza("reaction", ""), hiding(""), reaction("")),
-        (stanza("media", "").children([biz]), enc("list"), list()),
+        (stanza("media", "").children([list_biz]), enc("list"), list()),
+        (stanza("text", "").children([flow_biz]), enc(""), interactive_message()),
+        (stanza("poll", "").children([meta("creation")]), enc(""), poll()),
+        (stanza("poll", "").children([meta("vote")]), hiding(""), vote()),
+        // As Baileys votes.
+        (stanza("poll", ""), hiding(""), vote()),
+        (
+            stanza("text", PIN),
+            hiding(""),
+            pin(PinType::PIN_FOR_ALL, Some(604_800)),
+        ),
+        (stanza("text", PIN), hiding(""), pin(PinType::UNPIN_FOR_ALL, None)),
         (stanza("text", REVOKE), enc(""), revoke(true)),
         (stanza("text", EDIT), hiding(""), edit()),
     ] {
@@ -177,12 +226,27 @@ fn a_stanza_that_says_what_the_message_is_passes() {
 
 #[test]
 fn a_stanza_that_says_something_else_is_objected_to() {
+    let empty_biz = NodeBuilder::new("biz").build();
+    let other_biz = biz(NodeBuilder::new("list").attr("type", "product_list"));
+    let bare_biz = biz(NodeBuilder::new("interactive")
+        .attr("type", "native_flow")
+        .attr("v", "1"));
     for (node, enc, message) in [
         (stanza("text", ""), enc("image"), image()),
         (stanza("media", ""), enc(""), image()),
         (stanza("media", ""), hiding("image"), image()),
         (stanza("media", ""), enc("ptt"), voice()),
         (stanza("media", ""), enc("list"), list()),
+        (stanza("media", "").children([empty_biz]), enc("list"), list()),
+        (stanza("media", "").children([other_biz]), enc("list"), list()),
+        (stanza("text", "").children([bare_biz]), enc(""), interactive_message()),
+        (stanza("poll", ""), enc(""), poll()),
+        (stanza("poll", "").children([meta("vote")]), enc(""), poll()),
+        (stanza("poll", "").children([meta("creation")]), hiding(""), vote()),
+        (stanza("text", "").children([meta("creation")]), enc(""), text()),
+        (stanza("text", PIN), hiding(""), pin(PinType::PIN_FOR_ALL, None)),
+        (stanza("text", PIN), hiding(""), pin(PinType::PIN_FOR_ALL, Some(0))),
+        (stanza("text", PIN), hiding(""), pin(PinType::PIN_FOR_ALL, Some(3600))),
         (stanza("reaction", ""), enc(""), reaction("👍")),
         (stanza("reaction", REVOKE), hiding(""), reaction("👍")),
         (stanza("text", ""), enc(""), revoke(true)),

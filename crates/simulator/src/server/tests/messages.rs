@@ -143,6 +143,7 @@ async fn a_message_is_edited_reacted_to_pinned_and_deleted() {
         let message = now(client, owner, chat, &id).await;
         assert_eq!(message["text"], "ahoy");
         assert_eq!((&message["edited"], &message["pinned"]), (&json!(true), &json!(true)));
+        assert_eq!(message["pinned_for"], 604_800, "a week where nobody says");
         assert_eq!(message["reactions"], json!({ BOB: "👍" }));
     }
 
