@@ -16,6 +16,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 use wharf_core::ids::SessionName;
 use wharf_core::media::{
     DiskSpace, MediaBody, MediaFile, MediaKey, MediaMetadata, MediaStorage, MediaStorageError, S3Location,
@@ -29,6 +30,8 @@ const CHUNK_BYTES: u64 = 1024 * 1024;
 const CONNECTIONS_MAX: u32 = 8;
 /// The longest wait for one of them, and for one to be made.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// The longest that the database may take to answer. Nobody else notices that a connection has gone silent.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// How long an idle connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// What PostgreSQL calls our lock for making tables; any number that nobody else has chosen.
@@ -86,7 +89,7 @@ impl PostgresMedia {
     /// The pool, once there are tables.
     async fn ready(&self) -> Result<&PgPool, MediaStorageError> {
         self.schema
-            .get_or_try_init(|| async { make_tables(&self.pool).await.map_err(from_sql) })
+            .get_or_try_init(|| answered(make_tables(&self.pool)))
             .await?;
         Ok(&self.pool)
     }
@@ -97,8 +100,8 @@ impl MediaStorage for PostgresMedia {
     async fn put(&self, key: &MediaKey, metadata: &MediaMetadata, from: &Path) -> Result<(), MediaStorageError> {
         let mut file = tokio::fs::File::open(from).await.map_err(unreadable)?;
         let size = file.metadata().await.map_err(unreadable)?.len();
-        let mut transaction = self.ready().await?.begin().await.map_err(from_sql)?;
-        let upload = replace(&mut transaction, key, metadata, size).await.map_err(from_sql)?;
+        let mut transaction = answered(self.ready().await?.begin()).await?;
+        let upload = answered(replace(&mut transaction, key, metadata, size)).await?;
         let (mut written, mut number) = (0, 0_i64);
         while written < size {
             let mut chunk = Vec::new();
@@ -113,27 +116,24 @@ impl MediaStorage for PostgresMedia {
                 ));
             }
             written += chunk.len() as u64;
-            sqlx::query("INSERT INTO wharf_media_chunk (upload, number, bytes) VALUES ($1, $2, $3)")
+            let insert = sqlx::query("INSERT INTO wharf_media_chunk (upload, number, bytes) VALUES ($1, $2, $3)")
                 .bind(upload)
                 .bind(number)
                 .bind(chunk)
-                .execute(&mut *transaction)
-                .await
-                .map_err(from_sql)?;
+                .execute(&mut *transaction);
+            answered(insert).await?;
             number += 1;
         }
-        transaction.commit().await.map_err(from_sql)
+        answered(transaction.commit()).await
     }
 
     async fn get(&self, key: &MediaKey, range: Option<Range<u64>>) -> Result<MediaFile, MediaStorageError> {
         let pool = self.ready().await?;
-        let found: Option<(i64, i64)> =
-            sqlx::query_as("SELECT upload, size FROM wharf_media_file WHERE session = $1 AND file = $2")
-                .bind(key.session.as_str())
-                .bind(key.file.as_str())
-                .fetch_optional(pool)
-                .await
-                .map_err(from_sql)?;
+        let find = sqlx::query_as("SELECT upload, size FROM wharf_media_file WHERE session = $1 AND file = $2")
+            .bind(key.session.as_str())
+            .bind(key.file.as_str())
+            .fetch_optional(pool);
+        let found: Option<(i64, i64)> = answered(find).await?;
         let (upload, size) = found.ok_or(MediaStorageError::NotFound)?;
         let size = u64::try_from(size).map_err(|error| MediaStorageError::Internal(error.into()))?;
         let range = part_of(size, range)?;
@@ -142,22 +142,18 @@ impl MediaStorage for PostgresMedia {
     }
 
     async fn delete(&self, key: &MediaKey) -> Result<(), MediaStorageError> {
-        sqlx::query("DELETE FROM wharf_media_file WHERE session = $1 AND file = $2")
+        let delete = sqlx::query("DELETE FROM wharf_media_file WHERE session = $1 AND file = $2")
             .bind(key.session.as_str())
             .bind(key.file.as_str())
-            .execute(self.ready().await?)
-            .await
-            .map(drop)
-            .map_err(from_sql)
+            .execute(self.ready().await?);
+        answered(delete).await.map(drop)
     }
 
     async fn delete_session(&self, session: &SessionName) -> Result<(), MediaStorageError> {
-        sqlx::query("DELETE FROM wharf_media_file WHERE session = $1")
+        let delete = sqlx::query("DELETE FROM wharf_media_file WHERE session = $1")
             .bind(session.as_str())
-            .execute(self.ready().await?)
-            .await
-            .map(drop)
-            .map_err(from_sql)
+            .execute(self.ready().await?);
+        answered(delete).await.map(drop)
     }
 
     async fn signed_url(&self, _: &MediaKey, _: Duration) -> Result<Option<String>, MediaStorageError> {
@@ -170,10 +166,7 @@ impl MediaStorage for PostgresMedia {
 
     async fn check(&self) -> Result<Option<DiskSpace>, MediaStorageError> {
         let pool = self.ready().await?;
-        let read_only: String = sqlx::query_scalar("SHOW transaction_read_only")
-            .fetch_one(pool)
-            .await
-            .map_err(from_sql)?;
+        let read_only: String = answered(sqlx::query_scalar("SHOW transaction_read_only").fetch_one(pool)).await?;
         match read_only == "on" {
             true => Err(MediaStorageError::Unavailable("the database takes no writes".into())),
             false => Ok(None),
@@ -257,13 +250,11 @@ fn read(pool: PgPool, upload: i64, range: Range<u64>) -> MediaBody {
         }
         let number =
             i64::try_from(rest.start / CHUNK_BYTES).map_err(|error| MediaStorageError::Internal(error.into()))?;
-        let chunk: Option<Vec<u8>> =
-            sqlx::query_scalar("SELECT bytes FROM wharf_media_chunk WHERE upload = $1 AND number = $2")
-                .bind(upload)
-                .bind(number)
-                .fetch_optional(&pool)
-                .await
-                .map_err(from_sql)?;
+        let find = sqlx::query_scalar("SELECT bytes FROM wharf_media_chunk WHERE upload = $1 AND number = $2")
+            .bind(upload)
+            .bind(number)
+            .fetch_optional(&pool);
+        let chunk: Option<Vec<u8>> = answered(find).await?;
         let gone = || MediaStorageError::Internal("the file was replaced or deleted while it was read".into());
         let chunk = Bytes::from(chunk.ok_or_else(gone)?);
         let begin = usize::try_from(rest.start % CHUNK_BYTES).unwrap_or(usize::MAX);
@@ -276,6 +267,14 @@ fn read(pool: PgPool, upload: i64, range: Range<u64>) -> MediaBody {
         Ok(Some((part, (pool, next))))
     });
     chunks.boxed()
+}
+
+/// What the database answers.
+async fn answered<T>(answer: impl Future<Output = sqlx::Result<T>>) -> Result<T, MediaStorageError> {
+    match timeout(ANSWER_WITHIN, answer).await {
+        Ok(outcome) => outcome.map_err(from_sql),
+        Err(_) => Err(MediaStorageError::Unavailable("the database does not answer".into())),
+    }
 }
 
 /// The local file that is to be stored, not one that is.
