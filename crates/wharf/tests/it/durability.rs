@@ -10,7 +10,7 @@ use wharf_core::store::{Batch, Write};
 use wharf_simulator::KillMode;
 
 use crate::support::rigged::{Judge, Verdict};
-use crate::support::{ALICE, BOB, TestWharf, within};
+use crate::support::{ALICE, BOB, Receiver, TestWharf, within};
 
 #[tokio::test]
 async fn a_restart_needs_no_new_scan_and_loses_nothing() {
@@ -62,6 +62,16 @@ async fn a_stopped_session_stays_stopped_after_a_restart() {
     let session = wharf.get("/api/sessions/default").await.expect(200);
     assert_eq!(session["status"], "STOPPED");
     assert_eq!(session["me"]["id"], format!("{ALICE}@c.us"));
+    wharf.finish().await;
+}
+
+#[tokio::test]
+async fn a_session_may_be_called_as_folders_of_ours_are() {
+    let mut wharf = TestWharf::start().await;
+    let receiver = Receiver::start().await;
+    wharf.paired("tmp", ALICE, &receiver).await;
+    wharf.restart().await;
+    wharf.wait_for_status("tmp", "WORKING").await;
     wharf.finish().await;
 }
 
