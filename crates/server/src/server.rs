@@ -290,7 +290,6 @@ async fn compose(
         &config,
     );
     let registry = Registry::open(Arc::new(shared), &config.sessions).await?;
-    media_jobs.resume().await?;
     let delivery = delivery(&config, &events, &egress, &clock, &random);
     let app = App {
         started_at,

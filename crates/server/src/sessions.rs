@@ -22,9 +22,9 @@ mod webhook;
 pub(crate) use config::{ClientSessionConfig, IgnoreConfig, SessionConfig};
 pub(crate) use connection::{Answering, Begun, Connection, Draft, GivenId, SendError};
 pub(crate) use idempotency::{Answer, IdempotencyKey};
-pub(crate) use messages::{MessageQuery, body};
 #[cfg(test)]
 pub(crate) use messages::tests as messages_tests;
+pub(crate) use messages::{MessageQuery, body, reduced};
 pub(crate) use metrics::SessionMetrics;
 pub(crate) use registry::{CommandError, CreateError, Registry, Session};
 pub(crate) use state::{Passkey, View};
@@ -105,7 +105,10 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// What every session works with.
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the server, and they are put together once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of the server, and they are put together once"
+    )]
     pub(crate) fn new(
         storage: Arc<dyn Storage>,
         library: Arc<Library>,

@@ -116,8 +116,8 @@ catalog! {
 
     /// A message was deleted for everyone.
     ///
-    /// Comes after the message's own event, once, with what the message was in `before` where it is known here; it is forgotten
-    /// then. Nothing follows for that message.
+    /// Comes after the message's own event, once, with what the message was in `before` where it is known here and the log takes both.
+    /// Its content is forgotten then, and a file that was not fetched is not fetched any more; acks and reactions may still follow.
     MessageRevoked = "message.revoked", MessageRevokedPayload, Held, Emitted;
 
     /// A message was edited.

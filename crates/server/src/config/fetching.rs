@@ -38,14 +38,15 @@ const JOBS_PER_SESSION: Variable = Variable {
 const TRIES: Variable = Variable {
     names: &["WHARF_MEDIA_TRIES"],
     default: "8",
-    about: "How often a file is tried to be fetched. While the session is not `WORKING`, or the media storage or the disk takes \
-            nothing, no try is counted.",
+    about: "How often a file is fetched that comes damaged, or cannot be stored. Where WhatsApp's hosts or the phone do not give it, \
+            the session is not `WORKING`, or the media storage or the disk takes nothing, no try is counted.",
     secret: false,
 };
 const RETRY_HOURS: Variable = Variable {
     names: &["WHARF_MEDIA_RETRY_HOURS"],
     default: "24",
-    about: "A file that is not there after so long is given up, whatever the reason. WhatsApp keeps files for some weeks.",
+    about: "A file that still cannot be fetched so long after it first failed is given up, whatever the reason; after a restart \
+            it counts anew. WhatsApp keeps files for some weeks.",
     secret: false,
 };
 
@@ -60,9 +61,9 @@ pub struct FetchingConfig {
     pub jobs: usize,
     /// The same, of one session.
     pub jobs_per_session: usize,
-    /// How often a file is tried.
+    /// How often a file is tried that comes damaged.
     pub tries: u32,
-    /// After how long a file is given up.
+    /// How long after it first failed a file is given up.
     pub retry: SignedDuration,
 }
 

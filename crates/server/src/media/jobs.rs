@@ -97,6 +97,14 @@ pub(crate) struct SessionJobs {
 struct Job {
     /// Whether the event of its message waits for it.
     is_held: AtomicBool,
+    /// Ends the work.
+    over: CancellationToken,
+}
+
+impl Job {
+    fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Acquire)
+    }
 }
 
 /// What is to be done about the file of a message.
@@ -110,7 +118,7 @@ pub(crate) enum Wanted {
     Job,
 }
 
-/// A job that is to begin once it is on disk.
+/// A job that is to begin when it is written.
 #[must_use = "a job does nothing until it is started"]
 pub(crate) struct NewJob(Record);
 
@@ -154,30 +162,42 @@ impl MediaJobs {
         self.sessions().get(session).cloned()
     }
 
-    /// Goes on with what an earlier process has left; what is left of sessions that are gone is removed.
+    /// Goes on with what an earlier process has left of the sessions that are known. What is left of others stays: a session
+    /// may be unknown because this version cannot read it.
     pub(crate) async fn resume(&self) -> Result<(), StoreError> {
         let mut after = None;
         loop {
             let page = self.tools.store.find(&JOBS, Query::all().after(after)).await?;
-            let mut gone = Batch::new();
             for document in page.documents {
                 let session = document.id.split('|').next().and_then(|name| name.parse().ok());
                 match (session.and_then(|name| self.of(&name)), Record::read(&document)) {
                     (Some(jobs), Ok(record)) => jobs.start(NewJob(record)),
-                    (None, Ok(_)) => gone = gone.delete(&JOBS, document.id),
+                    (None, Ok(_)) => {
+                        tracing::warn!(
+                            job = document.id,
+                            "a stored job is of no session that is known, it is left out"
+                        );
+                    }
                     (_, Err(error)) => {
                         tracing::error!(job = document.id, %error, "a stored job cannot be read, it is left out");
                     }
                 }
-            }
-            if !gone.is_empty() {
-                self.tools.store.write(gone).await?;
             }
             match page.next {
                 Some(next) => after = Some(next),
                 None => return Ok(()),
             }
         }
+    }
+
+    /// Ends the jobs of a session and removes them, because it is not linked any more, and its next account must not be asked for
+    /// the files of this one. What waits is told of.
+    pub(crate) async fn give_up(&self, session: &SessionName) -> Result<(), StoreError> {
+        if let Some(jobs) = self.of(session) {
+            jobs.give_up_all().await?;
+        }
+        let batch = Batch::new().delete_where(&JOBS, of_session(session));
+        self.tools.store.write(batch).await
     }
 
     /// Ends the jobs of a session and removes them, because it is being deleted.
@@ -222,57 +242,54 @@ impl SessionJobs {
         let Some(media) = &message.media else {
             return Wanted::Nothing;
         };
-        let max = self.tools.config.bytes_max;
+        // What it says of its size decides nothing: what arrives is counted.
         if !self.tools.filter.takes(media.mimetype.as_deref()) {
             return Wanted::Nothing;
         }
-        match media.size {
-            Some(size) if size > max => {
-                Wanted::Refused(format!("it has {size} bytes, more than WHARF_MEDIA_BYTES_MAX ({max})"))
-            }
-            _ if self.jobs().len() >= JOBS_PER_SESSION_MAX => {
-                Wanted::Refused(format!("{JOBS_PER_SESSION_MAX} files wait to be fetched already"))
-            }
-            _ => Wanted::Job,
+        match self.jobs().len() >= JOBS_PER_SESSION_MAX {
+            true => Wanted::Refused(format!("{JOBS_PER_SESSION_MAX} files wait to be fetched already")),
+            false => Wanted::Job,
         }
     }
 
     /// A job for a message, whose event waits for it if `holds`.
     pub(crate) fn new_job(&self, message: &Message, holds: bool) -> NewJob {
-        let (since, hold) = (self.tools.clock.now(), self.tools.config.hold);
-        let held_until = (holds && hold.is_positive()).then(|| since.saturating_add(hold).unwrap_or(since));
+        let (now, hold) = (self.tools.clock.now(), self.tools.config.hold);
+        let held_until = (holds && hold.is_positive()).then(|| now.saturating_add(hold).unwrap_or(now));
         NewJob(Record {
             message: message.clone(),
-            state: State { since, held_until },
+            state: State { held_until },
         })
     }
 
-    /// Adds the write that keeps a job; a conflict where the message has one.
-    pub(crate) fn put(&self, batch: Batch, job: &NewJob) -> Result<Batch, StoreError> {
-        Ok(batch.put_if(&JOBS, job.0.document(&self.session)?, Expect::Absent))
+    /// Adds the write that keeps a job. Only one that cannot be read may be replaced.
+    pub(crate) fn put(&self, batch: Batch, job: &NewJob, expect: Expect) -> Result<Batch, StoreError> {
+        Ok(batch.put_if(&JOBS, job.0.document(&self.session)?, expect))
     }
 
-    /// Begins with a job that is on disk; fine where that was done.
+    /// Begins with a job that is on disk, or may be; fine where that was done.
     pub(crate) fn start(self: &Arc<Self>, job: NewJob) {
         let Record { message, state } = job.0;
         let stanza = message.stanza;
         let job = Arc::new(Job {
             is_held: AtomicBool::new(state.held_until.is_some()),
+            over: self.over.child_token(),
         });
         match self.jobs().entry(stanza.clone()) {
             Entry::Occupied(_) => return,
             Entry::Vacant(place) => place.insert(Arc::clone(&job)),
         };
-        let (own, over) = (Arc::clone(self), self.over.clone());
+        let own = Arc::clone(self);
         self.tasks.spawn(async move {
-            let work = own.work(&job, &stanza, state);
-            if over.run_until_cancelled(work).await.is_some() {
+            job.over.run_until_cancelled(own.work(&job, &stanza, state)).await;
+            // What waits for its event asks for it until the end.
+            if !own.over.is_cancelled() {
                 own.jobs().remove(&stanza);
             }
         });
     }
 
-    /// Whether the message of this stanza has a job on disk, which goes on then.
+    /// Whether the message of this stanza has a job on disk that can be read, which goes on then.
     pub(crate) async fn has(self: &Arc<Self>, stanza: &str) -> Result<bool, StoreError> {
         let document = self.tools.store.get(&JOBS, &id_of(&self.session, stanza)).await?;
         let record = document.as_ref().and_then(|document| Record::read(document).ok());
@@ -286,7 +303,7 @@ impl SessionJobs {
     /// Whether the event of the message of this stanza waits for its file.
     pub(crate) fn is_held(&self, stanza: &str) -> bool {
         let jobs = self.jobs();
-        jobs.get(stanza).is_some_and(|job| job.is_held.load(Ordering::Acquire))
+        jobs.get(stanza).is_some_and(|job| job.is_held())
     }
 
     /// Changes when an event was told that had waited.

@@ -15,6 +15,9 @@ use crate::config::Dialect;
 /// What is said where a file is not there and should be.
 const NOT_FETCHED: &str = "The file of the message could not be fetched";
 
+/// What a reduced message says of itself in `_data`.
+const REDUCED: &str = "the message cannot be stored as it came, most of it was left out";
+
 /// Renders messages.
 #[derive(Clone)]
 pub(crate) struct Rendering {
@@ -77,6 +80,11 @@ impl Rendering {
         }
         payload
     }
+}
+
+/// Says in a message's payload that it is not whole.
+pub(crate) fn set_reduced(payload: &mut MessagePayload) {
+    payload.data = json!({ "error": REDUCED });
 }
 
 /// Says in a message's payload why its file is not there.

@@ -133,14 +133,15 @@ impl Connection {
     }
 
     /// Waits, but not for long, for what is being sent, and lets nothing more begin; for after the engine has
-    /// disconnected. Afterwards nothing writes to the session's store or tells of it through this connection.
-    pub(super) async fn end_tasks(&self) {
+    /// disconnected. Afterwards nothing writes to the session's store or tells of it through this connection; `false` where
+    /// something goes on though it was cut off.
+    pub(super) async fn end_tasks(&self) -> bool {
         self.tasks.close();
         if timeout(TASKS_END_WITHIN, self.tasks.wait()).await.is_err() {
             tracing::warn!("a send did not end with its connection and is cut off");
         }
         self.over.cancel();
-        self.tasks.wait().await;
+        timeout(TASKS_END_WITHIN, self.tasks.wait()).await.is_ok()
     }
 
     /// The engine, for what leaves no trace of ours.

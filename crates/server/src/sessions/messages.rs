@@ -66,7 +66,7 @@ pub(super) async fn same(store: &dyn Store, message: &Message) -> Result<Option<
 }
 
 /// What is left of a message that cannot be stored whole: who wrote it, where and when, and the beginning of its text.
-pub(super) fn reduced(mut message: Message) -> Message {
+pub(crate) fn reduced(mut message: Message) -> Message {
     message
         .body
         .truncate(message.body.floor_char_boundary(REDUCED_BODY_BYTES_MAX));

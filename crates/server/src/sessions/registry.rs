@@ -81,18 +81,22 @@ impl Registry {
             sessions: RwLock::default(),
             creation: tokio::sync::Mutex::default(),
         });
-        let mut after = Duration::ZERO;
+        let mut starting = Vec::new();
         for (name, document) in stored {
             let is_to_run = config.restart_all || config.restart && document.desired == Desired::Running;
             let starts = document.desired != Desired::Deleted && (is_to_run || config.start.contains(&name));
             let session = registry.run(name.clone(), document);
-            if starts {
-                // Nobody waits for the outcome; the session's status tells.
-                let (outcome, _) = oneshot::channel();
-                let _ = session.requests.try_send((Command::StartAtBoot { after }, outcome));
-                after += config.start_delay;
-            }
+            starting.extend(starts.then(|| Arc::clone(&session)));
             registry.write().insert(name, session);
+        }
+        // Before anything is received: what is about a message comes after the event that still waits for its file.
+        registry.shared.media_jobs.resume().await?;
+        let mut after = Duration::ZERO;
+        for session in starting {
+            // Nobody waits for the outcome; the session's status tells.
+            let (outcome, _) = oneshot::channel();
+            let _ = session.requests.try_send((Command::StartAtBoot { after }, outcome));
+            after += config.start_delay;
         }
         for name in &config.start {
             if registry.get(name).is_none() {

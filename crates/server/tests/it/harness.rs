@@ -108,6 +108,7 @@ impl Wharf {
             is_full: Arc::default(),
             server_is_full: Arc::new(server_is_full.into()),
             server_panics: Arc::default(),
+            server_misreports: Arc::default(),
             server_writes: Arc::default(),
             session_writes: Arc::default(),
         });
@@ -227,6 +228,11 @@ impl Wharf {
     /// From now on, or no more, writes to the server's own store panic.
     pub(crate) fn server_store_panics(&self, panics: bool) {
         self.storage.server_panics.store(panics, Ordering::SeqCst);
+    }
+
+    /// The next write to the server's own store is made, and answered with this error.
+    pub(crate) fn server_store_misreports(&self, error: StoreError) {
+        *self.storage.server_misreports.lock().unwrap() = Some(error);
     }
 
     /// What every connection passes that the server makes.

@@ -22,6 +22,7 @@ mod keyless;
 mod keys;
 mod link_previews;
 mod media;
+mod media_faults;
 mod messages;
 mod pairing;
 mod poison;

@@ -18,10 +18,10 @@ const ALL: [&str; 5] = [
     "message.reaction",
 ];
 /// A moment longer than events wait for their files.
-const HOLD: Duration = Duration::from_secs(13);
+pub(crate) const HOLD: Duration = Duration::from_secs(13);
 
 /// A picture of Alice's.
-fn picture(id: &str) -> Message {
+pub(crate) fn picture(id: &str) -> Message {
     file(id, "image/jpeg", None)
 }
 
@@ -35,12 +35,12 @@ fn file(id: &str, mimetype: &str, size: Option<u64>) -> Message {
     message
 }
 
-async fn payload(receiver: &mut Receiver, name: &str) -> Value {
+pub(crate) async fn payload(receiver: &mut Receiver, name: &str) -> Value {
     receiver.event(name).await["payload"].take()
 }
 
 /// The file that a payload tells of.
-async fn file_of(wharf: &Wharf, payload: &Value) -> Vec<u8> {
+pub(crate) async fn file_of(wharf: &Wharf, payload: &Value) -> Vec<u8> {
     let url = payload["media"]["url"]
         .as_str()
         .unwrap_or_else(|| panic!("no url: {payload}"));
@@ -50,7 +50,7 @@ async fn file_of(wharf: &Wharf, payload: &Value) -> Vec<u8> {
     answer.bytes.to_vec()
 }
 
-fn ack(link: &Link, id: &str, ack: Ack) {
+pub(crate) fn ack(link: &Link, id: &str, ack: Ack) {
     link.inbox.signal(Signal::Ack(AckUpdate {
         chat: ALICE.parse().unwrap(),
         participant: None,
@@ -62,7 +62,7 @@ fn ack(link: &Link, id: &str, ack: Ack) {
 }
 
 /// A picture of ours, sent on another device.
-fn own_picture(id: &str) -> Message {
+pub(crate) fn own_picture(id: &str) -> Message {
     let mut message = picture(id);
     message.id.from_me = true;
     (message.from, message.to) = (message.to, message.from);
@@ -158,12 +158,18 @@ async fn only_what_is_asked_for_is_fetched_and_nothing_waits_for_the_rest() {
     let told = payload(&mut receiver, "message").await;
     assert_eq!((&told["hasMedia"], &told["media"]["url"]), (&json!(true), &Value::Null));
     assert_eq!(told["media"]["error"], Value::Null);
+    // What it says of its size is no matter, only what arrives.
+    link.engine.downloading.open();
     link.receive(file("A2", "audio/ogg; codecs=opus", Some(1001)))
         .await
         .unwrap();
+    assert!(payload(&mut receiver, "message").await["media"]["url"].is_string());
+    let too_large = MediaError::TooLarge { max: 1000 };
+    link.engine.undownloadable.lock().unwrap().push_back(too_large);
+    link.receive(file("A3", "audio/ogg; codecs=opus", None)).await.unwrap();
     let told = payload(&mut receiver, "message").await;
     let why = told["media"]["error"]["details"].as_str().unwrap();
-    assert!(why.contains("WHARF_MEDIA_BYTES_MAX"), "{why}");
+    assert!(why.contains("1000 bytes"), "{why}");
     wharf.stop().await;
 }
 

@@ -1,19 +1,20 @@
 //! One job: fetches a file, and tries again until it is stored or hopeless.
 //!
-//! What is not the file's fault costs no try: a session that is not connected, a disk or a media storage that takes nothing.
+//! What is not the file's fault costs no try: a session that is not connected, hosts or a phone out of reach, a disk or a media
+//! storage that takes nothing.
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use jiff::Timestamp;
-use tokio::select;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::SemaphorePermit;
 use tokio::time::{sleep, timeout};
+use tokio::{join, select};
 use wharf_core::engine::{EngineError, MediaError};
 use wharf_core::ids::MessageId;
 use wharf_core::media::MediaStorageError;
@@ -22,7 +23,7 @@ use wharf_core::session::SessionStatus;
 use wharf_core::store::StoreError;
 
 use super::record::{JOBS, Record, State, id_of};
-use super::telling::Outcome;
+use super::telling::{Outcome, PANICKED};
 use super::{Job, SessionJobs, Wanted};
 use crate::media::metrics::Counted;
 use crate::sessions::Connection;
@@ -35,8 +36,8 @@ const REUPLOADS_MAX: u32 = 2;
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 /// The longest wait between two tries.
 const DELAY_MAX: Duration = Duration::from_secs(10 * 60);
-/// The longest wait where nobody knows whether the next try is any better.
-const UNCOUNTED_DELAY_MAX: Duration = Duration::from_secs(60);
+/// The longest wait where nothing but this machine, or how often WhatsApp is asked, keeps the next try from being any better.
+const HERE_DELAY_MAX: Duration = Duration::from_secs(60);
 /// The longest wait until the media storage is asked again whether it takes a file that is there.
 const STORAGE_DELAY_MAX: Duration = Duration::from_secs(5);
 /// The longest that a request waits for files that it asked for.
@@ -44,16 +45,26 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 
 /// What to do after a try that came to nothing.
 enum Failure {
-    /// Try again, as often as is allowed.
+    /// Try again, as often as is allowed: what there is may be no good.
     Counted(String),
-    /// Try again.
-    Uncounted(String),
+    /// Try again, after so long at most: whoever has the file does not give it now, or nothing here takes it.
+    Uncounted(String, Duration),
     /// Try again as soon as there is a connection.
     Offline(String),
     /// Ask the phone for the file.
     Gone,
     /// Nothing.
     Final(String),
+    /// Nothing, and there is nobody to be told.
+    Unwanted,
+}
+
+/// Where the phone has put a file that WhatsApp had lost.
+#[derive(Default)]
+struct Moved {
+    message: Option<Message>,
+    /// How often.
+    times: u32,
 }
 
 impl SessionJobs {
@@ -62,7 +73,7 @@ impl SessionJobs {
     pub(super) async fn work(&self, job: &Job, stanza: &str, state: State) {
         let metrics = &self.tools.metrics;
         let _waiting = Counted::new(&metrics.waiting);
-        let mut fetching = pin!(self.fetch(stanza, state.since));
+        let mut fetching = pin!(self.fetch(job, stanza));
         let mut outcome = None;
         if let Some(until) = state.held_until {
             let _held = Counted::new(&metrics.held);
@@ -70,7 +81,10 @@ impl SessionJobs {
                 biased;
                 fetched = &mut fetching => outcome = Some(fetched),
                 () = self.tools.clock.sleep_until(until) => {
-                    Box::pin(self.tell_surely(job, stanza, &Outcome::Unfinished)).await;
+                    // Goes on meanwhile, however long the log takes nothing: the end of the connection waits until what goes
+                    // through it is cut off, and that has to be polled.
+                    let telling = Box::pin(self.tell_surely(job, stanza, &Outcome::Unfinished));
+                    outcome = Some(join!(fetching.as_mut(), telling).0);
                 }
             }
         }
@@ -86,52 +100,31 @@ impl SessionJobs {
     }
 
     /// Fetches the file of a message, however often that takes.
-    async fn fetch(&self, stanza: &str, since: Timestamp) -> Outcome {
-        let retry = self.tools.config.retry;
-        let give_up_at = since.saturating_add(retry).unwrap_or(since);
-        select! {
-            biased;
-            outcome = self.try_on(stanza) => outcome,
-            () = self.tools.clock.sleep_until(give_up_at) => {
-                Outcome::GivenUp(format!("it was not there after {} hours", retry.as_hours()))
-            }
-        }
-    }
-
-    async fn try_on(&self, stanza: &str) -> Outcome {
-        let (mut tries, mut failures, mut asked, mut moved) = (0, 0, 0, None);
+    async fn fetch(&self, job: &Job, stanza: &str) -> Outcome {
+        let (mut tries, mut failures, mut moved) = (0, 0, Moved::default());
+        let mut failing_since = None;
         loop {
             let connection = self.working().await;
-            let outcome = match self.places().await {
-                // On the heap, because it is large and most jobs only wait.
-                Ok(_places) => Box::pin(self.try_job(&connection, stanza, moved.as_deref())).await,
-                Err(failure) => Err(failure),
-            };
-            let failure = match outcome {
-                Ok(()) => return Outcome::Fetched,
-                // Without a place, because a phone takes its time, and others have theirs.
-                Err(Failure::Gone) if asked < REUPLOADS_MAX => {
-                    asked += 1;
-                    match Box::pin(self.ask_phone(&connection, stanza)).await {
-                        Ok(message) => {
-                            moved = Some(Box::new(message));
-                            continue;
-                        }
-                        Err(failure) => failure,
-                    }
-                }
-                Err(failure) => failure,
-            };
+            // On the heap, because it is large and most jobs only wait.
+            let attempt = AssertUnwindSafe(self.attempt(&connection, job, stanza, &mut moved)).catch_unwind();
+            let outcome = Box::pin(attempt).await;
             // Whatever waits here must not keep a connection that has ended.
             drop(connection);
+            let Err(failure) = outcome.unwrap_or_else(|_| Err(Failure::Counted(PANICKED.to_owned()))) else {
+                return Outcome::Fetched;
+            };
             self.tools.metrics.failed_tries.inc();
             failures += 1;
             let (why, delay_max) = match failure {
                 // What is waited for is a connection; the moment is for one that is just ending.
-                Failure::Offline(why) => (why, FIRST_DELAY),
+                Failure::Offline(_) => {
+                    sleep(self.delay(failures, FIRST_DELAY)).await;
+                    continue;
+                }
                 Failure::Final(why) => return Outcome::GivenUp(why),
                 Failure::Gone => return Outcome::GivenUp(MediaError::Gone.to_string()),
-                Failure::Uncounted(why) => (why, UNCOUNTED_DELAY_MAX),
+                Failure::Unwanted => return Outcome::Unfinished,
+                Failure::Uncounted(why, delay_max) => (why, delay_max),
                 Failure::Counted(why) => {
                     tries += 1;
                     if tries >= self.tools.config.tries {
@@ -140,32 +133,54 @@ impl SessionJobs {
                     (why, DELAY_MAX)
                 }
             };
+            // Not since it is wanted: what nobody could try for long is tried all the same.
+            let (now, retry) = (self.tools.clock.now(), self.tools.config.retry);
+            if now.duration_since(*failing_since.get_or_insert(now)) >= retry {
+                return Outcome::GivenUp(format!("after {} hours of trying: {why}", retry.as_hours()));
+            }
             tracing::debug!(session = %self.session, stanza, failures, why, "a file could not be fetched");
             sleep(self.delay(failures, delay_max)).await;
         }
     }
 
-    /// Fetches the file of a message, from where the phone has moved it, if it has.
-    async fn try_job(&self, connection: &Connection, stanza: &str, moved: Option<&Message>) -> Result<(), Failure> {
-        match moved {
-            Some(message) => self.try_once(connection, message).await,
-            None => self.try_once(connection, &self.message(stanza).await?).await,
+    /// Tries once. A file that WhatsApp has lost is fetched from where the phone puts it.
+    async fn attempt(
+        &self,
+        connection: &Connection,
+        job: &Job,
+        stanza: &str,
+        moved: &mut Moved,
+    ) -> Result<(), Failure> {
+        loop {
+            let places = self.places().await?;
+            let tried = match &moved.message {
+                Some(message) => self.try_once(connection, message).await,
+                None => self.try_once(connection, &self.message(job, stanza).await?).await,
+            };
+            // A phone takes its time, and others have theirs.
+            drop(places);
+            match tried {
+                Err(Failure::Gone) if moved.times < REUPLOADS_MAX => {
+                    let message = self.message(job, stanza).await?;
+                    let message = connection.request_reupload(&message).await.map_err(Failure::of)?;
+                    // One that does not answer may be off, and is asked again later.
+                    (moved.message, moved.times) = (Some(message), moved.times + 1);
+                }
+                outcome => return outcome,
+            }
         }
     }
 
-    /// Has the phone upload a file again that WhatsApp has lost: the message that says where it is then.
-    async fn ask_phone(&self, connection: &Connection, stanza: &str) -> Result<Message, Failure> {
-        let message = self.message(stanza).await?;
-        connection.request_reupload(&message).await.map_err(Failure::of)
-    }
-
     /// The message of a job.
-    async fn message(&self, stanza: &str) -> Result<Message, Failure> {
+    async fn message(&self, job: &Job, stanza: &str) -> Result<Message, Failure> {
         let id = id_of(&self.session, stanza);
-        let document = self.tools.store.get(&JOBS, &id).await;
-        let document = document.map_err(|error| Failure::Uncounted(error.to_string()))?;
-        let document = document.ok_or_else(|| Failure::Final("nobody wants it any more".to_owned()))?;
-        Ok(Record::read(&document).map_err(Failure::counted)?.message)
+        let here = |error: StoreError| Failure::Uncounted(error.to_string(), HERE_DELAY_MAX);
+        match self.tools.store.get(&JOBS, &id).await.map_err(here)? {
+            Some(document) => Ok(Record::read(&document).map_err(Failure::counted)?.message),
+            // Nobody has heard of the write yet, and it may still be made.
+            None if job.is_held() => Err(Failure::Uncounted("it is not written yet".to_owned(), HERE_DELAY_MAX)),
+            None => Err(Failure::Unwanted),
+        }
     }
 
     /// The session's connection, as soon as it works.
@@ -307,17 +322,23 @@ impl Failure {
         match error {
             MediaError::Gone => Self::Gone,
             MediaError::None | MediaError::Lost | MediaError::Forged | MediaError::TooLarge { .. } => Self::Final(why),
-            MediaError::Disk(_) => Self::Uncounted(why),
+            MediaError::Disk(_) => Self::Uncounted(why, HERE_DELAY_MAX),
             MediaError::Engine(EngineError::Offline | EngineError::NotLinked) => Self::Offline(why),
-            MediaError::Engine(EngineError::Throttled { .. }) => Self::Uncounted(why),
+            MediaError::Engine(EngineError::Throttled { .. } | EngineError::Store(_)) => {
+                Self::Uncounted(why, HERE_DELAY_MAX)
+            }
+            // WhatsApp's hosts, the way to them, or the phone: they may be out of reach for hours.
+            MediaError::Engine(
+                EngineError::Refused { .. } | EngineError::TimedOut { .. } | EngineError::Internal(_),
+            ) => Self::Uncounted(why, DELAY_MAX),
             MediaError::Damaged | MediaError::Engine(_) => Self::Counted(why),
         }
     }
 
     fn why(self) -> String {
         match self {
-            Self::Counted(why) | Self::Uncounted(why) | Self::Offline(why) | Self::Final(why) => why,
-            Self::Gone => MediaError::Gone.to_string(),
+            Self::Counted(why) | Self::Uncounted(why, _) | Self::Offline(why) | Self::Final(why) => why,
+            Self::Gone | Self::Unwanted => MediaError::Gone.to_string(),
         }
     }
 }

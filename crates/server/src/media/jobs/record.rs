@@ -27,8 +27,6 @@ pub(super) struct Record {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
-    /// Since when the file is wanted.
-    pub(super) since: Timestamp,
     /// Until when the event waits for the file; `None` where it was told.
     pub(super) held_until: Option<Timestamp>,
 }
@@ -75,7 +73,6 @@ mod tests {
     #[test]
     fn a_job_reads_back_whole() {
         let state = State {
-            since: Timestamp::from_second(1_790_000_000).unwrap(),
             held_until: Some(Timestamp::from_second(1_790_000_012).unwrap()),
         };
         let message = text(false, "12025550101@c.us", "3EB0AA", "look");

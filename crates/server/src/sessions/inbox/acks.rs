@@ -126,11 +126,11 @@ impl SessionInbox {
     }
 
     /// Raises acks, those of many messages together, and leaves none. Those of messages whose own event is still to come are put
-    /// `aside`.
+    /// `aside`; without a place for them these events are told first.
     pub(super) async fn raise_acks(
         &self,
         updates: &mut Vec<AckUpdate>,
-        aside: &mut Vec<AckUpdate>,
+        mut aside: Option<&mut Vec<AckUpdate>>,
     ) -> Result<(), StoreError> {
         let updates = updates.drain(..).map(|update| self.without_outgoing(update));
         let mut updates = updates.peekable();
@@ -140,30 +140,32 @@ impl SessionInbox {
                 ids += next.ids.len();
                 together.push(next);
             }
-            aside.extend(self.raise_together(together).await?);
+            let waiting = self.raise_together(together, aside.is_some()).await?;
+            if let Some(aside) = &mut aside {
+                aside.extend(waiting);
+            }
         }
         Ok(())
     }
 
-    /// Raises these acks, and has the events told that they would have to come after.
-    pub(super) async fn raise_at_once(&self, mut updates: Vec<AckUpdate>) -> Result<(), StoreError> {
-        for stored in messages::with_own_ids(self.store(), &ids_of(&updates)).await? {
-            self.jobs.tell_now(&stored.message.stanza).await?;
-        }
-        self.raise_acks(&mut updates, &mut Vec::new()).await
-    }
-
-    /// Raises these acks but those that it returns: their messages' own events are still to come.
-    async fn raise_together(&self, updates: Vec<AckUpdate>) -> Result<Vec<AckUpdate>, StoreError> {
-        let ids = ids_of(&updates);
+    /// Raises these acks but those that it returns: if they `may_wait`, these are of messages whose own events are still to come.
+    async fn raise_together(&self, updates: Vec<AckUpdate>, may_wait: bool) -> Result<Vec<AckUpdate>, StoreError> {
+        let ids: BTreeSet<&String> = updates.iter().flat_map(|update| &update.ids).collect();
+        let ids: Vec<String> = ids.into_iter().cloned().collect();
         if ids.is_empty() {
             return Ok(Vec::new());
         }
         let _turn = self.turn.lock().await;
         let mut kept: HashMap<String, Vec<Kept>> = HashMap::new();
         for stored in messages::with_own_ids(self.store(), &ids).await? {
-            let id = stored.message.id.id.clone();
-            kept.entry(id).or_default().push(Kept {
+            let Message { id, stanza, .. } = &stored.message;
+            // Asked once, because it may be told while these are raised, and they would pass each other.
+            let is_held = id.from_me && self.jobs.is_held(stanza);
+            if is_held && !may_wait {
+                self.jobs.tell_now(stanza).await?;
+            }
+            kept.entry(id.id.clone()).or_default().push(Kept {
+                waits: is_held && may_wait,
                 stored,
                 is_changed: false,
             });
@@ -172,8 +174,7 @@ impl SessionInbox {
         for update in &updates {
             for id in &update.ids {
                 for message in kept.get_mut(id).into_iter().flatten() {
-                    let Message { id: of, stanza, .. } = &message.stored.message;
-                    if of.from_me && may_be_in(&of.chat, &update.chat) && self.jobs.is_held(stanza) {
+                    if message.waits && may_be_in(&message.stored.message.id.chat, &update.chat) {
                         let ids = vec![id.clone()];
                         aside.push(AckUpdate { ids, ..update.clone() });
                         continue;
@@ -193,14 +194,11 @@ impl SessionInbox {
     }
 }
 
-fn ids_of(updates: &[AckUpdate]) -> Vec<String> {
-    let ids: BTreeSet<&String> = updates.iter().flat_map(|update| &update.ids).collect();
-    ids.into_iter().cloned().collect()
-}
-
 /// A message that is kept, and what became of it.
 struct Kept {
     stored: StoredMessage,
+    /// Its own event is still to come.
+    waits: bool,
     is_changed: bool,
 }
 

@@ -113,8 +113,15 @@ impl SessionInbox {
                 Err(StoreError::Conflict { .. }) if tries < CHANGE_TRIES_MAX => {
                     targets = self.targets(told).await?;
                 }
-                outcome => return outcome,
+                outcome => {
+                    outcome?;
+                    break;
+                }
             }
+        }
+        // What is left of them has no file.
+        for revoked in targets.iter().filter(|target| target.changes.revoked_at.is_some()) {
+            self.jobs.give_up(&revoked.message.stanza).await?;
         }
         Ok(())
     }

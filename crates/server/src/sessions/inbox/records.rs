@@ -84,19 +84,19 @@ impl SessionInbox {
                 match record {
                     Record::Ack(update) => acks.push(update),
                     Record::Message(message, marks) => {
-                        self.raise_acks(&mut acks, &mut aside).await?;
+                        self.raise_acks(&mut acks, Some(&mut aside)).await?;
                         self.keep_recovered(*message, marks).await?;
                     }
                     Record::Waiting(message, marks) => {
-                        self.raise_acks(&mut acks, &mut aside).await?;
+                        self.raise_acks(&mut acks, Some(&mut aside)).await?;
                         self.tell_waiting(*message, marks).await?;
                     }
                 }
             }
-            self.raise_acks(&mut acks, &mut aside).await?;
+            self.raise_acks(&mut acks, Some(&mut aside)).await?;
         }
         // Nobody tells of these again.
-        self.raise_at_once(aside).await
+        self.raise_acks(&mut aside, None).await
     }
 
     /// Keeps a message that has no row at the engine's from which it could be taken in again. So the marks come last: once

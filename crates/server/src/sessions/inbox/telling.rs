@@ -4,20 +4,31 @@
 //! never neither. Nothing behind it waits along: only what is about the message itself comes after it.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use wharf_core::events::{EventName, MessagePayload};
 use wharf_core::message::Message;
-use wharf_core::store::{Batch, StoreError};
+use wharf_core::store::{Batch, Expect, StoreError};
 
 use super::{Received, SessionInbox};
 use crate::events::{NewEvent, message_events};
 use crate::media::jobs::NewJob;
-use crate::media::{Wanted, rendering};
+use crate::media::{SessionJobs, Wanted, rendering};
 use crate::sessions::Connection;
 use crate::sessions::messages::StoredMessage;
 
-/// What a reduced message says of itself in `_data`.
-const REDUCED: &str = "the message cannot be stored as it came, most of it was left out";
+/// Jobs that begin when it is dropped, also where the write of theirs was cut off: it may be made all the same, and then nobody
+/// else tells of the messages. One that is not on disk ends by itself.
+struct Beginning<'a> {
+    jobs: &'a Arc<SessionJobs>,
+    new: Vec<NewJob>,
+}
+
+impl Drop for Beginning<'_> {
+    fn drop(&mut self) {
+        self.new.drain(..).for_each(|job| self.jobs.start(job));
+    }
+}
 
 impl SessionInbox {
     /// Tells of what was kept, in its order, or has it told later. `are_new` says that hardly any was told before.
@@ -46,8 +57,9 @@ impl SessionInbox {
         let mut settled = HashSet::new();
         for message in told.iter().map(|received| &received.message) {
             let (any, stanza) = (EventName::MessageAny, message.stanza.as_str());
+            // The job first: in between it may be told of, but there is no way back.
             if self.jobs.wanted(message) == Wanted::Job
-                && (self.events.has(&self.name, any, message.timestamp, stanza).await? || self.jobs.has(stanza).await?)
+                && (self.jobs.has(stanza).await? || self.events.has(&self.name, any, message.timestamp, stanza).await?)
             {
                 settled.insert(stanza);
             }
@@ -55,46 +67,53 @@ impl SessionInbox {
         Ok(settled)
     }
 
-    async fn tell_these(
+    async fn tell_these<'a>(
         &self,
-        told: &[Received],
+        told: &'a [Received],
         targets: &[StoredMessage],
-        settled: &HashSet<&str>,
+        settled: &HashSet<&'a str>,
         are_new: bool,
     ) -> Result<(), StoreError> {
-        let is_settled =
-            |received: &&Received| received.change().is_some() || !settled.contains(received.message.stanza.as_str());
+        // One page may have the same stanza twice, and one job tells of it.
+        let mut stanzas = settled.clone();
+        let is_left =
+            |received: &&'a Received| received.change().is_some() || stanzas.insert(received.message.stanza.as_str());
         let changed: HashSet<&str> = told
             .iter()
             .filter_map(|received| Some(received.change()?.target().id.as_str()))
             .collect();
-        let (mut events, mut jobs, mut along) = (Vec::new(), Vec::new(), Batch::new());
-        for received in told.iter().filter(is_settled) {
+        let (expect, jobs) = (if are_new { Expect::Absent } else { Expect::Anything }, &self.jobs);
+        let (mut events, mut along) = (Vec::new(), Batch::new());
+        let mut beginning = Vec::new();
+        for received in told.iter().filter(is_left) {
             let message = &received.message;
             if let Some(change) = received.change() {
+                // What it changes may be what is too large.
+                let targets = if received.is_reduced { &[] } else { targets };
                 events.push(self.change_event(message, change, targets).await?);
                 continue;
             }
-            let wanted = self.jobs.wanted(message);
+            let wanted = jobs.wanted(message);
             let job = (wanted == Wanted::Job).then(|| {
                 // What changes it is told of with these: there is no time to wait.
-                self.jobs.new_job(message, !changed.contains(message.id.id.as_str()))
+                jobs.new_job(message, !changed.contains(message.id.id.as_str()))
             });
             if !job.as_ref().is_some_and(NewJob::holds) {
                 events.extend(self.message_events(received, &wanted).await?);
             }
             if let Some(job) = job {
-                along = self.jobs.put(along, &job)?;
-                jobs.push(job);
+                along = jobs.put(along, &job, expect)?;
+                beginning.push(job);
             }
         }
+        let mut beginning = Beginning { jobs, new: beginning };
         let appended = match are_new {
             true => self.events.append_new(&self.source(), events, along).await,
             false => self.events.append(&self.source(), events, along).await,
         };
-        // Where nobody knows whether they were written, they find out.
-        if matches!(appended, Ok(()) | Err(StoreError::Unavailable(_))) {
-            jobs.into_iter().for_each(|job| self.jobs.start(job));
+        if let Err(StoreError::Conflict { .. }) = appended {
+            // The one answer that says that nothing was written.
+            beginning.new.clear();
         }
         appended
     }
@@ -103,7 +122,7 @@ impl SessionInbox {
         let Received { message, is_reduced } = received;
         let mut payload = self.jobs.rendering().message(&self.name, message).await?;
         if *is_reduced {
-            payload.data = serde_json::json!({ "error": REDUCED });
+            rendering::set_reduced(&mut payload);
         }
         if let Wanted::Refused(why) = wanted {
             rendering::set_error(&mut payload, why);

@@ -96,8 +96,10 @@ impl Supervisor {
             ..self.document.clone()
         })
         .await?;
+        let forgotten = self.forget_unlinked().await;
+        // Now, because what still waits for its file is told of as this account's.
         self.view.send_modify(|view| view.me = None);
-        self.forget_unlinked().await?;
+        forgotten?;
         match was_stopped {
             true => Ok(()),
             false => self.start().await,

@@ -133,6 +133,7 @@ impl Supervisor {
         if !self.document.unlinked {
             return Ok(());
         }
+        self.shared.media_jobs.give_up(&self.name).await?;
         self.shared.storage.delete_session(&self.name).await?;
         let document = SessionDocument {
             unlinked: false,
@@ -187,7 +188,7 @@ impl Supervisor {
         let ended = timeout(DISCONNECT_WITHIN, live.connection.engine().disconnect())
             .await
             .is_ok();
-        live.connection.end_tasks().await;
+        let ended = live.connection.end_tasks().await && ended;
         live.connection.inbox().close_records();
         if timeout(RECORDS_WITHIN, live.records.join_next()).await.is_err() {
             // WhatsApp sends receipts once, so their states are lost; the messages themselves are not.

@@ -1,7 +1,7 @@
 //! Storage that fails, or makes others wait, when a test wants it to.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use wharf_core::ids::SessionName;
@@ -16,6 +16,7 @@ pub(super) struct FaultyStorage {
     pub(super) is_full: Arc<AtomicBool>,
     pub(super) server_is_full: Arc<AtomicBool>,
     pub(super) server_panics: Arc<AtomicBool>,
+    pub(super) server_misreports: Arc<Mutex<Option<StoreError>>>,
     pub(super) server_writes: Arc<Door>,
     pub(super) session_writes: Arc<Door>,
 }
@@ -24,6 +25,8 @@ struct FaultyStore {
     inner: Arc<dyn Store>,
     is_full: Arc<AtomicBool>,
     panics: Arc<AtomicBool>,
+    /// What the next write is answered with, though it is made.
+    misreports: Arc<Mutex<Option<StoreError>>>,
     writes: Arc<Door>,
 }
 
@@ -34,6 +37,7 @@ impl Storage for FaultyStorage {
             inner: self.inner.server(),
             is_full: Arc::clone(&self.server_is_full),
             panics: Arc::clone(&self.server_panics),
+            misreports: Arc::clone(&self.server_misreports),
             writes: Arc::clone(&self.server_writes),
         })
     }
@@ -44,6 +48,7 @@ impl Storage for FaultyStorage {
             inner,
             is_full: Arc::clone(&self.is_full),
             panics: Arc::default(),
+            misreports: Arc::default(),
             writes: Arc::clone(&self.session_writes),
         }))
     }
@@ -86,8 +91,10 @@ impl Store for FaultyStore {
         self.writes.pass().await;
         assert!(!self.panics.load(Ordering::SeqCst), "as the test asked");
         match self.is_full.load(Ordering::SeqCst) {
-            true => Err(StoreError::Full),
-            false => self.inner.write(batch).await,
+            true => return Err(StoreError::Full),
+            false => self.inner.write(batch).await?,
         }
+        let misreport = self.misreports.lock().unwrap().take();
+        misreport.map_or(Ok(()), Err)
     }
 }

@@ -63,6 +63,9 @@ pub(crate) struct PlayedEngine {
     /// Why the next downloads fail.
     pub(crate) undownloadable: Mutex<VecDeque<MediaError>>,
     pub(crate) downloading: Door,
+    pub(crate) downloading_panics: AtomicBool,
+    /// Why the phone does not upload the next files again.
+    pub(crate) unasked: Mutex<VecDeque<MediaError>>,
     /// What was shown, oldest first: online or not.
     pub(crate) shown: watch::Sender<Vec<bool>>,
     pub(crate) refuses: Mutex<VecDeque<EngineError>>,
@@ -226,6 +229,10 @@ const FILE: &[u8] = b"the file";
 impl Media for PlayedEngine {
     async fn download(&self, _message: &Message, to: &Path, _bytes_max: u64) -> Result<u64, MediaError> {
         self.downloading.pass().await;
+        assert!(
+            !self.downloading_panics.swap(false, Ordering::SeqCst),
+            "as the test asked"
+        );
         if let Some(error) = self.undownloadable.lock().unwrap().pop_front() {
             return Err(error);
         }
@@ -234,7 +241,8 @@ impl Media for PlayedEngine {
     }
 
     async fn request_reupload(&self, message: &Message) -> Result<Message, MediaError> {
-        Ok(message.clone())
+        let refusal = self.unasked.lock().unwrap().pop_front();
+        refusal.map_or_else(|| Ok(message.clone()), Err)
     }
 }
 
