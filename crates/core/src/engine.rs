@@ -74,6 +74,12 @@ pub enum EngineError {
         /// How long it wants to be left alone, where it says so.
         retry_after: Option<Duration>,
     },
+    /// WhatsApp cannot do its part now; nothing was sent, and the same call may work after a while.
+    #[error("whatsapp cannot do it now: {reason}")]
+    Unavailable {
+        /// In WhatsApp's words, or its error code.
+        reason: String,
+    },
     /// WhatsApp did not answer in time; whether it happened is unknown.
     #[error("whatsapp did not answer within {seconds} seconds")]
     TimedOut {

@@ -116,7 +116,9 @@ impl Http {
         let request = self.client.request(method, url).headers(headers).body(body);
         let sent = request.send().await;
         #[cfg(feature = "sandbox")]
-        if let (Err(_), Some(authority)) = (&sent, &self.trust.authority) {
+        if let (Err(error), Some(authority)) = (&sent, &self.trust.authority)
+            && error.is_connect()
+        {
             authority.doubt();
         }
         // The address may carry a token, so it stays out of errors and logs.

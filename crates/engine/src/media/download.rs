@@ -17,10 +17,10 @@ use tokio::task::spawn_blocking;
 use url::Url;
 use wacore::download::{DownloadUtils, Downloadable, MediaType};
 use wacore::net::WHATSAPP_WEB_ORIGIN;
-use wharf_core::engine::{EngineError, MediaError};
+use wharf_core::engine::MediaError;
 
 use super::FILE_BYTES_MAX;
-use super::hosts::{Failure, Hosts};
+use super::hosts::{Failure, Hosts, refused};
 use crate::connection::Connection;
 use crate::http::{next_piece, unreachable};
 
@@ -113,10 +113,7 @@ fn refusal(status: StatusCode) -> Failure<MediaError> {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE => {
             Failure::Final(MediaError::Gone)
         }
-        _ => {
-            let reason = format!("a media host answered {status}");
-            Failure::Host(EngineError::Refused { reason }.into())
-        }
+        _ => Failure::Host(refused(status).into()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which of the media hosts is asked, and which one after it.
 
+use reqwest::StatusCode;
 use wharf_core::engine::EngineError;
 use whatsapp_rust::Client;
 use whatsapp_rust::mediaconn::MediaConn;
@@ -15,6 +16,15 @@ pub(super) enum Failure<E> {
     Token(E),
     /// Nothing else would do better.
     Final(E),
+}
+
+/// What an answer means that is not the wanted one: the host says no, or it cannot at the moment.
+pub(super) fn refused(status: StatusCode) -> EngineError {
+    let reason = format!("a media host answered {status}");
+    match status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        true => EngineError::Unavailable { reason },
+        false => EngineError::Refused { reason },
+    }
 }
 
 /// The media hosts, one at a time: first those that are known, and where their token is refused, once those of a fresh

@@ -22,7 +22,7 @@ use wacore::upload::{EncryptedMediaInfo, encrypt_media_streaming};
 use wharf_core::engine::EngineError;
 
 use super::FILE_BYTES_MAX;
-use super::hosts::{Failure, Hosts};
+use super::hosts::{Failure, Hosts, refused};
 use crate::connection::Connection;
 use crate::http::{Http, body, unreachable};
 
@@ -211,9 +211,7 @@ async fn answer(response: reqwest::Response) -> anyhow::Result<Answer> {
 }
 
 fn refusal(status: StatusCode) -> Failure<EngineError> {
-    let refused = EngineError::Refused {
-        reason: format!("a media host answered {status}"),
-    };
+    let refused = refused(status);
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::Token(refused),
         StatusCode::PAYLOAD_TOO_LARGE => Failure::Final(EngineError::TooLarge { max: FILE_BYTES_MAX }),

@@ -30,7 +30,15 @@ pub(crate) struct Authority {
     provider: Arc<CryptoProvider>,
     /// Where it is asked for; `None` where it was passed in.
     url: Option<Url>,
-    known: RwLock<Option<Arc<WebPkiServerVerifier>>>,
+    known: RwLock<Known>,
+}
+
+/// What is known of it.
+#[derive(Debug, Default)]
+struct Known {
+    verifier: Option<Arc<WebPkiServerVerifier>>,
+    /// It may be another one by now. Until that is known, those who are connecting go by the old one.
+    is_stale: bool,
 }
 
 impl Trust {
@@ -60,9 +68,9 @@ impl Trust {
 }
 
 impl Authority {
-    /// Asks the sandbox for its authority, if that is not known.
+    /// Asks the sandbox for its authority, if that is not known or may be another one by now.
     pub(crate) async fn ask(&self, client: &Client) -> anyhow::Result<()> {
-        let Some(url) = self.url.as_ref().filter(|_| self.verifier().is_none()) else {
+        let Some(url) = self.url.as_ref().filter(|_| !self.is_known()) else {
             return Ok(());
         };
         let response = client.get(url.clone()).send().await?.error_for_status()?;
@@ -78,19 +86,28 @@ impl Authority {
     /// This is its certificate.
     pub(crate) fn learn(&self, certificate: &str) -> anyhow::Result<()> {
         let verifier = verifier(&self.provider, certificate)?;
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(verifier);
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Known {
+            verifier: Some(verifier),
+            is_stale: false,
+        };
         Ok(())
     }
 
     /// It may be another one by now; it is asked for again before the next request.
     pub(crate) fn doubt(&self) {
         if self.url.is_some() {
-            *self.known.write().unwrap_or_else(PoisonError::into_inner) = None;
+            self.known.write().unwrap_or_else(PoisonError::into_inner).is_stale = true;
         }
     }
 
+    fn is_known(&self) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.verifier.is_some() && !known.is_stale
+    }
+
     fn verifier(&self) -> Option<Arc<WebPkiServerVerifier>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.verifier.clone()
     }
 }
 

@@ -224,6 +224,7 @@ impl From<EngineError> for ApiError {
             EngineError::Invalid(problem) => Self::Invalid(vec![problem]),
             EngineError::TooLarge { .. } => Self::Invalid(vec![format!("file: {message}")]),
             EngineError::Throttled { retry_after } => Self::Throttled(retry_after),
+            EngineError::Unavailable { .. } => Self::Unavailable(message),
             EngineError::TimedOut { .. } => Self::TimedOut(message),
             EngineError::Store(error) => error.into(),
             EngineError::Internal(cause) => Self::Internal(cause),

@@ -334,7 +334,8 @@ impl Reservation<'_> {
             | EngineError::Refused { .. }
             | EngineError::TooLarge { .. }
             | EngineError::NotSynced
-            | EngineError::Throttled { .. } => true,
+            | EngineError::Throttled { .. }
+            | EngineError::Unavailable { .. } => true,
             EngineError::Offline | EngineError::TimedOut { .. } | EngineError::Store(_) | EngineError::Internal(_) => {
                 false
             }

@@ -51,6 +51,23 @@ async fn a_vote_of_ours_can_be_read_changed_and_taken_back() {
 }
 
 #[tokio::test]
+async fn a_pin_lasts_as_long_as_was_said() {
+    let (wharf, _receiver) = TestWharf::with_alice().await;
+    for duration in [86_400, 604_800, 2_592_000] {
+        let id = wharf.sends("sendText", BOB, json!({ "text": "Wi-Fi: harbour" })).await;
+        wharf.shown(BOB, ALICE, &id).await;
+        let message = format!("/api/default/chats/{BOB}@c.us/messages/true_{BOB}@c.us_{id}");
+        wharf
+            .post(&format!("{message}/pin"), json!({ "duration": duration }))
+            .await
+            .expect(201);
+        let (_, shown) = wharf.changed(InboxKind::Pin, &id).await;
+        assert_eq!((shown.pinned, shown.pinned_for), (true, Some(duration)));
+    }
+    wharf.finish().await;
+}
+
+#[tokio::test]
 async fn a_message_of_ours_is_edited_pinned_starred_and_deleted_everywhere() {
     let (wharf, _receiver) = TestWharf::with_alice().await;
     let id = wharf.sends("sendText", BOB, json!({ "text": "Hi Bbo!" })).await;

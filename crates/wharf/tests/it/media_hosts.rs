@@ -79,8 +79,10 @@ async fn a_file_that_nobody_has_any_more_is_told_of_without_it() {
 async fn a_file_that_the_hosts_do_not_take_is_not_sent() {
     let (wharf, _receiver) = TestWharf::with_alice().await;
     wharf.befalls_media("upload", &json!({ "action": "status", "code": 503 }), 2);
-    let refused = wharf.sends_bob_a_picture().await.expect(422);
+    let refused = wharf.sends_bob_a_picture().await.expect(503);
     assert!(refused.to_string().contains("a media host answered 503"), "{refused:#}");
+    wharf.befalls_media("upload", &json!({ "action": "status", "code": 415 }), 2);
+    wharf.sends_bob_a_picture().await.expect(422);
     assert_eq!(wharf.network.faults(), []);
     let sent = wharf.sends_bob_a_picture().await.expect(201);
     let id = sent["id"].as_str().unwrap().rsplit('_').next().unwrap();
