@@ -365,6 +365,26 @@ mod tests {
         assert!(ffmpeg.samples(Path::new("/a"), 8_000, |_| ()).await.is_ok());
     }
 
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_program_gets_its_limits() {
+        // They are set while it runs already; without them this never ends.
+        let say = "while [ \"$(ulimit -f)\" = unlimited ]; do :; done; ulimit -t; ulimit -v; ulimit -f; ulimit -c";
+        let args = ["-c", say].map(OsString::from).to_vec();
+        let mut said = Vec::new();
+        let within = Duration::from_secs(10);
+        let outcome = run(Path::new("/bin/sh"), args, within, 1024 * 1024, |bytes| {
+            said.extend_from_slice(bytes)
+        })
+        .await;
+        assert!(outcome.is_ok(), "{outcome:?}");
+        let memory_kib = MEMORY_BYTES_MAX / 1024;
+        assert_eq!(
+            String::from_utf8(said).unwrap(),
+            format!("{}\n{memory_kib}\n2048\n0\n", 10 * CPUS_MAX)
+        );
+    }
+
     #[tokio::test]
     async fn whoever_waits_for_too_long_is_told_so() {
         let mut ffmpeg = ffmpeg();

@@ -48,6 +48,8 @@ pub(crate) struct Library {
     seats: Arc<Semaphore>,
     /// The records of the files that are being stored or removed.
     claimed: Mutex<HashSet<String>>,
+    /// One of them is not any more.
+    released: Notify,
 }
 
 /// The right to change a file and its record, until it is dropped.
@@ -113,6 +115,7 @@ impl Library {
             sooner: Notify::new(),
             seats: Arc::new(Semaphore::new(READS_MAX)),
             claimed: Mutex::default(),
+            released: Notify::new(),
         })
     }
 
@@ -143,8 +146,7 @@ impl Library {
             stored_at: None,
             expires_at: now.checked_add(ABANDONED_AFTER).ok(),
         };
-        let busy = || MediaStorageError::Unavailable("the same file is being stored or removed".into());
-        let _claim = self.claim(record::id(session, &stem)).ok_or_else(busy)?;
+        let _claim = self.turn(&record::id(session, &stem)).await;
         let before = self.record(session, &stem).await.map_err(unavailable)?;
         let before = before.filter(|before| before.is_there(now));
         // One that is there is told of until it is replaced.
@@ -250,9 +252,24 @@ impl Library {
     }
 
     /// `None` while somebody else has it.
-    fn claim(&self, id: String) -> Option<Claim<'_>> {
-        let is_free = self.claimed().insert(id.clone());
-        is_free.then(|| Claim { library: self, id })
+    fn claim(&self, id: &str) -> Option<Claim<'_>> {
+        let is_free = self.claimed().insert(id.to_owned());
+        is_free.then(|| Claim {
+            library: self,
+            id: id.to_owned(),
+        })
+    }
+
+    /// The same, once nobody else has it.
+    async fn turn(&self, id: &str) -> Claim<'_> {
+        loop {
+            // From here on nothing that is released is missed.
+            let released = self.released.notified();
+            if let Some(claim) = self.claim(id) {
+                return claim;
+            }
+            released.await;
+        }
     }
 
     /// The guarded value is plain data, valid even if a holder panicked.
@@ -300,6 +317,7 @@ impl Library {
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         self.library.claimed().remove(&self.id);
+        self.library.released.notify_waiters();
     }
 }
 

@@ -93,7 +93,7 @@ impl Library {
                     next = expires_at;
                     break;
                 }
-                let Some(claim) = self.claim(document.id.clone()) else {
+                let Some(claim) = self.claim(&document.id) else {
                     later = now.checked_add(RETRY_AFTER).ok();
                     continue;
                 };
