@@ -139,7 +139,7 @@ async fn serve(
     let (size, range, body) = match *method == Method::HEAD {
         true => (file.size, part.clone().unwrap_or(0..file.size), Body::empty()),
         false => {
-            let seat = state.library.seat().ok_or_else(|| {
+            let seat = state.library.seat(&file).ok_or_else(|| {
                 ApiError::Unavailable("too many files are being downloaded, try again in a moment".to_owned())
             })?;
             let read = match state.library.read(&file, part.clone()).await {

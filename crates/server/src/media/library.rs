@@ -32,6 +32,8 @@ const CHECK_WITHIN: Duration = Duration::from_secs(5);
 
 /// Files that are read at the same time; each takes a piece of memory and a connection to its storage.
 const READS_MAX: usize = 256;
+/// The most of them that are of one session, whose readers may be slow.
+const READS_PER_SESSION_MAX: usize = 64;
 
 /// The files of messages.
 pub(crate) struct Library {
@@ -46,6 +48,8 @@ pub(crate) struct Library {
     sweeps_at: AtomicI64,
     sooner: Notify,
     seats: Arc<Semaphore>,
+    /// The same, of each session.
+    own_seats: Mutex<HashMap<SessionName, Arc<Semaphore>>>,
     /// The records of the files that are being stored or removed.
     claimed: Mutex<HashSet<String>>,
     /// One of them is not any more.
@@ -114,6 +118,7 @@ impl Library {
             sweeps_at: AtomicI64::new(i64::MAX),
             sooner: Notify::new(),
             seats: Arc::new(Semaphore::new(READS_MAX)),
+            own_seats: Mutex::default(),
             claimed: Mutex::default(),
             released: Notify::new(),
         })
@@ -209,9 +214,17 @@ impl Library {
         Ok(there.next().and_then(Record::kept))
     }
 
-    /// The right to read one file, until it is dropped; `None` while too many are read.
-    pub(crate) fn seat(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.seats).try_acquire_owned().ok()
+    /// The right to read this file, until it is dropped; `None` while too many are read.
+    pub(crate) fn seat(&self, file: &KeptFile) -> Option<[OwnedSemaphorePermit; 2]> {
+        let new = || Arc::new(Semaphore::new(READS_PER_SESSION_MAX));
+        let own = Arc::clone(self.own_seats().entry(file.key.session.clone()).or_insert_with(new));
+        let seat = |seats: Arc<Semaphore>| seats.try_acquire_owned().ok();
+        Some([seat(own)?, seat(Arc::clone(&self.seats))?])
+    }
+
+    /// As in [`Library::claimed`].
+    fn own_seats(&self) -> MutexGuard<'_, HashMap<SessionName, Arc<Semaphore>>> {
+        self.own_seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads a file, or a part of it.

@@ -45,6 +45,7 @@ impl Library {
 
     /// Removes every file of a session. Where the storage fails, they are gone for everybody all the same, and the sweeper goes on.
     pub(crate) async fn delete_session(&self, session: &SessionName) -> Result<(), StoreError> {
+        self.own_seats().remove(session);
         let of_session = vec![Condition::Equal("session", session.as_str().into())];
         let outcome = timeout(DELETE_WITHIN, self.storage.delete_session(session)).await;
         if let Ok(Ok(())) = outcome {

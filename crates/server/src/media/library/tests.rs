@@ -405,3 +405,20 @@ async fn one_at_a_time_stores_or_removes_a_file() {
     assert!(is_there(&library, "alice", "A").await);
     assert_eq!(shelf.names("alice").len(), 1);
 }
+
+#[tokio::test]
+async fn the_readers_of_one_session_leave_seats_to_others() {
+    let shelf = Shelf::new().await;
+    let library = shelf.library(&[]);
+    let kept = async |session: &str| {
+        shelf.save(&library, session, "A").await.unwrap();
+        let file = shelf.names(session).remove(0);
+        library.find_file(Some(&name(session)), &file).await.unwrap().unwrap()
+    };
+    let (alice, bob) = (kept("alice").await, kept("bob").await);
+    let seats: Vec<_> = std::iter::from_fn(|| library.seat(&alice)).collect();
+    assert_eq!(seats.len(), READS_PER_SESSION_MAX);
+    assert!(library.seat(&bob).is_some());
+    drop(seats);
+    assert!(library.seat(&alice).is_some());
+}
