@@ -76,14 +76,17 @@ impl SessionJobs {
         let mut fetching = pin!(self.fetch(job, stanza));
         let mut outcome = None;
         if let Some(until) = state.held_until {
-            let _held = Counted::new(&metrics.held);
+            let held = Counted::new(&metrics.held);
             select! {
                 biased;
                 fetched = &mut fetching => outcome = Some(fetched),
                 () = self.tools.clock.sleep_until(until) => {
-                    // Goes on meanwhile, however long the log takes nothing: the end of the connection waits until what goes
-                    // through it is cut off, and that has to be polled.
-                    let telling = Box::pin(self.tell_surely(job, stanza, &Outcome::Unfinished));
+                    let telling = async {
+                        Box::pin(self.tell_surely(job, stanza, &Outcome::Unfinished)).await;
+                        drop(held);
+                    };
+                    // Both, however long the log takes nothing: the end of the connection waits until what goes through it is
+                    // cut off, and that has to be polled.
                     outcome = Some(join!(fetching.as_mut(), telling).0);
                 }
             }
@@ -329,7 +332,10 @@ impl Failure {
             }
             // WhatsApp's hosts, the way to them, or the phone: they may be out of reach for hours.
             MediaError::Engine(
-                EngineError::Refused { .. } | EngineError::TimedOut { .. } | EngineError::Internal(_),
+                EngineError::Refused { .. }
+                | EngineError::Unavailable { .. }
+                | EngineError::TimedOut { .. }
+                | EngineError::Internal(_),
             ) => Self::Uncounted(why, DELAY_MAX),
             MediaError::Damaged | MediaError::Engine(_) => Self::Counted(why),
         }
