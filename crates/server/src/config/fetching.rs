@@ -19,8 +19,8 @@ const HOLD: Variable = Variable {
 const BYTES_MAX: Variable = Variable {
     names: &["WHARF_MEDIA_BYTES_MAX"],
     default: "2147483648",
-    about: "The most bytes of a file that is fetched; of a larger one the event says so in `media.error`. WhatsApp takes files of up \
-            to 2 GiB.",
+    about: "The most bytes that are fetched of a file, whatever its message says; of a larger one the event says so in `media.error`. \
+            WhatsApp takes files of up to 2 GiB.",
     secret: false,
 };
 const JOBS: Variable = Variable {

@@ -193,11 +193,10 @@ impl MediaJobs {
     /// Ends the jobs of a session and removes them, because it is not linked any more, and its next account must not be asked for
     /// the files of this one. What waits is told of.
     pub(crate) async fn give_up(&self, session: &SessionName) -> Result<(), StoreError> {
-        if let Some(jobs) = self.of(session) {
-            jobs.give_up_all().await?;
+        match self.of(session) {
+            Some(jobs) => jobs.give_up_all().await,
+            None => Ok(()),
         }
-        let batch = Batch::new().delete_where(&JOBS, of_session(session));
-        self.tools.store.write(batch).await
     }
 
     /// Ends the jobs of a session and removes them, because it is being deleted.

@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::{interval, timeout};
 use wharf_core::engine::{EngineError, MediaError};
 use wharf_core::message::{Ack, Change, Message, MessageKind};
 use wharf_core::store::{Batch, Collection, Document, Storage as _, StoreError};
 use wharf_storage::sqlite::{LocalConfig, LocalStorage};
 
-use crate::harness::{ALICE, Receiver, Wharf, text};
+use crate::harness::{ALICE, LOOK_EVERY, Link, PATIENCE, Receiver, Wharf, text};
 use crate::media::{HOLD, ack, file_of, own_picture, payload, picture};
 
 static JOBS: Collection = Collection {
@@ -45,6 +46,17 @@ fn revoke(target: &Message) -> Message {
     revoke
 }
 
+/// Waits until the metrics say so.
+async fn until_counted(wharf: &Wharf, line: &str) {
+    let mut looking = interval(LOOK_EVERY);
+    let counted = async {
+        while !String::from_utf8_lossy(&wharf.get("/metrics").await.bytes).contains(line) {
+            looking.tick().await;
+        }
+    };
+    timeout(PATIENCE, counted).await.unwrap_or_else(|_| panic!("no {line}"));
+}
+
 fn timed_out() -> MediaError {
     MediaError::Engine(EngineError::TimedOut { seconds: 60 })
 }
@@ -55,7 +67,7 @@ fn refused() -> MediaError {
 }
 
 /// A server whose session works, and does not try twice what comes damaged.
-async fn trying_once() -> (Wharf, Receiver, crate::harness::Link) {
+async fn trying_once() -> (Wharf, Receiver, Link) {
     let mut wharf = Wharf::start_with(&[("WHARF_MEDIA_TRIES", "1")]).await;
     let receiver = Receiver::start().await;
     let config = json!({"webhooks": [receiver.webhook(&["message"])]});
@@ -90,6 +102,8 @@ async fn acks_do_not_wait_for_an_event_that_was_told_and_nobody_heard_of_it() {
     wharf.pass(HOLD);
     assert_eq!(payload(&mut receiver, "message.any").await["ack"], 0);
     assert_eq!(payload(&mut receiver, "message.ack").await["ack"], 1);
+    // Though the file is still being fetched.
+    until_counted(&wharf, "wharf_media_held_events 0\n").await;
     wharf.stop().await;
 }
 

@@ -62,21 +62,24 @@ impl SessionJobs {
         Ok(())
     }
 
-    /// Ends all jobs; what waits is told of. Those that are left on disk have nothing to tell.
+    /// Ends all jobs; what waits is told of.
     pub(super) async fn give_up_all(&self) -> Result<(), StoreError> {
-        let jobs: Vec<_> = self
-            .jobs()
-            .iter()
-            .map(|(stanza, job)| (stanza.clone(), Arc::clone(job)))
-            .collect();
+        let jobs = self.jobs().clone();
+        let mut ended = Batch::new();
         for (stanza, job) in jobs {
             if job.is_held() {
                 let outcome = Outcome::GivenUp(LOGGED_OUT.to_owned());
                 self.tell_or_not(&job, &stanza, &outcome).await?;
             }
             job.over.cancel();
+            ended = ended.delete(&JOBS, id_of(&self.session, &stanza));
         }
-        Ok(())
+        // None of them writes any more what is deleted here.
+        let _turn = self.telling.lock().await;
+        match ended.is_empty() {
+            true => Ok(()),
+            false => self.tools.store.write(ended).await,
+        }
     }
 
     /// Tells of what came of a job, however long the log takes nothing.
