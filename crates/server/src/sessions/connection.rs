@@ -17,7 +17,7 @@ use wharf_core::ids::{ChatId, MessageId, MessageRef};
 use wharf_core::message::{Message, MessageKind, Source};
 use wharf_core::store::StoreError;
 
-use super::idempotency::{Answer, Claim, IdempotencyKey, Known, Sends};
+use super::idempotency::{Answer, Claim, IdempotencyKey, Known, Reservation, Sends};
 use super::inbox::{SessionInbox, may_be_in};
 use super::messages::{self, StoredMessage};
 
@@ -278,10 +278,12 @@ impl Connection {
                 }
             };
             message.source = Source::Api;
-            if let (MessageKind::Change(_), Some(reservation)) = (&message.kind, &reservation) {
+            if let MessageKind::Change(_) = &message.kind {
                 // A change is not kept itself, so nothing else says when a try before this one was, and that is part of the
                 // identity of its event.
-                message.timestamp = reservation.at();
+                let at = reservation.as_ref().map_or(message.timestamp, Reservation::at);
+                // In whole seconds, as WhatsApp tells the time of what others do: the later of one second must not count as older.
+                message.timestamp = Timestamp::from_second(at.as_second()).unwrap_or(at);
             }
             let body = match answering {
                 Answering::Message => inbox.rendered(&message)?,
