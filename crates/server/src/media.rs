@@ -10,8 +10,8 @@ mod outgoing;
 pub(crate) mod rendering;
 mod temp;
 
-pub(crate) use library::{Health, KeptFile, Library};
 pub(crate) use jobs::{MediaJobs, SessionJobs, Wanted};
+pub(crate) use library::{Health, KeptFile, Library};
 pub(crate) use metrics::MediaMetrics;
 pub(crate) use outgoing::{FileError, FileInput, Files, LocalFile, Prepared};
 pub(crate) use rendering::Rendering;

@@ -84,9 +84,7 @@ impl State {
         let host = self.links.get(&conn).and_then(|link| link.media_host.clone());
         let issued = |state: &mut Self| {
             let good_until = now + MEDIA_CONN_TTL_S;
-            state
-                .media_auths
-                .issue(auth.clone(), who.clone(), now, good_until)
+            state.media_auths.issue(auth.clone(), who.clone(), now, good_until)
         };
         let Some(host) = host.filter(|_| issued(self)) else {
             self.reply(conn, stanza::iq_error(node, 503, "service-unavailable"));

@@ -47,7 +47,7 @@ pub use server::{PORT, QrSource, SandboxServer, SandboxServerConfig, StartError,
 pub use tls::{TLS_NAMES, TlsError};
 pub use views::{
     Button, Buttons, Change, ChatView, Conflict, Contact, ContactView, Content, DeviceView, InboxEntry, InboxKind,
-    InboxPage, KillMode, LinkPreview, LinkView, List, ListRow, ListSection, Location, MediaKind, MediaView, MessageView,
-    NewContent, NewLinkPreview, NewMedia, NewMessage, NewPoll, PhoneView, Poll, PollOption, Quoted, ReceiptKind, Seed,
-    Selected, TypingState,
+    InboxPage, KillMode, LinkPreview, LinkView, List, ListRow, ListSection, Location, MediaKind, MediaView,
+    MessageView, NewContent, NewLinkPreview, NewMedia, NewMessage, NewPoll, PhoneView, Poll, PollOption, Quoted,
+    ReceiptKind, Seed, Selected, TypingState,
 };

@@ -100,10 +100,7 @@ impl Authority {
     }
 
     /// A server configuration with a fresh certificate for [`TLS_NAMES`] and these.
-    pub(crate) fn server_config(
-        &self,
-        names: impl IntoIterator<Item = String>,
-    ) -> Result<Arc<ServerConfig>, TlsError> {
+    pub(crate) fn server_config(&self, names: impl IntoIterator<Item = String>) -> Result<Arc<ServerConfig>, TlsError> {
         let key = KeyPair::generate()?;
         let names: Vec<String> = TLS_NAMES.map(str::to_owned).into_iter().chain(names).collect();
         let mut params = CertificateParams::new(names)?;

@@ -17,8 +17,8 @@ use wharf_core::store::{Batch, StoreError};
 use super::testing::{SANDBOX_HOST, Speaks, TestProxy};
 use super::*;
 use crate::http::Http;
-use crate::tls::Trust;
 use crate::network::{Gate, Network};
+use crate::tls::Trust;
 use crate::transport::{Dialer, Uplink};
 use crate::{WhatsApp, WhatsAppConfig};
 

@@ -116,9 +116,7 @@ async fn what_whatsapp_shows_of_a_file_is_found_out() {
         (document.mimetype.as_str(), document.facts.pages),
         ("application/pdf", Some(PDF_PAGES))
     );
-    let notes = wharf.folder().join("notes.txt");
-    std::fs::write(&notes, "Just notes.").unwrap();
-    let notes = send("sendFile", &notes, false).await;
+    let notes = send("sendFile", &samples.notes(), false).await;
     assert_eq!(
         (notes.mimetype.as_str(), notes.filename.as_deref()),
         ("text/plain", Some("notes.txt"))

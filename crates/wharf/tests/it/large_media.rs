@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 
 use axum::Router;
 use axum::routing::get;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::task::JoinSet;
 use wharf_simulator::{InboxEntry, InboxKind, MediaKind, NewMedia};
 
 use crate::support::process::{Process, address, serve_on};
@@ -56,16 +59,15 @@ impl Server {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// Does something, and fails where the server takes much more memory meanwhile.
-    async fn lean<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
+    /// Does something, and fails where the server takes much more memory meanwhile; also answers how much, in KiB.
+    async fn lean<T>(&self, what: &str, work: impl Future<Output = T>) -> (T, u64) {
         // Begins the peak anew (proc(5), `clear_refs`).
         fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
         let before = self.memory("VmRSS:");
         let done = work.await;
         let growth = self.memory("VmHWM:").saturating_sub(before);
-        println!("{what}: the server took {growth} KiB more than the {before} KiB before");
         assert!(growth < GROWTH_KIB_MAX, "{what}: {growth} KiB more");
-        done
+        (done, growth)
     }
 }
 
@@ -85,8 +87,8 @@ async fn large_video(samples: &Samples) -> PathBuf {
     path
 }
 
-/// Serves the file at an address of this machine.
-async fn serve(path: &Path) -> String {
+/// Serves the file at an address of this machine, as long as the task is kept.
+async fn serve(path: &Path) -> (String, JoinSet<()>) {
     let bytes = axum::body::Bytes::from(fs::read(path).unwrap());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -94,8 +96,9 @@ async fn serve(path: &Path) -> String {
         "/large.mp4",
         get(move || async move { ([("content-type", "video/mp4")], bytes) }),
     );
-    tokio::task::spawn(async move { axum::serve(listener, app).await });
-    address.to_string()
+    let mut task = JoinSet::new();
+    task.spawn(async move { axum::serve(listener, app).await.unwrap() });
+    (address.to_string(), task)
 }
 
 /// A form with a chat, a caption and a file (RFC 7578).
@@ -124,40 +127,70 @@ fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
+impl Server {
+    /// Links Alice, and sends something small: what is done for the first time takes memory of its own.
+    async fn warm_up(&self, wharf: &TestWharf, samples: &Samples, receiver: &Receiver) {
+        let webhooks = json!([{ "url": receiver.url(), "events": ["message"] }]);
+        let session = json!({ "name": "default", "config": { "webhooks": webhooks } });
+        self.client.api("POST", "/api/sessions", session).await;
+        let qr = self.client.api("GET", "/api/default/auth/qr?format=raw", Value::Null);
+        wharf
+            .network
+            .scan(ALICE, qr.await["value"].as_str().unwrap())
+            .await
+            .unwrap();
+        self.client.status("default", "WORKING").await;
+        let data = BASE64.encode(fs::read(samples.notes()).unwrap());
+        let file = json!({ "data": data, "filename": "notes.txt", "mimetype": "text/plain" });
+        let small = json!({ "chatId": format!("{BOB}@c.us"), "file": file });
+        self.client.api("POST", "/api/sendFile", small).await;
+    }
+
+    async fn sends_by_url(&self, source: &str) -> u64 {
+        let file = json!({ "url": format!("http://{source}/large.mp4"), "mimetype": "video/mp4" });
+        let request = json!({ "chatId": format!("{BOB}@c.us"), "file": file, "caption": "by url" });
+        let sending = self.client.api("POST", "/api/sendVideo", request);
+        self.lean("by url", sending).await.1
+    }
+
+    async fn sends_by_multipart(&self, bytes: &[u8]) -> u64 {
+        let request = http_client().post(format!("{}/api/sendVideo", self.url));
+        let request = request.header("content-type", format!("multipart/form-data; boundary={BOUNDARY}"));
+        let body = form(&format!("{BOB}@c.us"), bytes);
+        let sending = request.header("x-api-key", KEY).body(body).send();
+        let (answer, growth) = self.lean("by multipart", sending).await;
+        assert_eq!(answer.unwrap().status(), 201);
+        growth
+    }
+
+    /// Bob sends the video; answers where its file is.
+    async fn gets(&self, wharf: &TestWharf, receiver: &Receiver, bytes: Vec<u8>) -> (String, u64) {
+        let video = NewMedia {
+            caption: Some("incoming".to_owned()),
+            ..NewMedia::new(MediaKind::Video, bytes)
+        };
+        let coming = async {
+            wharf.network.send_message(BOB, ALICE, video).await.unwrap();
+            let is_it = |it: &Value| it["payload"]["body"] == "incoming";
+            receiver.wait_for("the video", is_it).await.event
+        };
+        let (event, growth) = self.lean("incoming", coming).await;
+        let url = event["payload"]["media"]["url"].as_str().expect("the file is there");
+        (url.to_owned(), growth)
+    }
+}
+
 #[tokio::test]
 async fn a_video_of_100_mib_passes_in_both_directions() {
     let (wharf, samples, receiver) = (TestWharf::start().await, Samples::make().await, Receiver::start().await);
     let path = large_video(&samples).await;
-    let (bytes, source) = (fs::read(&path).unwrap(), serve(&path).await);
+    let (bytes, (source, _task)) = (fs::read(&path).unwrap(), serve(&path).await);
     let digest = sha256(&bytes);
     let server = Server::start(&wharf, &source).await;
-    let webhooks = json!([{ "url": receiver.url(), "events": ["message"] }]);
-    let session = json!({ "name": "default", "config": { "webhooks": webhooks } });
-    server.client.api("POST", "/api/sessions", session).await;
-    let qr = server
-        .client
-        .api("GET", "/api/default/auth/qr?format=raw", Value::Null)
-        .await;
-    wharf.network.scan(ALICE, qr["value"].as_str().unwrap()).await.unwrap();
-    server.client.status("default", "WORKING").await;
-    let to_bob = format!("{BOB}@c.us");
-    // What is done for the first time takes memory of its own.
-    let small =
-        json!({ "chatId": to_bob, "file": { "data": "aGVsbG8=", "filename": "a.txt", "mimetype": "text/plain" } });
-    server.client.api("POST", "/api/sendFile", small).await;
+    server.warm_up(&wharf, &samples, &receiver).await;
 
-    let file = json!({ "url": format!("http://{source}/large.mp4"), "mimetype": "video/mp4" });
-    let request = json!({ "chatId": to_bob, "file": file, "caption": "by url" });
-    server
-        .lean("by url", server.client.api("POST", "/api/sendVideo", request))
-        .await;
-
-    let request = http_client().post(format!("{}/api/sendVideo", server.url));
-    let request = request.header("content-type", format!("multipart/form-data; boundary={BOUNDARY}"));
-    let sending = request.header("x-api-key", KEY).body(form(&to_bob, &bytes)).send();
-    let answer = server.lean("by multipart", sending).await.unwrap();
-    assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
-
+    let by_url = server.sends_by_url(&source).await;
+    let by_multipart = server.sends_by_multipart(&bytes).await;
     for caption in ["by url", "by multipart"] {
         let is_it = |it: &InboxEntry| it.kind == InboxKind::Message && it.text.as_deref() == Some(caption);
         let entry = wharf.phone_shows(BOB, caption, is_it).await;
@@ -165,27 +198,14 @@ async fn a_video_of_100_mib_passes_in_both_directions() {
         assert_eq!(sha256(&file), digest, "{caption}");
     }
 
-    let incoming = NewMedia {
-        caption: Some("incoming".to_owned()),
-        ..NewMedia::new(MediaKind::Video, bytes)
-    };
-    let coming = async {
-        wharf.network.send_message(BOB, ALICE, incoming).await.unwrap();
-        receiver
-            .wait_for("the video", |it| it["payload"]["body"] == "incoming")
-            .await
-            .event
-    };
-    let event = server.lean("incoming", coming).await;
-    let url = event["payload"]["media"]["url"].as_str().expect("the file is there");
-    // The server does not know the port that the system gave it before it made the address.
-    let url = format!("{}{}", server.url, &url[url.find("/api/files/").unwrap()..]);
+    let (url, incoming) = server.gets(&wharf, &receiver, bytes).await;
     let fetching = async {
         let answer = http_client().get(url).header("x-api-key", KEY).send().await.unwrap();
         answer.bytes().await.unwrap()
     };
-    let file = server.lean("fetched", fetching).await;
+    let (file, fetched) = server.lean("fetched", fetching).await;
     assert_eq!(sha256(&file), digest);
+    println!("KiB more: by url {by_url}, by multipart {by_multipart}, incoming {incoming}, fetched {fetched}");
     wharf.settled().await;
     assert_eq!(server.process.terminate().await.0, Some(0));
     wharf.finish().await;

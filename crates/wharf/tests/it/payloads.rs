@@ -76,113 +76,111 @@ async fn from_bob(wharf: &TestWharf, receiver: &Receiver, message: impl Into<New
     (id, told)
 }
 
+/// A session of Alice's, and the payloads of what it has told.
+struct Story {
+    wharf: TestWharf,
+    receiver: Receiver,
+    names: Names,
+    payloads: Map<String, Value>,
+}
+
+impl Story {
+    /// Keeps the payload of the first event of this name that is wanted.
+    async fn tells(&mut self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let payload = payload(&self.receiver, name, wanted).await;
+        self.payloads.insert(name.to_owned(), payload.clone());
+        payload
+    }
+
+    /// Bob changes a message, and its event is told.
+    async fn bob_changes(&mut self, id: &str, change: Change, name: &'static str, event: &str) {
+        let id = self.wharf.network.change(BOB, ALICE, id, change).await.unwrap();
+        self.names.add(&id, name);
+        self.tells(event, |_| true).await;
+    }
+
+    /// Sends something to Bob, and answers its id when his phone shows it.
+    async fn bob_gets(&mut self, path: &str, mut body: Value, name: &'static str) -> String {
+        body["chatId"] = format!("{BOB}@c.us").into();
+        let sent = self.wharf.post(path, body).await.expect(201);
+        let id = own_id(sent["id"].as_str().unwrap()).to_owned();
+        self.names.add(&id, name);
+        let is_it = |it: &InboxEntry| it.id.as_deref() == Some(&id);
+        self.wharf.phone_shows(BOB, name, is_it).await;
+        id
+    }
+
+    async fn a_picture_is_answered(&mut self) {
+        let picture = NewMedia {
+            caption: Some("look".to_owned()),
+            mimetype: Some("image/jpeg".to_owned()),
+            ..NewMedia::new(MediaKind::Image, "a picture")
+        };
+        let (id, told) = from_bob(&self.wharf, &self.receiver, picture).await;
+        self.names.add(&id, "PICTURE");
+        let reply = json!({ "text": "nice", "reply_to": told["id"] });
+        self.payloads.insert("message".to_owned(), told);
+        let sent = self.bob_gets("/api/sendText", reply, "REPLY").await;
+        let is_sent = |it: &Value| it["id"].as_str().is_some_and(|id| own_id(id) == sent);
+        self.tells("message.any", is_sent).await;
+        let read = self.wharf.network.receipt(BOB, ALICE, &sent, ReceiptKind::Read);
+        read.await.unwrap();
+        self.tells("message.ack", |it| is_sent(it) && it["ackName"] == "READ")
+            .await;
+        let react = Change::React("👍".to_owned());
+        self.bob_changes(&sent, react, "REACTION", "message.reaction").await;
+    }
+
+    async fn a_text_is_edited_and_deleted(&mut self) {
+        let helo = NewContent::Text("helo".to_owned(), None);
+        let (text, _) = from_bob(&self.wharf, &self.receiver, helo).await;
+        self.names.add(&text, "TEXT");
+        let edit = Change::Edit("hello".to_owned());
+        self.bob_changes(&text, edit, "EDIT", "message.edited").await;
+        self.bob_changes(&text, Change::Revoke, "DELETION", "message.revoked")
+            .await;
+    }
+
+    /// Bob votes in a poll of ours, and in one that the session has never seen.
+    async fn polls_are_voted_in(&mut self, unknown: &str) {
+        let poll = json!({ "poll": { "name": "Tea?", "options": ["Yes", "No"], "multipleAnswers": false } });
+        let ours = self.bob_gets("/api/sendPoll", poll, "OUR-POLL").await;
+        let vote = |option: &str| Change::Vote(vec![option.to_owned()]);
+        self.bob_changes(&ours, vote("Yes"), "VOTE", "poll.vote").await;
+        self.names.add(unknown, "UNKNOWN-POLL");
+        self.bob_changes(unknown, vote("Soup"), "UNREADABLE-VOTE", "poll.vote.failed")
+            .await;
+    }
+
+    async fn a_text_arrives_garbled(&mut self) {
+        let messages = json!({ "direction": "out", "stanza": "message", "to": ALICE });
+        let garbled = json!({ "match": messages, "action": "garble", "count": 2 });
+        let faults = vec![serde_json::from_value(garbled).unwrap()];
+        self.wharf.network.set_faults(faults).unwrap();
+        let text = NewContent::Text("once more".to_owned(), None);
+        let (id, _) = from_bob(&self.wharf, &self.receiver, text).await;
+        self.names.add(&id, "GARBLED");
+        self.tells("message.waiting", |_| true).await;
+    }
+}
+
 #[tokio::test]
 async fn the_payloads_of_events_about_messages_are_wahas() {
     let (wharf, receiver) = (TestWharf::start().await, Receiver::start().await);
-    let (mut names, mut payloads) = (Names::default(), Map::new());
     // Before the session is linked, so that it has never seen it.
-    let unknown = wharf
-        .network
-        .send_message(BOB, ALICE, NewContent::Poll(poll()))
-        .await
-        .unwrap();
+    let unknown = wharf.network.send_message(BOB, ALICE, NewContent::Poll(poll()));
+    let unknown = unknown.await.unwrap();
     wharf.paired("default", ALICE, &receiver).await;
-    names.add(&unknown, "UNKNOWN-POLL");
-
-    let picture = NewMedia {
-        caption: Some("look".to_owned()),
-        mimetype: Some("image/jpeg".to_owned()),
-        ..NewMedia::new(MediaKind::Image, "a picture")
+    let mut story = Story {
+        wharf,
+        receiver,
+        names: Names::default(),
+        payloads: Map::new(),
     };
-    let (id, told) = from_bob(&wharf, &receiver, picture).await;
-    names.add(&id, "PICTURE");
-    payloads.insert("message".to_owned(), told.clone());
-
-    let reply = json!({ "chatId": format!("{BOB}@c.us"), "text": "nice", "reply_to": told["id"] });
-    let sent = wharf.post("/api/sendText", reply).await.expect(201);
-    let sent = own_id(sent["id"].as_str().unwrap()).to_owned();
-    names.add(&sent, "REPLY");
-    let is_sent = |it: &Value| it["id"].as_str().is_some_and(|id| own_id(id) == sent);
-    payloads.insert(
-        "message.any".to_owned(),
-        payload(&receiver, "message.any", is_sent).await,
-    );
-    wharf
-        .phone_shows(BOB, "the reply", |it: &InboxEntry| it.id.as_deref() == Some(&sent))
-        .await;
-    wharf
-        .network
-        .receipt(BOB, ALICE, &sent, ReceiptKind::Read)
-        .await
-        .unwrap();
-    let is_read = |it: &Value| is_sent(it) && it["ackName"] == "READ";
-    payloads.insert(
-        "message.ack".to_owned(),
-        payload(&receiver, "message.ack", is_read).await,
-    );
-
-    let id = wharf
-        .network
-        .change(BOB, ALICE, &sent, Change::React("👍".to_owned()))
-        .await
-        .unwrap();
-    names.add(&id, "REACTION");
-    payloads.insert(
-        "message.reaction".to_owned(),
-        payload(&receiver, "message.reaction", |_| true).await,
-    );
-
-    let (text, _) = from_bob(&wharf, &receiver, NewContent::Text("helo".to_owned(), None)).await;
-    names.add(&text, "TEXT");
-    let id = wharf
-        .network
-        .change(BOB, ALICE, &text, Change::Edit("hello".to_owned()))
-        .await
-        .unwrap();
-    names.add(&id, "EDIT");
-    payloads.insert(
-        "message.edited".to_owned(),
-        payload(&receiver, "message.edited", |_| true).await,
-    );
-    let id = wharf.network.change(BOB, ALICE, &text, Change::Revoke).await.unwrap();
-    names.add(&id, "DELETION");
-    payloads.insert(
-        "message.revoked".to_owned(),
-        payload(&receiver, "message.revoked", |_| true).await,
-    );
-
-    let ours = json!({ "name": "Tea?", "options": ["Yes", "No"], "multipleAnswers": false });
-    let ours = json!({ "chatId": format!("{BOB}@c.us"), "poll": ours });
-    let ours = wharf.post("/api/sendPoll", ours).await.expect(201);
-    let ours = own_id(ours["id"].as_str().unwrap()).to_owned();
-    names.add(&ours, "OUR-POLL");
-    wharf
-        .phone_shows(BOB, "the poll", |it: &InboxEntry| it.id.as_deref() == Some(&ours))
-        .await;
-    let vote = |option: &str| Change::Vote(vec![option.to_owned()]);
-    let id = wharf.network.change(BOB, ALICE, &ours, vote("Yes")).await.unwrap();
-    names.add(&id, "VOTE");
-    payloads.insert("poll.vote".to_owned(), payload(&receiver, "poll.vote", |_| true).await);
-    let id = wharf.network.change(BOB, ALICE, &unknown, vote("Soup")).await.unwrap();
-    names.add(&id, "UNREADABLE-VOTE");
-    payloads.insert(
-        "poll.vote.failed".to_owned(),
-        payload(&receiver, "poll.vote.failed", |_| true).await,
-    );
-
-    let messages = json!({ "direction": "out", "stanza": "message", "to": ALICE });
-    let garbled = json!({ "match": messages, "action": "garble", "count": 2 });
-    wharf
-        .network
-        .set_faults(vec![serde_json::from_value(garbled).unwrap()])
-        .unwrap();
-    let (id, _) = from_bob(&wharf, &receiver, NewContent::Text("once more".to_owned(), None)).await;
-    names.add(&id, "GARBLED");
-    payloads.insert(
-        "message.waiting".to_owned(),
-        payload(&receiver, "message.waiting", |_| true).await,
-    );
-
-    insta::assert_json_snapshot!(names.stable(Value::Object(payloads)));
-    wharf.finish().await;
+    story.a_picture_is_answered().await;
+    story.a_text_is_edited_and_deleted().await;
+    story.polls_are_voted_in(&unknown).await;
+    story.a_text_arrives_garbled().await;
+    insta::assert_json_snapshot!(story.names.stable(Value::Object(story.payloads)));
+    story.wharf.finish().await;
 }

@@ -10,7 +10,7 @@ use crate::support::{ALICE, BOB, Receiver, TestWharf};
 
 impl TestWharf {
     /// Bob sends something to Alice: WhatsApp's own id of it, and the payload of its event.
-    async fn from_bob(&self, receiver: &Receiver, message: impl Into<NewMessage>) -> (String, Value) {
+    async fn bobs_message(&self, receiver: &Receiver, message: impl Into<NewMessage>) -> (String, Value) {
         let id = self.network.send_message(BOB, ALICE, message).await.unwrap();
         let full = format!("false_{BOB}@c.us_{id}");
         let payload = told(receiver, "message", "id", &full).await;
@@ -74,7 +74,7 @@ async fn files_of_every_kind_arrive_with_their_bytes() {
         (bill.clone(), "pdf"),
         (captioned(bill, "the bill"), "pdf"),
     ] {
-        let (_, payload) = wharf.from_bob(&receiver, sent.clone()).await;
+        let (_, payload) = wharf.bobs_message(&receiver, sent.clone()).await;
         assert_eq!(payload["body"], sent.caption.unwrap_or_default(), "{payload:#}");
         assert_eq!(payload["hasMedia"], true);
         let media = &payload["media"];
@@ -99,12 +99,12 @@ async fn places_cards_and_polls_arrive() {
         address: (!live).then(|| "1 Water St".to_owned()),
         live,
     };
-    let (_, payload) = wharf.from_bob(&receiver, NewContent::Location(place(false))).await;
+    let (_, payload) = wharf.bobs_message(&receiver, NewContent::Location(place(false))).await;
     let expected = json!({
         "latitude": "38.5", "longitude": "-77.25", "live": false, "name": "Pier", "address": "1 Water St",
     });
     assert_eq!((&payload["location"], &payload["body"]), (&expected, &json!("Pier")));
-    let (_, payload) = wharf.from_bob(&receiver, NewContent::Location(place(true))).await;
+    let (_, payload) = wharf.bobs_message(&receiver, NewContent::Location(place(true))).await;
     assert_eq!(payload["location"]["live"], true);
 
     let card = |name: &str| Contact {
@@ -113,14 +113,14 @@ async fn places_cards_and_polls_arrive() {
     };
     let (carol, dave) = (card("Carol"), card("Dave"));
     let (_, payload) = wharf
-        .from_bob(&receiver, NewContent::Contacts(vec![carol.clone()]))
+        .bobs_message(&receiver, NewContent::Contacts(vec![carol.clone()]))
         .await;
     assert_eq!(payload["vCards"], json!([carol.vcard]));
     let cards = NewContent::Contacts(vec![carol.clone(), dave.clone()]);
-    let (_, payload) = wharf.from_bob(&receiver, cards).await;
+    let (_, payload) = wharf.bobs_message(&receiver, cards).await;
     assert_eq!(payload["vCards"], json!([carol.vcard, dave.vcard]));
 
-    let (_, payload) = wharf.from_bob(&receiver, NewContent::Poll(lunch())).await;
+    let (_, payload) = wharf.bobs_message(&receiver, NewContent::Poll(lunch())).await;
     assert_eq!(
         (&payload["body"], &payload["hasMedia"]),
         (&json!("Lunch?"), &json!(false))
@@ -143,14 +143,14 @@ async fn a_reply_says_what_it_answers() {
         caption: Some("look".to_owned()),
         ..media(MediaKind::Image, "image/jpeg")
     };
-    let (picture, _) = wharf.from_bob(&receiver, look).await;
+    let (picture, _) = wharf.bobs_message(&receiver, look).await;
     let reply = NewMessage {
         content: NewContent::Text("nice, isn't it?".to_owned(), None),
         reply_to: Some(picture.clone()),
         mentions: vec![ALICE.to_owned()],
         forwarded: false,
     };
-    let (_, payload) = wharf.from_bob(&receiver, reply).await;
+    let (_, payload) = wharf.bobs_message(&receiver, reply).await;
     assert_eq!(payload["body"], "nice, isn't it?");
     let answered = &payload["replyTo"];
     assert_eq!(answered["id"], picture);
@@ -185,7 +185,7 @@ async fn what_others_do_to_messages_is_told() {
     }
 
     let (bobs, _) = wharf
-        .from_bob(&receiver, NewContent::Text("helo".to_owned(), None))
+        .bobs_message(&receiver, NewContent::Text("helo".to_owned(), None))
         .await;
     for edit in [
         Change::Edit("hello".to_owned()),
@@ -213,7 +213,7 @@ async fn what_others_do_to_messages_is_told() {
 async fn what_our_phone_does_to_messages_is_told() {
     let (wharf, receiver) = TestWharf::with_alice().await;
     let (bobs, _) = wharf
-        .from_bob(&receiver, NewContent::Text("Hi!".to_owned(), None))
+        .bobs_message(&receiver, NewContent::Text("Hi!".to_owned(), None))
         .await;
     let id = wharf.changes(ALICE, &bobs, Change::React("👍".to_owned())).await;
     let payload = told(&receiver, "message.reaction", "id", &full(true, &id)).await;
@@ -241,7 +241,7 @@ async fn a_new_caption_keeps_its_picture() {
         caption: Some("lok".to_owned()),
         ..media(MediaKind::Image, "image/jpeg")
     };
-    let (picture, _) = wharf.from_bob(&receiver, look).await;
+    let (picture, _) = wharf.bobs_message(&receiver, look).await;
     let id = wharf.changes(BOB, &picture, Change::Edit("look".to_owned())).await;
     let payload = told(&receiver, "message.edited", "id", &full(false, &id)).await;
     assert_eq!((&payload["body"], &payload["hasMedia"]), (&json!("look"), &json!(true)));
@@ -259,7 +259,7 @@ async fn votes_in_polls_of_both_sides_are_told_by_name() {
     wharf
         .phone_shows(BOB, "the poll", |entry| entry.id.as_deref() == Some(&ours))
         .await;
-    let (bobs, _) = wharf.from_bob(&receiver, NewContent::Poll(lunch())).await;
+    let (bobs, _) = wharf.bobs_message(&receiver, NewContent::Poll(lunch())).await;
 
     for (voter, poll) in [(BOB, &ours), (BOB, &bobs), (ALICE, &bobs), (ALICE, &ours)] {
         for options in [&["Cake"][..], &["Cake", "Soup"], &[]] {
