@@ -176,7 +176,9 @@ impl Server {
         };
         let (event, growth) = self.lean("incoming", coming).await;
         let url = event["payload"]["media"]["url"].as_str().expect("the file is there");
-        (url.to_owned(), growth)
+        // It names the port that was asked for, which was any.
+        let path = &url[url.find("/api/files/").expect("a file of this server")..];
+        (format!("{}{path}", self.url), growth)
     }
 }
 
