@@ -39,13 +39,9 @@ impl Contact {
     pub(super) fn check(fields: &mut Fields<'_>) {
         if fields.get("vcard").is_some() {
             fields.required_text("vcard", VCARD_CHARS_MAX);
-            let card = fields
-                .get("vcard")
-                .and_then(|card| card.as_str())
-                .unwrap_or(BEGIN)
-                .trim();
-            let is_card = starts_with(card, BEGIN) && ends_with(card, END) && name(card).is_some();
-            if card != BEGIN && !is_card {
+            let is_card = |card: &str| starts_with(card, BEGIN) && ends_with(card, END) && name(card).is_some();
+            let card = fields.get("vcard").and_then(|card| card.as_str());
+            if card.is_some_and(|card| !is_card(card.trim())) {
                 fields.fail(
                     "vcard",
                     "must begin with BEGIN:VCARD, end with END:VCARD, and have a name: FN",
