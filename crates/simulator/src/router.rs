@@ -31,8 +31,12 @@ enum Sent {
 }
 
 impl State {
-    /// Takes a stanza from a connection. Never fails: what is wrong is counted and answered.
+    /// Takes a stanza from a connection. Never fails: what is wrong is counted and answered. What was on its way when its
+    /// connection ended is not looked at.
     pub(crate) fn handle(&mut self, conn: ConnId, node: &Node) {
+        if !self.links.contains_key(&conn) {
+            return;
+        }
         self.counters.count("in", &stanza_key(node));
         let outcome = match (self.who(conn), node.tag.as_ref()) {
             (None, "iq") => self.on_pairing_iq(conn, node),

@@ -32,3 +32,19 @@ fn the_end_of_the_drain_waits_for_room() {
     assert_eq!(seen, ["offline_preview", "message", "offline"]);
     assert_eq!(network.lock().links[&conn].flow, Flow::Open);
 }
+
+#[test]
+fn a_stanza_that_was_on_its_way_when_its_connection_ended_is_nobodys_fault() {
+    let env = Env::system();
+    let (saved, _) = seed::plant(&env, Seed::Fresh);
+    let network = Network::new(State::new(env, saved));
+    let (conn, _out) = network.connect(1);
+    let ping = NodeBuilder::new("iq").attr("id", "A").attr("type", "get").build();
+    network.lock().disconnect(conn);
+    network.lock().handle(conn, &ping);
+    assert_eq!(network.lock().metrics().malformed_count, 0);
+
+    let (conn, _out) = network.connect(1);
+    network.lock().handle(conn, &ping);
+    assert_eq!(network.lock().metrics().malformed_count, 1, "it is not logged in");
+}
