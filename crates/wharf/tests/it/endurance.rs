@@ -1,7 +1,10 @@
 //! Promise P2 on a bad day: the server is killed again and again while the receiver is up and down. Each message arrives at
 //! the receiver at least once, under one id; a websocket client that resumes after each kill gets each exactly once.
 //!
-//! A run prints its seed and its figures. `./dev endurance` makes it ten thousand messages and twenty kills.
+//! A media storage that is away for a while costs no event and no file.
+//!
+//! A run prints its seed and its figures. `./dev endurance` makes it ten thousand messages and twenty kills, and a minute without
+//! S3.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,10 +14,13 @@ use futures::StreamExt;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
+use wharf_simulator::{MediaKind, NewMedia};
+use wharf_testing::S3;
 
+use crate::storages::{in_s3, with_alice};
 use crate::support::mortal::Mortal;
 use crate::support::process::Process;
 use crate::support::seeded::{Numbers, seed};
@@ -35,13 +41,23 @@ struct Size {
     rounds: usize,
     /// Texts of one person to one session in a round.
     texts: usize,
+    /// How long S3 is away, in seconds.
+    without_s3: usize,
 }
 
 impl Size {
     fn of_this_run() -> Self {
         match std::env::var("WHARF_ENDURANCE").as_deref() {
-            Ok("full") => Self { rounds: 20, texts: 21 },
-            _ => Self { rounds: 6, texts: 14 },
+            Ok("full") => Self {
+                rounds: 20,
+                texts: 21,
+                without_s3: 60,
+            },
+            _ => Self {
+                rounds: 6,
+                texts: 14,
+                without_s3: 2,
+            },
         }
     }
 
@@ -228,4 +244,57 @@ async fn every_message_arrives_under_one_id_however_often_server_and_receiver_fa
         told.requests,
         told.requests - run.size.all_texts(),
     );
+}
+
+#[tokio::test]
+async fn pictures_survive_an_outage_of_s3() {
+    let (mut s3, seconds) = (S3::start().await, Size::of_this_run().without_s3);
+    let mut settings = in_s3(&s3);
+    settings.push(("WAHA_S3_PROXY_FILES", "True".to_owned()));
+    settings.push(("WHARF_MEDIA_HOLD_SECONDS", "1".to_owned()));
+    let (wharf, receiver) = with_alice(&settings).await;
+    s3.stop().await;
+    let began = Instant::now();
+    let mut every_second = interval(Duration::from_secs(1));
+    let mut ids = Vec::new();
+    // One picture in each second of the outage.
+    while ids.len() < seconds {
+        every_second.tick().await;
+        let picture = NewMedia::new(MediaKind::Image, format!("picture {}", ids.len()));
+        ids.push(wharf.network.send_message(BOB, ALICE, picture).await.unwrap());
+    }
+    every_second.tick().await;
+    let away = began.elapsed();
+    s3.start_again().await;
+    for (number, id) in ids.iter().enumerate() {
+        let full = format!("false_{BOB}@c.us_{id}");
+        let is_it = |event: &Value| event["event"] == "message" && event["payload"]["id"] == full;
+        receiver.wait_for("a picture", is_it).await;
+        let path = format!("/api/files/default/{full}.jpg");
+        let there = async {
+            let mut ticks = interval(Duration::from_millis(20));
+            loop {
+                let answer = wharf.get(&path).await;
+                if answer.status == 200 {
+                    return answer.body;
+                }
+                ticks.tick().await;
+            }
+        };
+        let body = timeout(PATIENCE, there).await.expect("the file never came");
+        assert_eq!(body, format!("picture {number}").into_bytes());
+    }
+    println!(
+        "{} pictures, S3 away for {away:.1?}: all told of, all files there {:.1?} after the outage began",
+        ids.len(),
+        began.elapsed()
+    );
+    let told: BTreeSet<String> = receiver
+        .deliveries()
+        .iter()
+        .filter(|delivery| delivery.event["event"] == "message")
+        .map(|delivery| delivery.event["id"].to_string())
+        .collect();
+    assert_eq!(told.len(), ids.len(), "each has one event");
+    wharf.finish().await;
 }

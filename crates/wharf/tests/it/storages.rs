@@ -13,7 +13,7 @@ use crate::support::{ALICE, BOB, KEY, Receiver, TestWharf, within};
 const BYTES: &[u8] = b"0123456789 is not really a picture";
 
 /// The settings of a bucket.
-fn in_s3(s3: &S3) -> Vec<(&'static str, String)> {
+pub(crate) fn in_s3(s3: &S3) -> Vec<(&'static str, String)> {
     vec![
         ("WAHA_MEDIA_STORAGE", "S3".to_owned()),
         ("WAHA_S3_REGION", S3::REGION.to_owned()),
@@ -26,7 +26,7 @@ fn in_s3(s3: &S3) -> Vec<(&'static str, String)> {
 }
 
 /// A server with these settings, whose session `default` is linked to Alice.
-async fn with_alice(settings: &[(&'static str, String)]) -> (TestWharf, Receiver) {
+pub(crate) async fn with_alice(settings: &[(&'static str, String)]) -> (TestWharf, Receiver) {
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let wharf = TestWharf::start_with(&settings).await;
     let receiver = Receiver::start().await;
