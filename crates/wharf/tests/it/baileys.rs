@@ -5,12 +5,11 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use wharf_simulator::{InboxEntry, InboxKind};
 
 use crate::support::baileys::{Baileys, patiently};
 use crate::support::samples::{SOUND_SECONDS, Samples};
-use crate::support::{ALICE, CAROL, NOBODY, Receiver, TestWharf};
+use crate::support::{ALICE, CAROL, NOBODY, Receiver, TestWharf, sha256};
 
 /// Baileys' number for a message that was read (`WebMessageInfo.Status`).
 const READ: i64 = 4;
@@ -131,10 +130,6 @@ async fn baileys_gets_its_history_looks_people_up_types_and_comes_back() {
     wharf.settled().await;
     baileys.quit().await;
     wharf.finish().await;
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
 }
 
 /// A file of a request.

@@ -10,14 +10,13 @@ use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 use wharf_simulator::{InboxEntry, InboxKind, MediaKind, NewMedia};
 
 use crate::support::process::{Process, address, serve_on};
 use crate::support::remote::Client;
 use crate::support::samples::Samples;
-use crate::support::{ALICE, BOB, KEY, Receiver, TestWharf};
+use crate::support::{ALICE, BOB, KEY, Receiver, TestWharf, sha256};
 
 /// How large the video is, in bytes.
 const SIZE: usize = 100 * 1024 * 1024;
@@ -121,10 +120,6 @@ fn form(chat: &str, file: &[u8]) -> Vec<u8> {
     body.extend_from_slice(file);
     write!(body, "\r\n--{BOUNDARY}--\r\n").unwrap();
     body
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
 }
 
 impl Server {

@@ -22,6 +22,8 @@ pub(crate) use wharf::TestWharf;
 use std::future::Future;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
 /// The fixed numbers of the sandbox's phones.
 pub(crate) const ALICE: &str = "12025550101";
 pub(crate) const BOB: &str = "12025550102";
@@ -34,6 +36,11 @@ pub(crate) const KEY: &str = "key-of-the-integration-tests";
 
 /// Nothing that a test waits for takes longer, unless it never comes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What tells whether a file is the same, in hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
 
 /// Waits for something that must happen; a test that waits in vain says for what.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
